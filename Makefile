@@ -1,0 +1,54 @@
+# Every target runs the same way here and in CI. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help serve demo test check lint types imports unit format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+serve: $(VENV)/serving.stamp ## start Triton with the shipped model, score the samples, serve until Ctrl-C
+	$(BIN)/veriphoto serve
+
+demo: $(VENV)/serving.stamp ## as serve, but stop after the samples; fails if one could not be scored
+	$(BIN)/veriphoto serve --demo
+
+test: $(VENV)/dev.stamp check unit ## lint, types, import rules and all tests
+
+check: lint types imports ## lint, types and import rules
+
+lint: $(VENV)/dev.stamp ## ruff: style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(VENV)/dev.stamp ## which part may import which
+	$(BIN)/lint-imports
+
+unit: $(VENV)/dev.stamp ## all tests, the real Triton included
+	$(BIN)/pytest
+
+format: $(VENV)/dev.stamp ## put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the environment and everything written at run time
+	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+# pip of Python 3.11 knows no dependency groups yet.
+$(VENV)/pip.stamp:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet 'pip>=25.1'
+	touch $@
+
+$(VENV)/serving.stamp: $(VENV)/pip.stamp pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[serving]'
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/serving.stamp pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[serving,train,export]' --group dev
+	touch $@

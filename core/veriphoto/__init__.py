@@ -1,0 +1,5 @@
+"""Veriphoto's base: the contract, preprocessing, manifest, verdict and errors that every other part shares."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,103 @@
+"""The numbers and names that every part of Veriphoto agrees on.
+
+They are fixed by the code, not by a training run (those live in ``manifest.json``). Nothing here may be typed again
+anywhere else: training, the ONNX graph, the Triton configurations, the clients and the monitors all read this module,
+and the ``config.pbtxt`` files, which cannot, are held to it by a test. Standard library only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contract:
+    """What a model version must agree with before anything may load it.
+
+    A copy travels in every manifest; a manifest whose copy differs is refused.
+    """
+
+    crop_size: int = 224
+    """Side S of a square crop, in pixels."""
+    crops: int = 5
+    """Number K of crops taken from one picture."""
+    grid: int = 7
+    """Side G of a crop's evidence map: EfficientNet-B0 has stride 32, so G = S / 32."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Channel means of RGB in 0..1 (ImageNet), applied inside the graph."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Channel deviations of RGB in 0..1 (ImageNet), applied inside the graph."""
+    labels: tuple[str, str] = ("real", "ai_generated")
+    """Class names by index; PROBABILITY is that of the second."""
+    statistics: tuple[str, ...] = (
+        "width",
+        "height",
+        "bytes",
+        "format",
+        "jpeg_quality",
+        "brightness",
+        "contrast",
+        "saturation",
+        "sharpness",
+        "blockiness",
+    )
+    """What ``preprocess`` measures of a picture, in the order of the STATISTICS tensor."""
+    operating_point: tuple[str, ...] = (
+        "model_version",
+        "threshold",
+        "unsure_low",
+        "unsure_high",
+        "min_side",
+        "max_blockiness",
+    )
+    """What decides a verdict, in the order of the OPERATING_POINT tensor."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the contract as plain JSON values (tuples become lists)."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+CONTRACT: Final = Contract()
+
+# Models of the Triton repository.
+ENSEMBLE: Final = "detector"
+PREPROCESS: Final = "preprocess"
+CLASSIFIER: Final = "classifier"
+
+# Tensors. Shapes are without the batch dimension.
+IMAGE: Final = "IMAGE"
+"""BYTES [1]: an encoded JPEG, PNG or WebP file."""
+CROPS: Final = "CROPS"
+"""UINT8 [K, S, S, 3]: RGB crops between preprocess and classifier."""
+STATISTICS: Final = "STATISTICS"
+"""FP32 [n]: see ``Contract.statistics``."""
+LOGIT: Final = "LOGIT"
+"""FP32 [1]: calibrated logit; PROBABILITY is its sigmoid."""
+PROBABILITY: Final = "PROBABILITY"
+"""FP32 [1]: calibrated probability that the picture is AI-generated."""
+EVIDENCE: Final = "EVIDENCE"
+"""FP32 [K, G, G]: contributions to the logit; their mean plus the manifest's evidence bias equals LOGIT."""
+OPERATING_POINT: Final = "OPERATING_POINT"
+"""FP32 [m]: see ``Contract.operating_point``; constants of the graph, so that an answer names the version that made it."""
+
+MAX_BATCH_SIZE: Final = 16
+"""Largest batch Triton accepts for each model of the repository."""
+
+# What may be uploaded.
+FORMATS: Final = ("jpeg", "png", "webp")
+"""Accepted formats; the index is the ``format`` statistic."""
+MAX_FILE_BYTES: Final = 20 * 1000 * 1000
+MAX_PIXELS: Final = 40_000_000
+MAX_SIDE: Final = 12_000
+
+# Margins, in calibrated logits between the probability and the threshold, at which confidence changes its word.
+CONFIDENCE_MEDIUM: Final = 1.0
+CONFIDENCE_HIGH: Final = 2.5
+
+# Where things listen by default; all but the gateway on loopback only.
+GATEWAY_PORT: Final = 8080
+TRITON_HTTP_PORT: Final = 8000
+TRITON_GRPC_PORT: Final = 8001
+TRITON_METRICS_PORT: Final = 8002
+SIDECAR_PORT: Final = 8003

@@ -1,0 +1,96 @@
+"""Cheap measurements of a picture, for the unsure gate and for drift.
+
+All are taken on the middle of the picture as stored, at most ``_WINDOW`` pixels a side and aligned with the 8 x 8 grid
+of JPEG, so that their cost does not grow with the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+_WINDOW: Final = 512
+_GRID: Final = 8
+_LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_EPSILON: Final = 0.5  # grey levels; keeps ratios of flat pictures finite
+
+# Luminance table of JPEG's Annex K at quality 50, in the natural (row) order in which Pillow gives tables.
+_ANNEX_K_MEAN: Final = 57.625
+
+Luma = npt.NDArray[np.float32]
+
+
+def measure(image: Image.Image, quantization: Mapping[int, Sequence[int]]) -> dict[str, float]:
+    """Measures a picture.
+
+    Args:
+        image: The picture as stored, mode RGB.
+        quantization: Its JPEG quantisation tables, empty where it has none.
+
+    Returns:
+        ``brightness`` and ``contrast`` (mean and deviation of luma, 0..255), ``saturation`` (mean of channel maximum
+        minus minimum, 0..255), ``sharpness`` (mean |Laplacian| of luma over contrast), ``blockiness`` (mean luma step across
+        the 8 x 8 grid over that inside it: 1 without JPEG) and ``jpeg_quality`` (1..100, 0 where not JPEG).
+    """
+    rgb = _middle(image)
+    luma = rgb @ _LUMA
+    contrast = float(luma.std())
+    return {
+        "brightness": float(luma.mean()),
+        "contrast": contrast,
+        "saturation": float((rgb.max(axis=2) - rgb.min(axis=2)).mean()),
+        "sharpness": _laplacian(luma) / (contrast + _EPSILON),
+        "blockiness": _blockiness(luma),
+        "jpeg_quality": estimate_jpeg_quality(quantization),
+    }
+
+
+def estimate_jpeg_quality(quantization: Mapping[int, Sequence[int]]) -> float:
+    """Estimates the IJG quality that a luminance table was made with.
+
+    Inverts libjpeg's scaling (5000 / q below 50, 200 - 2 q above) on the table's mean, which also gives a comparable
+    number for the tables of cameras and Photoshop.
+
+    Args:
+        quantization: Tables by number; number 0 is luminance.
+
+    Returns:
+        1..100, or 0 where there is no table.
+    """
+    table = quantization.get(0)
+    if not table:
+        return 0.0
+    scale = 100.0 * (sum(table) / len(table)) / _ANNEX_K_MEAN
+    quality = 5000.0 / scale if scale > 100.0 else 100.0 - scale / 2.0
+    return float(min(max(quality, 1.0), 100.0))
+
+
+def _middle(image: Image.Image) -> npt.NDArray[np.float32]:
+    width, height = image.size
+    left, top = (max(0, (length - _WINDOW) // 2) // _GRID * _GRID for length in (width, height))
+    box = (left, top, min(width, left + _WINDOW), min(height, top + _WINDOW))
+    return np.asarray(image.crop(box), dtype=np.float32)
+
+
+def _laplacian(luma: Luma) -> float:
+    if min(luma.shape) < 3:
+        return 0.0
+    inner = luma[1:-1, 1:-1]
+    around = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:]
+    return float(np.abs(around - 4.0 * inner).mean())
+
+
+def _blockiness(luma: Luma) -> float:
+    ratios = [_step_ratio(np.abs(np.diff(luma, axis=axis)).mean(axis=1 - axis)) for axis in (0, 1)]
+    return float(np.mean(ratios))
+
+
+def _step_ratio(steps: Luma) -> float:
+    on_grid = np.arange(len(steps)) % _GRID == _GRID - 1
+    if not on_grid.any():
+        return 1.0
+    return float((steps[on_grid].mean() + _EPSILON) / (steps[~on_grid].mean() + _EPSILON))
