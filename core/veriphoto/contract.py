@@ -79,7 +79,7 @@ PROBABILITY: Final = "PROBABILITY"
 EVIDENCE: Final = "EVIDENCE"
 """FP32 [K, G, G]: contributions to the logit; their mean plus the manifest's evidence bias equals LOGIT."""
 OPERATING_POINT: Final = "OPERATING_POINT"
-"""FP32 [m]: see ``Contract.operating_point``; constants of the graph, so that an answer names the version that made it."""
+"""FP32 [m]: see ``Contract.operating_point``; constants of the graph: an answer names the version that made it."""
 
 MAX_BATCH_SIZE: Final = 16
 """Largest batch Triton accepts for each model of the repository."""

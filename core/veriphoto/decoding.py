@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from veriphoto.contract import FORMATS, MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE
 from veriphoto.errors import (
@@ -86,7 +86,7 @@ def decode(data: bytes) -> Decoded:
     """
     if len(data) > MAX_FILE_BYTES:
         raise FileTooLargeError(
-            f"the file has {len(data) / _MEGA:.1f} MB, the limit is {MAX_FILE_BYTES / _MEGA:.0f} MB; send a smaller copy"
+            f"the file has {len(data) / _MEGA:.1f} MB, the limit is {MAX_FILE_BYTES / _MEGA:.0f}; send a smaller copy"
         )
     try:
         image = _open(data)
@@ -107,7 +107,7 @@ def decode(data: bytes) -> Decoded:
 def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise _unidentified(data) from error
 
 
@@ -115,8 +115,8 @@ def _unidentified(data: bytes) -> ImageError:
     if not data:
         return NotAnImageError("the file is empty")
     name = _BRANDS.get(data[8:12]) if data[4:8] == b"ftyp" else None
-    head = data[:64].lstrip()
-    name = name or next((name for start, name in _OTHER_FORMATS if data.startswith(start) or head.startswith(start)), None)
+    starts = (data[:64], data[:64].lstrip())
+    name = name or next((name for magic, name in _OTHER_FORMATS if any(s.startswith(magic) for s in starts)), None)
     if name is not None:
         return UnsupportedFormatError(f"this is {name}; send JPEG, PNG or WebP")
     if data.startswith(_MAGIC):
@@ -168,7 +168,7 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
 def _upright(image: Image.Image, raw: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(0x0112, 1)
-    except Exception:  # a broken EXIF block says nothing about the pixels; without it the picture stands as stored
+    except Exception:  # noqa: BLE001 - a broken EXIF block says nothing about the pixels: they stand as stored
         return raw
     if not isinstance(orientation, int) or not 2 <= orientation <= 8:
         return raw

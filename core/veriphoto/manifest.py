@@ -26,7 +26,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """Turns the network's raw logit z into the calibrated one: z / temperature + bias (Guo et al. 2017, with a bias)."""
+    """Turns the network's raw logit z into the calibrated one: z / temperature + bias.
+
+    Temperature scaling (Guo et al. 2017, arXiv 1706.04599) with a bias, as the share of fakes differs from training's.
+    """
 
     temperature: float = 1.0
     bias: float = 0.0
@@ -119,7 +122,9 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST_FILE
     body = _load(path)
     if body.get("schema") != SCHEMA:
-        raise ManifestError(f"{path}: schema {body.get('schema')!r}, this release reads {SCHEMA}; export the model again")
+        raise ManifestError(
+            f"{path}: schema {body.get('schema')!r}, this release reads {SCHEMA}; export the model again"
+        )
     _check_contract(body.get("contract"), path)
     findings = _findings(body.get("findings"), path)
     rest = {field.name: body.get(field.name) for field in fields(Manifest) if field.name != "findings"}
@@ -197,7 +202,7 @@ def _findings(body: object, path: Path) -> Findings:
         "drift_reference": DriftReference,
         "lineage": Lineage,
     }
-    built = {name: _build(kind, body.get(name), path) for name, kind in parts.items()}
+    built: dict[str, Any] = {name: _build(kind, body.get(name), path) for name, kind in parts.items()}
     return _build(Findings, {**built, "metrics": body.get("metrics")}, path)
 
 

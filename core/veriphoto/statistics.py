@@ -33,8 +33,8 @@ def measure(image: Image.Image, quantization: Mapping[int, Sequence[int]]) -> di
 
     Returns:
         ``brightness`` and ``contrast`` (mean and deviation of luma, 0..255), ``saturation`` (mean of channel maximum
-        minus minimum, 0..255), ``sharpness`` (mean |Laplacian| of luma over contrast), ``blockiness`` (mean luma step across
-        the 8 x 8 grid over that inside it: 1 without JPEG) and ``jpeg_quality`` (1..100, 0 where not JPEG).
+        minus minimum, 0..255), ``sharpness`` (mean |Laplacian| of luma over contrast), ``blockiness`` (mean luma step
+        across the 8 x 8 grid over that inside it: 1 without JPEG) and ``jpeg_quality`` (1..100, 0 where not JPEG).
     """
     rgb = _middle(image)
     luma = rgb @ _LUMA

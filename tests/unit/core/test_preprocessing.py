@@ -1,0 +1,91 @@
+"""Crops, their places and the statistics, on the samples and on made pictures."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from veriphoto.contract import CONTRACT
+from veriphoto.preprocessing import crop_boxes, preprocess
+
+SAMPLES = Path(__file__).parents[3] / "samples"
+SIZE = CONTRACT.crop_size
+
+
+def noise(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def statistics(data: bytes) -> dict[str, float]:
+    return dict(zip(CONTRACT.statistics, preprocess(data).statistics.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 900), (224, 224), (225, 400), (1500, 500), (12_000, 1)])
+def test_shapes_for_any_size(size: tuple[int, int]) -> None:
+    result = preprocess(encoded(noise(*size)))
+    assert result.crops.shape == (CONTRACT.crops, SIZE, SIZE, 3)
+    assert result.crops.dtype == np.uint8
+    assert result.statistics.shape == (len(CONTRACT.statistics),)
+    assert np.isfinite(result.statistics).all()
+
+
+def test_large_pictures_are_cropped_untouched() -> None:
+    image = noise(700, 500)
+    result = preprocess(encoded(image))
+    whole = np.asarray(image)
+    for crop, box in zip(result.crops, result.boxes, strict=True):
+        assert box.side == SIZE
+        np.testing.assert_array_equal(crop, whole[box.top : box.top + SIZE, box.left : box.left + SIZE])
+
+
+def test_small_pictures_are_enlarged_from_the_largest_square() -> None:
+    boxes = crop_boxes(300, 100)
+    assert {box.side for box in boxes} == {100}
+    assert {box.top for box in boxes} == {0}
+    assert len({box.left for box in boxes}) == 3
+
+
+@pytest.mark.parametrize("size", [(224, 224), (640, 480), (4000, 3000), (224, 9000)])
+def test_boxes_lie_inside(size: tuple[int, int]) -> None:
+    width, height = size
+    for box in crop_boxes(width, height):
+        assert 0 <= box.left <= width - box.side
+        assert 0 <= box.top <= height - box.side
+
+
+def test_the_same_bytes_give_the_same_arrays() -> None:
+    for path in SAMPLES.iterdir():
+        first, second = preprocess(path.read_bytes()), preprocess(path.read_bytes())
+        np.testing.assert_array_equal(first.crops, second.crops)
+        np.testing.assert_array_equal(first.statistics, second.statistics)
+
+
+def test_statistics_say_what_the_file_is() -> None:
+    data = encoded(noise(300, 200).resize((600, 400)), "JPEG", quality=60)
+    found = statistics(data)
+    assert (found["width"], found["height"], found["bytes"], found["format"]) == (600, 400, len(data), 0)
+    assert found["jpeg_quality"] == pytest.approx(60, abs=2)
+    assert statistics(encoded(noise(30, 20)))["jpeg_quality"] == 0
+
+
+@pytest.mark.parametrize("quality", [25, 40, 50, 75, 90, 95])
+def test_jpeg_quality_is_estimated(quality: int) -> None:
+    assert statistics(encoded(noise(64, 64), "JPEG", quality=quality))["jpeg_quality"] == pytest.approx(quality, abs=2)
+
+
+def test_blockiness_rises_with_compression_and_sharpness_falls_with_blur() -> None:
+    photo = Image.open(SAMPLES / "real_mangos.png").convert("RGB")
+    fine, coarse = (statistics(encoded(photo, "JPEG", quality=quality))["blockiness"] for quality in (90, 10))
+    assert coarse > 1.3 > fine
+    blurred = photo.resize((87, 87)).resize(photo.size)
+    assert statistics(encoded(blurred))["sharpness"] < 0.5 * statistics(encoded(photo))["sharpness"]
