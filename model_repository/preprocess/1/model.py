@@ -7,6 +7,7 @@ that itself holds several pictures fails as a whole, naming the first bad one: T
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:  # noqa: ARG002
         """Refuses an environment in which answers would be silently empty."""
-        release = tuple(int(part) for part in os.environ.get("NVIDIA_TRITON_SERVER_VERSION", "0").split(".")[:2])
+        release = tuple(map(int, re.findall(r"\d+", os.environ.get("NVIDIA_TRITON_SERVER_VERSION", "0"))[:2]))
         if int(np.__version__.split(".")[0]) >= 2 and release < _FIRST_WITH_NUMPY_2:
             raise pb_utils.TritonModelException(
                 f"numpy {np.__version__} gives empty outputs with this Triton; install 'numpy<2' for its Python"

@@ -1,0 +1,170 @@
+"""Writes version directories that Triton can never see half-made.
+
+Everything is written and read back in a staging directory on the same filesystem, flushed to the disk and moved into
+place with one rename. Staging directories that a killed process left behind are removed by the next one; the lock that
+tells them from a living one's dies with its process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+
+from veriphoto.contract import CLASSIFIER
+from veriphoto.errors import ModelError, UsageError
+from veriphoto.manifest import MANIFEST_FILE, ONNX_FILE, Findings, Manifest, read_manifest, sha256_file, verify_onnx
+from veriphoto.verdict import OperatingPoint
+from veriphoto_export.graph import stamp
+
+GLUE_FILE: Final = "model.py"
+"""Runs the version in Triton's Python backend; every version carries the repository's own."""
+
+_STAGING: Final = ".staging-"  # not a number, so Triton takes it for no version
+_LARGEST_VERSION: Final = 2**24  # larger whole numbers are not exact in the FP32 OPERATING_POINT
+
+
+def next_version(repository: Path) -> int:
+    """Returns the number after the highest version that holds a graph, or 1.
+
+    Args:
+        repository: A Triton model repository.
+    """
+    return max((number for number, path in _versions(repository).items() if _is_taken(path)), default=0) + 1
+
+
+def operating_point(findings: Findings, version: int) -> OperatingPoint:
+    """Gives a run's operating point its version, rounded to the FP32 in which answers carry it.
+
+    So the manifest and every answer say exactly the same numbers.
+
+    Args:
+        findings: What the run decided.
+        version: The version it will be published as.
+    """
+    point = findings.operating_point
+    rounded = replace(point, model_version=version)
+    return OperatingPoint.from_tensor([float(np.float32(value)) for value in rounded.to_tensor()])
+
+
+def publish(
+    model: onnx.ModelProto, findings: Findings, *, evidence_bias: float, repository: Path, version: int
+) -> Path:
+    """Writes a version of the classifier.
+
+    Args:
+        model: From ``graph.export_onnx``, its parity checked.
+        findings: What the training run decided.
+        evidence_bias: What the mean of EVIDENCE lacks to LOGIT.
+        repository: A Triton model repository, with the classifier's configuration.
+        version: A number that no version with a graph has yet.
+
+    Returns:
+        The version's directory.
+
+    Raises:
+        UsageError: If the version exists or the repository is not one.
+        ModelError: If the disk refuses, or what was written does not read back.
+    """
+    if not 1 <= version <= _LARGEST_VERSION:
+        raise UsageError(f"a version lies between 1 and {_LARGEST_VERSION}, {version} does not")
+    point = operating_point(findings, version)
+    target = repository / CLASSIFIER / str(version)
+    try:
+        with _locked(repository / CLASSIFIER):
+            if _is_taken(target):
+                raise UsageError(f"{target} exists; versions never change, publish another")
+            _sweep(target.parent)
+            staged = Path(tempfile.mkdtemp(prefix=_STAGING, dir=target.parent))
+            try:
+                shutil.copy(_glue(repository), staged / GLUE_FILE)
+                (staged / ONNX_FILE).write_bytes(stamp(model, point).SerializeToString())
+                _describe(staged, replace(findings, operating_point=point), evidence_bias, version)
+                _settle(staged, target)
+            finally:
+                shutil.rmtree(staged, ignore_errors=True)
+    except OSError as error:
+        raise ModelError(f"cannot write {target}: {error.strerror or error}; nothing was published") from error
+    return target
+
+
+def _describe(staged: Path, findings: Findings, evidence_bias: float, version: int) -> None:
+    manifest = Manifest(
+        model_version=version,
+        onnx_sha256=sha256_file(staged / ONNX_FILE),
+        evidence_bias=evidence_bias,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        findings=findings,
+    )
+    manifest.write(staged)
+    verify_onnx(staged, read_manifest(staged))
+
+
+def _settle(staged: Path, target: Path) -> None:
+    staged.chmod(0o755)  # mkdtemp's 0700 would hide the version from a Triton that runs as another user
+    for path in staged.iterdir():
+        _flush(path)
+    _flush(staged)
+    if target.is_dir():
+        # A directory that has no graph yet, as in a fresh clone. Without the graph no flavour loads, so it goes last.
+        for name in (GLUE_FILE, MANIFEST_FILE, ONNX_FILE):
+            (staged / name).replace(target / name)
+        _flush(target)
+    else:
+        staged.rename(target)
+    _flush(target.parent)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _locked(model: Path) -> Iterator[None]:
+    if not model.is_dir():
+        raise UsageError(f"{model} is missing; name a model repository with the classifier's config.pbtxt in it")
+    handle = os.open(model, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sweep(model: Path) -> None:
+    for left_over in model.glob(f"{_STAGING}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+
+
+def _versions(repository: Path) -> dict[int, Path]:
+    model = repository / CLASSIFIER
+    found = model.iterdir() if model.is_dir() else ()
+    return {int(path.name): path for path in found if path.is_dir() and path.name.isdigit()}
+
+
+def _is_taken(version: Path) -> bool:
+    return (version / ONNX_FILE).exists()
+
+
+def _glue(repository: Path) -> Path:
+    versions = _versions(repository)
+    for number in sorted(versions, reverse=True):
+        if (versions[number] / GLUE_FILE).is_file():
+            return versions[number] / GLUE_FILE
+    raise UsageError(
+        f"{repository / CLASSIFIER} has no version with a {GLUE_FILE}; start from a copy of model_repository"
+    )

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from toy_model import REPOSITORY, SAMPLES, ToyNetwork, toy_findings
+
+from veriphoto.manifest import Findings
+from veriphoto_export.graph import DetectorGraph, export_onnx
+from veriphoto_export.parity import Crops, load_crops
+
+
+@pytest.fixture(scope="session")
+def network() -> ToyNetwork:
+    return ToyNetwork()
+
+
+@pytest.fixture(scope="session")
+def findings() -> Findings:
+    return toy_findings()
+
+
+@pytest.fixture(scope="session")
+def graph(network: ToyNetwork, findings: Findings) -> DetectorGraph:
+    return DetectorGraph(network, findings.calibration)
+
+
+@pytest.fixture(scope="session")
+def model(graph: DetectorGraph) -> onnx.ModelProto:
+    return export_onnx(graph)
+
+
+@pytest.fixture(scope="session")
+def crops() -> Crops:
+    return load_crops(SAMPLES)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A model repository as a fresh clone without its graph has it."""
+    copy = tmp_path / "model repository"
+    shutil.copytree(REPOSITORY, copy, ignore=shutil.ignore_patterns("model.onnx", "manifest.json", "__pycache__"))
+    for version in (copy / "classifier").iterdir():
+        if version.name.isdigit() and version.name != "1":
+            shutil.rmtree(version)
+    return copy
+
+
+@pytest.fixture
+def noise() -> Crops:
+    return np.random.default_rng(0).integers(0, 256, (3, 5, 224, 224, 3), dtype=np.uint8)
