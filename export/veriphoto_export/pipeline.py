@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, cast
 
 from veriphoto.errors import UsageError
 from veriphoto.manifest import ONNX_FILE, Findings
 from veriphoto_export.graph import DetectorGraph, Network, export_onnx, stamp
 from veriphoto_export.parity import Parity, check_parity, load_crops
 from veriphoto_export.publish import next_version, operating_point, publish
+from veriphoto_training.model import load_checkpoint
 
-PARITY_PICTURES = 64
+PARITY_PICTURES: Final = 64
 """More would only take longer: differences come from the graph, hardly from the picture."""
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+CHECKPOINT_FILE: Final = "best.pt"
+FINDINGS_FILE: Final = "findings.json"
+
+_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +32,38 @@ class Exported:
     bytes: int
     """Size of the ONNX file."""
     parity: Parity
+
+
+def export_run(
+    run: Path,
+    *,
+    repository: Path,
+    photos: Path,
+    version: int | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Exported:
+    """Exports what a training run left behind.
+
+    Args:
+        run: The run's directory, or a checkpoint in it.
+        repository: The Triton model repository to publish in.
+        photos: Folder of pictures to check parity with.
+        version: Version number; the next free one if None.
+        say: Told what is being done.
+
+    Returns:
+        What was written.
+
+    Raises:
+        VeriphotoError: If anything is missing or does not hold; nothing is published then.
+    """
+    checkpoint = run / CHECKPOINT_FILE if run.is_dir() else run
+    pictures = find_pictures(photos)
+    findings = Findings.read(checkpoint.parent / FINDINGS_FILE)
+    network, _ = load_checkpoint(checkpoint)
+    return export_version(
+        cast(Network, network), findings, repository=repository, pictures=pictures, version=version, say=say
+    )
 
 
 def export_version(
