@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -10,10 +11,28 @@ from torch import nn
 from veriphoto.contract import CONTRACT
 from veriphoto.manifest import Calibration, DriftReference, Findings, Lineage
 from veriphoto.verdict import OperatingPoint
+from veriphoto_export.graph import DetectorGraph, export_onnx
+from veriphoto_export.publish import publish
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = ROOT / "model_repository"
 SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix in {".jpg", ".png", ".webp"})
+
+
+def copy_repository(target: Path) -> Path:
+    """Copies the model repository as a fresh clone without its graph has it."""
+    shutil.copytree(REPOSITORY, target, ignore=shutil.ignore_patterns("model.onnx", "manifest.json", "__pycache__"))
+    for version in (target / "classifier").iterdir():
+        if version.name.isdigit() and version.name != "1":
+            shutil.rmtree(version)
+    return target
+
+
+def publish_toy(repository: Path, version: int) -> Path:
+    """Publishes a toy network with the version as its seed."""
+    graph = DetectorGraph(ToyNetwork(seed=version), toy_findings().calibration)
+    bias = graph.evidence_bias
+    return publish(export_onnx(graph), toy_findings(), evidence_bias=bias, repository=repository, version=version)
 
 
 class ToyNetwork(nn.Module):

@@ -7,26 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_model import REPOSITORY, ToyNetwork, toy_findings
+from toy_model import ToyNetwork, copy_repository, publish_toy, toy_findings
 from triton_stand_in import Request, Tensor, TritonError, TritonModelException
 
 from veriphoto.contract import CONTRACT, CROPS, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY
-from veriphoto_export.graph import DetectorGraph, export_onnx
 from veriphoto_export.parity import reference_logits
-from veriphoto_export.publish import publish
 
 FINDINGS = toy_findings()
 
 
 @pytest.fixture(scope="module")
 def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    repository = tmp_path_factory.mktemp("repository")
-    shutil.copytree(REPOSITORY / "classifier" / "configs", repository / "classifier" / "configs")
-    (repository / "classifier" / "1").mkdir()
-    shutil.copy(REPOSITORY / "classifier" / "1" / "model.py", repository / "classifier" / "1")
-    graph = DetectorGraph(ToyNetwork(), FINDINGS.calibration)
-    bias = graph.evidence_bias
-    return publish(export_onnx(graph), FINDINGS, evidence_bias=bias, repository=repository, version=1)
+    return publish_toy(copy_repository(tmp_path_factory.mktemp("models") / "repository"), 1)
 
 
 def arguments(version: Path) -> dict[str, str]:
@@ -51,7 +43,7 @@ def test_every_request_gets_its_own_scores(classifier) -> None:
     for crops, response in zip(batches, responses, strict=True):
         arrays = response.arrays()
         assert set(arrays) == {PROBABILITY, LOGIT, EVIDENCE, OPERATING_POINT}
-        expected = reference_logits(ToyNetwork(), crops, FINDINGS.calibration)
+        expected = reference_logits(ToyNetwork(seed=1), crops, FINDINGS.calibration)
         np.testing.assert_allclose(arrays[LOGIT][:, 0], expected, atol=1e-5)
         assert arrays[EVIDENCE].shape == (len(crops), CONTRACT.crops, CONTRACT.grid, CONTRACT.grid)
         assert arrays[OPERATING_POINT][:, 0].tolist() == [1.0] * len(crops)

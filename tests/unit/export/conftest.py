@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from toy_model import REPOSITORY, SAMPLES, ToyNetwork, toy_findings
+from toy_model import SAMPLES, ToyNetwork, copy_repository, toy_findings
 
 from veriphoto.manifest import Findings
 from veriphoto_export.graph import DetectorGraph, export_onnx
@@ -40,13 +39,8 @@ def crops() -> Crops:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A model repository as a fresh clone without its graph has it."""
-    copy = tmp_path / "model repository"
-    shutil.copytree(REPOSITORY, copy, ignore=shutil.ignore_patterns("model.onnx", "manifest.json", "__pycache__"))
-    for version in (copy / "classifier").iterdir():
-        if version.name.isdigit() and version.name != "1":
-            shutil.rmtree(version)
-    return copy
+    """A model repository without a graph; its path has a space."""
+    return copy_repository(tmp_path / "model repository")
 
 
 @pytest.fixture
