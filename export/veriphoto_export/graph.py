@@ -90,9 +90,10 @@ class DetectorGraph(nn.Module):
             PROBABILITY FP32 [N, 1], LOGIT FP32 [N, 1], EVIDENCE FP32 [N, K, G, G], OPERATING_POINT FP32 [N, m].
         """
         size, grid = CONTRACT.crop_size, CONTRACT.grid
-        pixels = crops.reshape(-1, size, size, 3).permute(0, 3, 1, 2).float() * self.scale + self.shift
+        # The cast comes first: TensorRT takes uint8 as an input, and no layer but a cast may read it.
+        pixels = crops.float().reshape(-1, size, size, 3).permute(0, 3, 1, 2) * self.scale + self.shift
         features = self.network.forward_features(pixels)
-        evidence = (features * self.weight).sum(dim=1).reshape(-1, CONTRACT.crops, grid, grid)
+        evidence = nn.functional.conv2d(features, self.weight).reshape(-1, CONTRACT.crops, grid, grid)
         logit = evidence.mean(dim=(1, 2, 3)).reshape(-1, 1) + self.bias
         return torch.sigmoid(logit), logit, evidence, self.operating_point.expand(crops.shape[0], -1)
 

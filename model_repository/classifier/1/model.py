@@ -5,6 +5,7 @@ Refuses a version whose manifest is for another contract or describes another ``
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ class TritonPythonModel:
         try:
             arrays = self._run(pb_utils.get_input_tensor_by_name(request, CROPS).as_numpy())
         except Exception as error:  # noqa: BLE001  the caller gets no stack trace, the log no picture
-            pb_utils.Logger.log_error(f"classifier failed: {type(error).__name__}")
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            pb_utils.Logger.log_error(f"classifier failed: {type(error).__name__} in {place.name}, line {place.lineno}")
             message = "internal error in classifier; see the server's log"
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INTERNAL))
         tensors = [pb_utils.Tensor(name, array) for name, array in zip(self._outputs, arrays, strict=True)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,8 @@ def _answer(request: Any) -> Any:
     try:
         return _prepare(pb_utils.get_input_tensor_by_name(request, IMAGE).as_numpy().ravel())
     except Exception as error:  # noqa: BLE001  the caller gets no stack trace, the log no picture
-        pb_utils.Logger.log_error(f"preprocess failed: {type(error).__name__}")
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        pb_utils.Logger.log_error(f"preprocess failed: {type(error).__name__} in {place.name}, line {place.lineno}")
         return _refuse("internal error in preprocess; see the server's log", pb_utils.TritonError.INTERNAL)
 
 
