@@ -1,0 +1,100 @@
+"""The one place that knows what a scoring request and its answer look like, whatever carries them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from veriphoto.contract import CONTRACT, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY, STATISTICS
+from veriphoto.errors import ServiceError
+from veriphoto.verdict import OperatingPoint, decide
+from veriphoto_client._detection import Detection
+
+Outputs: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
+"""Tensors by name, the batch dimension of 1 in front."""
+
+OUTPUT_SHAPES: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType(
+    {
+        PROBABILITY: (1,),
+        LOGIT: (1,),
+        EVIDENCE: (CONTRACT.crops, CONTRACT.grid, CONTRACT.grid),
+        STATISTICS: (len(CONTRACT.statistics),),
+        OPERATING_POINT: (len(CONTRACT.operating_point),),
+    }
+)
+"""What is asked of the ensemble for every picture; shapes without the batch dimension."""
+
+
+def encode_request(data: bytes) -> npt.NDArray[np.object_]:
+    """Wraps one file for the IMAGE tensor.
+
+    One picture a request: Triton refuses a whole request for one bad picture in it, and batches by itself.
+
+    Args:
+        data: The bytes of an encoded file.
+
+    Returns:
+        BYTES [1, 1].
+    """
+    tensor = np.empty((1, 1), dtype=np.object_)  # np.array would strip trailing NULs by making it dtype S
+    tensor[0, 0] = data
+    return tensor
+
+
+def decode_answer(outputs: Outputs) -> Detection:
+    """Reads an answer.
+
+    Args:
+        outputs: The tensors of ``OUTPUT_SHAPES``.
+
+    Returns:
+        The detection.
+
+    Raises:
+        ServiceError: If the answer is not what the contract promises.
+    """
+    tensors = {name: _checked(name, outputs.get(name), shape) for name, shape in OUTPUT_SHAPES.items()}
+    statistics = dict(zip(CONTRACT.statistics, tensors[STATISTICS].tolist(), strict=True))
+    try:
+        point = OperatingPoint.from_tensor(tensors[OPERATING_POINT].tolist())
+    except ValueError as error:
+        raise _mismatch(str(error)) from error
+    evidence = tensors[EVIDENCE]
+    evidence.flags.writeable = False
+    return Detection(
+        verdict=decide(float(tensors[PROBABILITY][0]), statistics, point),
+        logit=float(tensors[LOGIT][0]),
+        statistics=MappingProxyType(statistics),
+        evidence=evidence,
+    )
+
+
+@lru_cache(maxsize=1)
+def canary() -> bytes:
+    """Returns a small picture that every server must be able to score, as PNG."""
+    side = 2 * CONTRACT.crop_size
+    ramp = Image.linear_gradient("L").resize((side, side))
+    buffer = io.BytesIO()
+    Image.merge("RGB", (ramp, ramp.rotate(90), ramp.rotate(180))).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _checked(name: str, tensor: npt.NDArray[np.float32] | None, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    if tensor is None:
+        raise _mismatch(f"{name} is missing")
+    if tensor.shape != (1, *shape):
+        raise _mismatch(f"{name} has shape {tensor.shape}, not {(1, *shape)}")
+    if not np.isfinite(tensor).all():
+        raise _mismatch(f"{name} is not finite")
+    return tensor.reshape(shape)
+
+
+def _mismatch(what: str) -> ServiceError:
+    return ServiceError(f"the server's answer breaks the contract ({what}); use client and server of one version")

@@ -1,0 +1,72 @@
+"""A transport without a server, for tests of whatever is built on a detector."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+
+from veriphoto.contract import CONTRACT, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY, STATISTICS
+from veriphoto.preprocessing import preprocess
+from veriphoto.verdict import OperatingPoint
+from veriphoto_client._codec import Outputs
+
+FAKE_POINT = OperatingPoint(
+    model_version=1, threshold=0.5, unsure_low=0.4, unsure_high=0.6, min_side=32.0, max_blockiness=100.0
+)
+
+
+class FakeTransport:
+    """Implements ``Transport`` in the process itself.
+
+    As it comes, pictures go through Veriphoto's real preprocessing, so what is broken is refused as a server would
+    refuse it; the score is made up from the mean brightness (dark is real, bright AI-generated).
+    """
+
+    def __init__(self, handler: Callable[[bytes], Outputs] | None = None, *, delay: float = 0.0) -> None:
+        """Chooses the answers.
+
+        Args:
+            handler: Makes the answer to a file's bytes, or raises the ``VeriphotoError`` that a server would cause;
+                ``FakeTransport.answer`` where none is given.
+            delay: Seconds that every request takes.
+        """
+        self._handler = handler or self.answer
+        self._delay = delay
+        self._in_flight = 0
+        self.requests = 0
+        """Requests so far, refused ones too."""
+        self.most_in_flight = 0
+        """Largest number of requests at a time."""
+        self.closed = False
+
+    @staticmethod
+    def answer(data: bytes) -> Outputs:
+        """Makes the answer to a file, or raises its ``ImageError``."""
+        statistics = preprocess(data).statistics
+        brightness = float(statistics[CONTRACT.statistics.index("brightness")])
+        logit = (brightness - 127.5) / 25.0
+        values = {
+            PROBABILITY: [1.0 / (1.0 + np.exp(-logit))],
+            LOGIT: [logit],
+            EVIDENCE: np.full((CONTRACT.crops, CONTRACT.grid, CONTRACT.grid), logit),
+            STATISTICS: statistics,
+            OPERATING_POINT: FAKE_POINT.to_tensor(),
+        }
+        return {name: np.asarray(value, dtype=np.float32)[np.newaxis] for name, value in values.items()}
+
+    async def score(self, data: bytes) -> Outputs:
+        """See ``Transport.score``."""
+        self.requests += 1
+        self._in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self._in_flight)
+        try:
+            await asyncio.sleep(self._delay)
+            return self._handler(data)
+        finally:
+            self._in_flight -= 1
+
+    async def close(self) -> None:
+        """See ``Transport.close``."""
+        self.closed = True

@@ -1,0 +1,97 @@
+"""The synchronous detector: an ``AsyncDetector`` on an event loop of its own, and waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Coroutine, Iterable
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+from veriphoto.errors import VeriphotoError
+from veriphoto_client._async import AsyncDetector
+from veriphoto_client._detection import Detection, Health
+from veriphoto_client._images import ImageInput
+from veriphoto_client._transports import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, Transport
+
+T = TypeVar("T")
+
+_CLOSE_SECONDS: Final = 5.0
+
+
+class Detector:
+    """Asks a Veriphoto server about pictures. Threads may share one; a forked process needs its own.
+
+    Close it, or use it in a ``with`` statement.
+
+    Example:
+        >>> with Detector("http://127.0.0.1:8000") as detector:
+        ...     print(detector.predict("photo.jpg").verdict)
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        max_in_flight: int = DEFAULT_IN_FLIGHT,
+        transport: Transport | None = None,
+    ) -> None:
+        """Prepares; connects at the first request. See ``AsyncDetector`` for arguments and errors."""
+        self._detector = AsyncDetector(url, timeout=timeout, max_in_flight=max_in_flight, transport=transport)
+        self._loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=self._loop.run_forever, name="veriphoto-client", daemon=True)
+        thread.start()
+        # Also runs at garbage collection and interpreter exit, for those who forget.
+        self._close = weakref.finalize(self, _shut, self._detector, self._loop, thread)
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._detector.url
+
+    def predict(self, image: ImageInput) -> Detection:
+        """Scores one picture; see ``AsyncDetector.predict``."""
+        return self._wait(self._detector.predict(image))
+
+    def predict_batch(self, images: Iterable[ImageInput]) -> list[Detection | VeriphotoError]:
+        """Scores pictures together, several in flight; see ``AsyncDetector.predict_batch``."""
+        return self._wait(self._detector.predict_batch(images))
+
+    def health(self) -> Health:
+        """Has the server score a small test picture; see ``AsyncDetector.health``."""
+        return self._wait(self._detector.health())
+
+    def close(self) -> None:
+        """Closes connections and ends the background thread; further calls do nothing."""
+        self._close()
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        if not self._close.alive:
+            work.close()
+            raise RuntimeError("this detector is closed")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C while waiting; where the work itself failed this does nothing
+            raise
+
+
+def _shut(detector: AsyncDetector, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    try:
+        asyncio.run_coroutine_threadsafe(detector.close(), loop).result(_CLOSE_SECONDS)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(_CLOSE_SECONDS)
+        if not thread.is_alive():
+            loop.close()

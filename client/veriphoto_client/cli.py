@@ -1,0 +1,26 @@
+"""The ``veriphoto`` command: mounts what every installed part registers, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+from veriphoto.errors import MissingExtraError, VeriphotoError
+
+EXIT_COULD_NOT_RUN = 2
+
+
+def main() -> None:
+    """Runs the command line and exits: 0 all well, 1 some files failed, 2 could not run."""
+    try:
+        _run()
+    except VeriphotoError as error:
+        sys.stderr.write(f"error: {error.to_wire()}\n")
+        sys.exit(EXIT_COULD_NOT_RUN)
+
+
+def _run() -> None:
+    try:
+        from veriphoto_client._app import build  # noqa: PLC0415 (typer and rich come with an extra)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("client", error.name) from error
+    build()()

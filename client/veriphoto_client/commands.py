@@ -1,0 +1,150 @@
+"""The client's commands: each parses, asks one function, and prints."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+
+from veriphoto.contract import SIDECAR_PORT
+from veriphoto.errors import ServiceError, ServiceUnavailableError, UsageError
+from veriphoto_client._async import AsyncDetector
+from veriphoto_client._detection import Detection
+from veriphoto_client._sync import Detector
+from veriphoto_client._transports import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL
+from veriphoto_client.scan import ScanOptions, ScanReport, scan
+
+DEFAULT_SIDECAR_URL: Final = f"http://127.0.0.1:{SIDECAR_PORT}/drift"
+EXIT_SOME_FAILED: Final = 1
+EXIT_INTERRUPTED: Final = 130  # as shells report Ctrl-C
+
+Url = Annotated[str, typer.Option(envvar="VERIPHOTO_URL", help="Triton: http://host:port or grpc://host:port.")]
+Timeout = Annotated[float, typer.Option(envvar="VERIPHOTO_TIMEOUT", help="Seconds that one request may take.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the client's commands to the command line.
+
+    Args:
+        app: The ``veriphoto`` command.
+    """
+    app.command("scan")(scan_command)
+    app.command("predict")(predict_command)
+    app.command("health")(health_command)
+    app.command("drift")(drift_command)
+
+
+def scan_command(
+    paths: Annotated[list[Path], typer.Argument(exists=True, help="Files and folders, walked recursively.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .csv or .jsonl file; one that exists is resumed.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    in_flight: Annotated[
+        int, typer.Option(envvar="VERIPHOTO_IN_FLIGHT", min=1, help="Requests at a time.")
+    ] = DEFAULT_IN_FLIGHT,
+    patience: Annotated[
+        float,
+        typer.Option(
+            envvar="VERIPHOTO_PATIENCE", min=0, help="Seconds to wait for a server that is away or overloaded."
+        ),
+    ] = 60.0,
+) -> None:
+    """Score folders: one row per file found.
+
+    Rows hold path, verdict, probability, confidence, model_version and error. Exit code: 0 all scored, 1 some files
+    failed, 2 could not run or had to stop; the same command then goes on where it stopped.
+    """
+    options = ScanOptions(paths=paths, output=output, in_flight=in_flight, patience=patience)
+    report = ScanReport()
+    console = Console(stderr=True)
+
+    async def work() -> None:
+        async with AsyncDetector(url, timeout=timeout, max_in_flight=in_flight) as detector:
+            await scan(options, detector, console, report)
+
+    try:
+        asyncio.run(work())
+    except KeyboardInterrupt:
+        typer.echo(f"stopped: {report.summary()}{_how_to_go_on(output)}", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except ServiceError as error:
+        if report.seconds:
+            typer.echo(f"stopped: {report.summary()}{_how_to_go_on(output)}", err=True)
+        raise error
+    typer.echo(report.summary(), err=True)
+    if not report.complete:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def predict_command(
+    file: Annotated[Path, typer.Argument(help="A JPEG, PNG or WebP file.")],
+    url: Url = DEFAULT_URL,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    as_json: AsJson = False,
+) -> None:
+    """Score one photo."""
+    with Detector(url, timeout=timeout) as detector:
+        detection = detector.predict(file)
+    if as_json:
+        _print_json({"path": str(file), **detection.to_json()})
+    else:
+        typer.echo(_sentence(detection))
+
+
+def health_command(url: Url = DEFAULT_URL, timeout: Timeout = DEFAULT_TIMEOUT, as_json: AsJson = False) -> None:
+    """Ask whether the server scores pictures."""
+    with Detector(url, timeout=timeout) as detector:
+        health = detector.health()
+    if as_json:
+        _print_json(health.to_json())
+    else:
+        typer.echo(f"{url} is healthy: model version {health.model_version}, {health.latency_ms:.0f} ms")
+
+
+def drift_command(
+    sidecar_url: Annotated[
+        str, typer.Option(envvar="VERIPHOTO_SIDECAR_URL", help="Where the drift sidecar answers.")
+    ] = DEFAULT_SIDECAR_URL,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Show what the drift sidecar says, as JSON."""
+    _print_json(_fetch_json(sidecar_url, timeout))
+
+
+def _sentence(detection: Detection) -> str:
+    verdict = detection.verdict
+    why = f" ({verdict.reason})" if verdict.reason else ""
+    return (
+        f"{verdict.verdict}{why}: probability {verdict.probability:.4f} that it is AI-generated, "
+        f"{verdict.confidence} confidence, model version {verdict.model_version}"
+    )
+
+
+def _how_to_go_on(output: Path | None) -> str:
+    return f"; run the same command again to go on with {output}" if output else ""
+
+
+def _print_json(values: Any) -> None:
+    typer.echo(json.dumps(values, indent=2))
+
+
+def _fetch_json(url: str, timeout: float) -> Any:
+    if not url.startswith(("http://", "https://")):
+        raise UsageError(f"{url!r} is no sidecar address; write http://host:port/drift")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=timeout) as answer:
+            return json.load(answer)
+    except (OSError, ValueError) as error:  # URLError is an OSError; what is not JSON is a ValueError
+        reason = getattr(error, "reason", None) or error
+        raise ServiceUnavailableError(
+            f"the drift sidecar at {url} is away: {reason}; start it, or name it with --sidecar-url"
+        ) from error

@@ -1,0 +1,7 @@
+"""``veriphoto scan``: scores folders, one row per file found, written as they come, resumable at any point."""
+
+from __future__ import annotations
+
+from veriphoto_client.scan.job import ScanOptions, ScanReport, scan
+
+__all__ = ["ScanOptions", "ScanReport", "scan"]

@@ -1,0 +1,101 @@
+"""Where rows go: into a file that can be resumed, or to standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from veriphoto.errors import UsageError
+from veriphoto_client.scan.resume import Earlier, read_earlier
+from veriphoto_client.scan.rows import CSV, JSONL, TABLE, Format, Row
+
+FORMATS: Final[dict[str, Format]] = {".csv": CSV, ".jsonl": JSONL}
+"""Formats of a file by its ending."""
+
+
+class Output:
+    """Writes rows, each at once and whole: a kill loses what is in flight and nothing else."""
+
+    def __init__(self, file: BinaryIO, name: str, form: Format, earlier: Earlier) -> None:
+        """Takes an open file.
+
+        Args:
+            file: Unbuffered or flushed by ``write``; positioned at its end.
+            name: What to call it in messages.
+            form: How rows become text.
+            earlier: Which files have their rows already.
+        """
+        self._file = file
+        self._name = name
+        self._form = form
+        self.earlier = earlier
+
+    def write(self, row: Row) -> None:
+        """Writes one row.
+
+        Raises:
+            UsageError: If the file cannot be written.
+        """
+        self.write_text(self._form.line(row))
+
+    def write_text(self, text: str) -> None:
+        """Writes text as it is; see ``write``."""
+        try:
+            self._file.write(text.encode("utf-8"))
+            self._file.flush()
+        except BrokenPipeError:  # `veriphoto scan ... | head`: the command line knows what to do
+            raise
+        except OSError as error:
+            raise UsageError(f"{self._name} cannot be written: {error.strerror}; make room and run again") from error
+
+
+@contextmanager
+def open_output(path: Path | None) -> Iterator[Output]:
+    """Opens the output, resuming one that exists.
+
+    Args:
+        path: A ``.csv`` or ``.jsonl`` file; None for standard output, a table on a terminal and CSV elsewhere.
+
+    Yields:
+        The output, its header written.
+
+    Raises:
+        UsageError: If the ending is another, or the file is not ours, cannot be opened, or another scan is writing it.
+    """
+    if path is None:
+        form = TABLE if sys.stdout.isatty() else CSV
+        output = Output(sys.stdout.buffer, "standard output", form, Earlier(iter(())))
+        output.write_text(form.header)
+        yield output
+        return
+    with _open(path) as file:
+        _lock(path, file)
+        output = Output(file, str(path), FORMATS[path.suffix.lower()], read_earlier(path, file))
+        if file.tell() == 0:
+            output.write_text(FORMATS[path.suffix.lower()].header)
+        yield output
+
+
+def _open(path: Path) -> BinaryIO:
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path}: an output ends in {' or '.join(FORMATS)}")
+    try:
+        # Neither cut nor appended to yet: only once it is known to be ours.
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be opened: {error.strerror}; name another file with --output") from error
+
+
+def _lock(path: Path, file: BinaryIO) -> None:
+    with contextlib.suppress(ImportError):  # Windows has no fcntl; there two scans into one file are not noticed
+        import fcntl  # noqa: PLC0415
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(f"another scan is writing {path}; wait for it or name another file") from error

@@ -1,0 +1,77 @@
+"""Finds files, one at a time: a folder of millions is never a list."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from veriphoto.errors import UnreadableFileError
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file, or a folder that could not be looked into."""
+
+    path: str
+    error: UnreadableFileError | None = None
+    """Set for such a folder."""
+
+
+def walk(roots: Sequence[Path], *, leave_out: Path | None = None) -> Iterator[Found]:
+    """Walks files and folders.
+
+    Everything that is not a folder counts, whatever its name or kind. Links to files are followed when they are read.
+    Links to folders are not, except those named as roots, so there are no loops and no file has two paths.
+
+    Args:
+        roots: Files and folders; one inside another is walked once.
+        leave_out: A file that does not count (the output).
+
+    Yields:
+        Each file once, in the order of the file system.
+    """
+    unwanted = os.path.realpath(leave_out) if leave_out else None
+    for root in _distinct(roots):
+        for found in _walk(root):
+            if unwanted is None or not _same(found.path, unwanted):
+                yield found
+
+
+def _distinct(roots: Sequence[Path]) -> list[str]:
+    kept: dict[str, str] = {}
+    for root in roots:
+        kept.setdefault(os.path.realpath(root), os.fspath(root))
+    return [root for real, root in kept.items() if not any(str(parent) in kept for parent in Path(real).parents)]
+
+
+def _walk(root: str) -> Iterator[Found]:
+    if not Path(root).is_dir():
+        yield Found(root)
+        return
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif not _links_to_folder(entry):
+                        yield Found(entry.path)
+        except OSError as error:
+            reason = f"the folder {folder} cannot be listed: {error.strerror}; allow this user to read it"
+            yield Found(folder, UnreadableFileError(reason))
+
+
+def _links_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_symlink() and entry.is_dir()
+    except OSError:  # a link in a circle: reading it will say so in its row
+        return False
+
+
+def _same(path: str, unwanted: str) -> bool:
+    # Names first: resolving every path would cost a system call per folder on the way.
+    return Path(path).name == Path(unwanted).name and os.path.realpath(path) == unwanted

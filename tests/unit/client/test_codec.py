@@ -1,0 +1,96 @@
+"""Requests and answers as values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from photo_corpus import picture
+
+from veriphoto.contract import CONTRACT, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY, STATISTICS
+from veriphoto.errors import ServiceError
+from veriphoto.preprocessing import preprocess
+from veriphoto.verdict import OperatingPoint
+from veriphoto_client import FakeTransport
+from veriphoto_client._codec import canary, decode_answer, encode_request
+
+POINT = OperatingPoint(model_version=7, threshold=0.5, unsure_low=0.4, unsure_high=0.6, min_side=32, max_blockiness=9)
+EVIDENCE_SHAPE = (CONTRACT.crops, CONTRACT.grid, CONTRACT.grid)
+
+
+def answer(probability: float = 0.9, **changes: object) -> dict[str, np.ndarray]:
+    statistics = [640, 480, 1000, 0, 90, 100, 50, 50, 1, 1]
+    values = {
+        PROBABILITY: [probability],
+        LOGIT: [2.25],
+        EVIDENCE: np.arange(np.prod(EVIDENCE_SHAPE)).reshape(EVIDENCE_SHAPE),
+        STATISTICS: statistics,
+        OPERATING_POINT: POINT.to_tensor(),
+        **changes,
+    }
+    return {name: np.array(value, dtype=np.float32)[np.newaxis] for name, value in values.items() if value is not None}
+
+
+def test_an_answer_becomes_a_detection():
+    detection = decode_answer(answer())
+    assert detection.verdict.verdict == "ai_generated"
+    assert detection.verdict.probability == pytest.approx(0.9)
+    assert detection.verdict.model_version == 7
+    assert detection.logit == 2.25
+    assert detection.statistics["width"] == 640
+    assert list(detection.statistics) == list(CONTRACT.statistics)
+    assert detection.evidence.shape == EVIDENCE_SHAPE
+    assert detection.evidence[0, 0, 1] == 1
+
+
+@pytest.mark.parametrize(
+    ("probability", "verdict"), [(0.1, "real"), (0.45, "unsure"), (0.55, "unsure"), (0.61, "ai_generated")]
+)
+def test_the_verdict_is_the_cores(probability, verdict):
+    assert decode_answer(answer(probability)).verdict.verdict == verdict
+
+
+def test_a_detection_cannot_be_changed():
+    detection = decode_answer(answer())
+    with pytest.raises(AttributeError):
+        detection.logit = 0.0
+    with pytest.raises(TypeError):
+        detection.statistics["width"] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        detection.evidence[0] = 0
+
+
+def test_a_detection_as_json_is_plain():
+    shown = decode_answer(answer()).to_json()
+    assert shown["verdict"] == "ai_generated"
+    assert shown["logit"] == 2.25
+    assert shown["statistics"]["height"] == 480
+    assert "evidence" not in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({EVIDENCE: None}, "EVIDENCE is missing"),
+        ({STATISTICS: [1.0]}, "STATISTICS has shape"),
+        ({PROBABILITY: [float("nan")]}, "PROBABILITY is not finite"),
+        ({OPERATING_POINT: [1, 0.5, 0.6, 0.4, 32, 9]}, "unsure_low"),
+    ],
+)
+def test_an_answer_that_breaks_the_contract_is_refused(changes, what):
+    with pytest.raises(ServiceError, match=what):
+        decode_answer(answer(**changes))
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", b"photo\0\0", bytes(range(256))])
+def test_a_request_keeps_every_byte(data):
+    tensor = encode_request(data)
+    assert tensor.shape == (1, 1)
+    assert tensor[0, 0] == data
+
+
+def test_the_test_picture_is_sound():
+    assert preprocess(canary()).crops.shape[0] == CONTRACT.crops
+
+
+def test_the_fake_answers_by_the_contract():
+    assert decode_answer(FakeTransport.answer(picture())).verdict.model_version == 1

@@ -1,0 +1,128 @@
+"""Outputs of earlier runs: whole, torn, and not ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from photo_corpus import picture
+
+from veriphoto.errors import UnreadableFileError, UsageError
+from veriphoto_client import FakeTransport
+from veriphoto_client._codec import decode_answer
+from veriphoto_client.scan.output import FORMATS, open_output
+from veriphoto_client.scan.rows import failed, scored
+
+DETECTION = decode_answer(FakeTransport.answer(picture()))
+ROWS = [
+    scored("photos/a.jpg", DETECTION),
+    scored('photos/say "two\nlines", please.jpg', DETECTION),
+    failed("=b.jpg", UnreadableFileError("gone")),
+    scored("photos/naïve.jpg", DETECTION),
+]
+SUFFIXES = pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+
+
+def write(path: Path) -> bytes:
+    with open_output(path) as output:
+        for row in ROWS:
+            output.write(row)
+    return path.read_bytes()
+
+
+@SUFFIXES
+def test_a_whole_output_is_known_and_kept(tmp_path, suffix):
+    path = tmp_path / f"out{suffix}"
+    whole = write(path)
+    with open_output(path) as output:
+        assert len(output.earlier) == 4
+        assert output.earlier.failed == 1
+        assert all(row.path in output.earlier for row in ROWS)
+        assert "photos/c.jpg" not in output.earlier
+    assert path.read_bytes() == whole
+
+
+@SUFFIXES
+def test_a_torn_end_is_cut_off_wherever_it_was_torn(tmp_path, suffix):
+    path = tmp_path / f"out{suffix}"
+    whole = write(path)
+    start = len(FORMATS[suffix].header)
+    ends = [start]
+    for row in ROWS:
+        ends.append(ends[-1] + len(FORMATS[suffix].line(row).encode()))
+    for length in range(len(whole) + 1):
+        path.write_bytes(whole[:length])
+        kept = max((end for end in ends if end <= length), default=0)
+        with open_output(path) as output:
+            assert len(output.earlier) == max(ends.index(kept) if kept in ends else 0, 0), length
+            for row in ROWS[len(output.earlier) :]:
+                output.write(row)
+        assert path.read_bytes() == whole, length
+
+
+@SUFFIXES
+def test_a_file_is_known_under_every_spelling(tmp_path, suffix, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(Path(f"out{suffix}"))
+    with open_output(Path(f"out{suffix}")) as output:
+        for path in (
+            "photos/a.jpg",
+            "./photos/a.jpg",
+            "photos//a.jpg",
+            str(tmp_path / "photos/a.jpg"),
+            "./=b.jpg",
+            "=b.jpg",
+        ):
+            assert path in output.earlier
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("notes.csv", "name,age\nada,36\n"),
+        ("mine.csv", "path,verdict\n"),
+        ("short.csv", "path,verdict,probability,confidence,model_version,error\na,b\n"),
+        ("prose.jsonl", "my diary\n"),
+        ("other.jsonl", '{"path": "a"}\n'),
+        ("list.jsonl", "[1]\n"),
+        ("quote.csv", 'path,verdict,probability,confidence,model_version,error\n"' + 20_000 * "a,,,,,\n"),
+    ],
+)
+def test_a_file_that_is_not_ours_is_left_alone(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(UsageError, match="no output of"), open_output(path):
+        pass
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize("name", ["out.txt", "out", "no/such/folder/out.csv"])
+def test_an_output_that_cannot_be_is_refused(tmp_path, name):
+    with pytest.raises(UsageError), open_output(tmp_path / name):
+        pass
+
+
+def test_two_scans_do_not_write_one_file(tmp_path):
+    path = tmp_path / "out.csv"
+    with open_output(path), pytest.raises(UsageError, match="another scan"), open_output(path):
+        pass
+
+
+@SUFFIXES
+def test_rows_are_on_disk_at_once(tmp_path, suffix):
+    path = tmp_path / f"out{suffix}"
+    with open_output(path) as output:
+        output.write(ROWS[0])
+        assert path.read_text().endswith(FORMATS[suffix].line(ROWS[0]))
+
+
+def test_a_full_disk_is_said():
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    from veriphoto_client.scan.output import Output  # noqa: PLC0415
+    from veriphoto_client.scan.resume import Earlier  # noqa: PLC0415
+
+    file = full.open("r+b", buffering=0)
+    with file, pytest.raises(UsageError, match="No space left"):
+        Output(file, "out.csv", FORMATS[".csv"], Earlier(iter(()))).write(ROWS[0])
