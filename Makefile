@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test check lint types imports unit format clean
+.PHONY: help serve demo test train-env check lint types imports unit format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -16,6 +16,8 @@ demo: $(VENV)/serving.stamp ## as serve, but stop after the samples; fails if on
 	$(BIN)/veriphoto serve --demo
 
 test: $(VENV)/dev.stamp check unit ## lint, types, import rules and all tests
+
+train-env: $(VENV)/dev.stamp ## the full environment: training, export and the tests' tools
 
 check: lint types imports ## lint, types and import rules
 

@@ -42,7 +42,7 @@ def measure(image: Image.Image, quantization: Mapping[int, Sequence[int]]) -> di
     return {
         "brightness": float(luma.mean()),
         "contrast": contrast,
-        "saturation": float((rgb.max(axis=2) - rgb.min(axis=2)).mean()),
+        "saturation": float(_spread(rgb).mean()),
         "sharpness": _laplacian(luma) / (contrast + _EPSILON),
         "blockiness": _blockiness(luma),
         "jpeg_quality": estimate_jpeg_quality(quantization),
@@ -74,6 +74,12 @@ def _middle(image: Image.Image) -> npt.NDArray[np.float32]:
     left, top = (max(0, (length - _WINDOW) // 2) // _GRID * _GRID for length in (width, height))
     box = (left, top, min(width, left + _WINDOW), min(height, top + _WINDOW))
     return np.asarray(image.crop(box), dtype=np.float32)
+
+
+def _spread(rgb: npt.NDArray[np.float32]) -> Luma:
+    # Pairwise: numpy takes eight times as long to reduce over an axis of three.
+    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+    return np.asarray(np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue))
 
 
 def _laplacian(luma: Luma) -> float:
