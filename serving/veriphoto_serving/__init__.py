@@ -1,0 +1,1 @@
+"""Runs Veriphoto on one machine: the Triton launcher, its self-check and ``veriphoto serve``."""

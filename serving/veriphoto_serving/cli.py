@@ -1,0 +1,85 @@
+"""The command ``veriphoto serve``."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from veriphoto.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
+from veriphoto.errors import MissingExtraError, ServiceUnavailableError, StartupError, UsageError
+from veriphoto_serving.options import Flavour, TritonOptions
+
+_SOME_FAILED: Final = 1
+_COULD_NOT_RUN: Final = 2
+_INTERRUPTED: Final = 130
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this package's commands.
+
+    Args:
+        app: The command line to add to.
+    """
+    app.command()(serve)
+
+
+def serve(
+    model_repository: Annotated[
+        Path, typer.Option(envvar="VERIPHOTO_MODEL_REPOSITORY", help="Directory that holds the models.")
+    ] = Path("model_repository"),
+    var: Annotated[
+        Path, typer.Option(envvar="VERIPHOTO_VAR", help="Directory for everything written at run time.")
+    ] = Path("var"),
+    http_port: Annotated[
+        int, typer.Option(envvar="VERIPHOTO_HTTP_PORT", min=0, max=65535, help="Port of HTTP; 0 picks a free one.")
+    ] = TRITON_HTTP_PORT,
+    grpc_port: Annotated[
+        int, typer.Option(envvar="VERIPHOTO_GRPC_PORT", min=0, max=65535, help="Port of gRPC; 0 picks a free one.")
+    ] = TRITON_GRPC_PORT,
+    metrics_port: Annotated[
+        int,
+        typer.Option(envvar="VERIPHOTO_METRICS_PORT", min=0, max=65535, help="Port of metrics; 0 picks a free one."),
+    ] = TRITON_METRICS_PORT,
+    flavour: Annotated[
+        Flavour | None,
+        typer.Option(envvar="VERIPHOTO_FLAVOUR", help="How the classifier runs; by default as the server here can."),
+    ] = None,
+    samples: Annotated[
+        Path, typer.Option(envvar="VERIPHOTO_SAMPLES", help="Folder of photos to score once the server is ready.")
+    ] = Path("samples"),
+    no_samples: Annotated[
+        bool, typer.Option("--no-samples", envvar="VERIPHOTO_NO_SAMPLES", help="Score no photos.")
+    ] = False,
+    demo: Annotated[bool, typer.Option("--demo", help="Stop after the samples; fail if one was not scored.")] = False,
+) -> None:
+    """Start Triton on this machine, score the sample photos, and serve until Ctrl-C."""
+    if demo and no_samples:
+        raise UsageError("--demo is about the samples; leave out --no-samples")
+    try:
+        from veriphoto_serving.service import serve_until_stopped  # noqa: PLC0415 - a light command line without it
+    except ImportError as error:
+        raise MissingExtraError("serving", error.name) from error
+    options = TritonOptions(
+        model_repository=model_repository,
+        var=var,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        flavour=flavour,
+    )
+    # `kill` and a terminal that closes end as Ctrl-C does: by unwinding, which stops the server.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)
+    try:
+        failed = serve_until_stopped(options, None if no_samples else samples, stay=not demo)
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
+    except (StartupError, ServiceUnavailableError) as error:
+        # Their lists and logs need their lines, which the command line's one-line form of an error would join.
+        typer.echo(f"error: [{error.code}] {error.message}", err=True)
+        raise typer.Exit(_COULD_NOT_RUN) from None
+    if failed and demo:
+        raise typer.Exit(_SOME_FAILED)

@@ -1,0 +1,93 @@
+"""Scores a folder of pictures on a fresh server: the proof that it works, shown as a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from veriphoto.errors import VeriphotoError
+from veriphoto_client import Detection, Detector
+
+_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+_COLOURS: Final = {"real": "green", "ai_generated": "magenta", "unsure": "yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One sample and its answer."""
+
+    path: Path
+    answer: Detection | VeriphotoError
+    milliseconds: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no verdict."""
+        return isinstance(self.answer, VeriphotoError)
+
+
+def find(directory: Path) -> list[Path]:
+    """Lists the pictures of a folder, not of folders below it.
+
+    Args:
+        directory: The folder; may be missing.
+
+    Returns:
+        Their paths, sorted.
+    """
+    if not directory.is_dir():
+        return []
+    return sorted(path for path in directory.iterdir() if path.suffix.lower() in _SUFFIXES)
+
+
+def score(address: str, pictures: Sequence[Path]) -> Iterator[Scored]:
+    """Scores pictures one after another, so that each time is that of one request.
+
+    Args:
+        address: ``http://127.0.0.1:8000``.
+        pictures: Their paths.
+
+    Yields:
+        The answers, in order.
+    """
+    with Detector(address) as detector:
+        for path in pictures:
+            start = time.perf_counter()
+            answer = detector.predict_batch([path])[0]
+            yield Scored(path, answer, 1000 * (time.perf_counter() - start))
+
+
+def show(console: Console, scored: Sequence[Scored]) -> None:
+    """Prints the answers as a table.
+
+    Args:
+        console: Where to.
+        scored: The answers.
+    """
+    table = Table("file", "verdict", title="Samples")
+    for name in ("probability", "confidence", "ms"):
+        table.add_column(name, justify="right")
+    for sample in scored:
+        table.add_row(*_row(sample))
+    console.print(table)
+
+
+def _row(sample: Scored) -> tuple[str, ...]:
+    duration = f"{sample.milliseconds:.0f}"
+    if isinstance(sample.answer, VeriphotoError):
+        return sample.path.name, f"[red]{sample.answer.code}[/red]", "", "", duration
+    verdict = sample.answer.verdict
+    colour = _COLOURS[verdict.verdict]
+    return (
+        sample.path.name,
+        f"[{colour}]{verdict.verdict}[/{colour}]",
+        f"{verdict.probability:.3f}",
+        verdict.confidence,
+        duration,
+    )

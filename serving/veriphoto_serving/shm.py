@@ -1,0 +1,111 @@
+"""Shared-memory regions of Triton's Python backend, and those that dead servers left behind.
+
+Each stub shares one region with its server. A server that is killed cannot remove its regions; they then hold memory
+until the machine restarts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+DIRECTORY: Final = Path("/dev/shm")  # noqa: S108 - where shm_open puts regions, not a temporary file of ours
+PREFIX: Final = "triton_python_backend_shm_region_"
+
+# Where the kernel grants no leases, a region without a process may be one that is just being made.
+_NEWBORN_S: Final = 5.0
+
+
+def regions(prefix: str = PREFIX, directory: Path = DIRECTORY) -> list[Path]:
+    """Lists regions.
+
+    Args:
+        prefix: How their names start; that of one server's ``region_prefix``, or of all.
+        directory: Where they lie.
+
+    Returns:
+        Their files, sorted.
+    """
+    return sorted(file for file in directory.glob(f"{prefix}*") if file.is_file() and not file.is_symlink())
+
+
+def users(prefix: str, directory: Path = DIRECTORY) -> set[int]:
+    """Returns the processes that have a region mapped.
+
+    Args:
+        prefix: How the regions' names start.
+        directory: Where they lie.
+    """
+    found = set()
+    start = f" {directory / prefix}"
+    for process in Path("/proc").glob("[0-9]*"):
+        # Processes come and go, and those of other users are closed to us.
+        with contextlib.suppress(OSError):
+            if start in (process / "maps").read_text(encoding="utf-8", errors="replace"):
+                found.add(int(process.name))
+    return found
+
+
+def remove_stale(directory: Path = DIRECTORY) -> list[Path]:
+    """Removes the regions that nothing uses: no process has them open or mapped.
+
+    The kernel is asked, by a lease, rather than /proc: it also knows the processes of other containers that share
+    the directory. Regions of other users are left alone.
+
+    Args:
+        directory: Where regions lie.
+
+    Returns:
+        What was removed.
+    """
+    removed = []
+    for region in regions(PREFIX, directory):
+        with contextlib.suppress(OSError):
+            handle = os.open(region, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                # Held until the region is gone, so that nobody can begin to use it in between.
+                if _lease(handle) or _abandoned(region):
+                    region.unlink()
+                    removed.append(region)
+            finally:
+                os.close(handle)
+    return removed
+
+
+def remove(prefix: str, directory: Path = DIRECTORY) -> None:
+    """Removes the regions of one dead server.
+
+    Args:
+        prefix: The server's ``region_prefix``.
+        directory: Where regions lie.
+    """
+    for region in regions(prefix, directory):
+        region.unlink(missing_ok=True)
+
+
+def _lease(handle: int) -> bool:
+    """Takes a lease, which the kernel grants only on a file that nobody else has open or mapped for writing.
+
+    Returns:
+        True if granted, False where leases do not exist.
+
+    Raises:
+        OSError: If the file is in use, or not ours.
+    """
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            return False
+        raise
+    return True
+
+
+def _abandoned(region: Path) -> bool:
+    old = region.stat().st_mtime < time.time() - _NEWBORN_S
+    return old and not users(region.name, region.parent)

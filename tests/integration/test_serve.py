@@ -1,0 +1,192 @@
+"""The command ``veriphoto serve`` as a user runs it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from veriphoto_serving import shm
+from veriphoto_serving.ports import free_ports
+
+ROOT = Path(__file__).parent.parent.parent
+COMMAND = str(Path(sys.executable).parent / "veriphoto")
+FREE_PORTS = ["--http-port=0", "--grpc-port=0", "--metrics-port=0"]
+GONE_S = 20.0
+
+pytestmark = pytest.mark.triton
+
+
+class Serving:
+    """A running ``veriphoto serve`` that has said it is ready."""
+
+    def __init__(self, var: Path) -> None:
+        self.process = subprocess.Popen(
+            [COMMAND, "serve", "--no-samples", f"--var={var}", *FREE_PORTS],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # as a terminal's foreground job: a group of its own
+        )
+        assert self.process.stdout is not None
+        self.output = ""
+        while "Ctrl-C" not in self.output:
+            line = self.process.stdout.readline()
+            assert line, self.output
+            self.output += line
+        self.children = descendants(self.process.pid)
+        self.server = next(pid for pid in self.children if command_line(pid)[0].endswith("/tritonserver"))
+        setting = next(word for word in command_line(self.server) if "shm-region-prefix-name=" in word)
+        self.prefix = setting.partition("shm-region-prefix-name=")[2]
+
+    def left(self) -> set[int]:
+        return {pid for pid in self.children if state(pid) not in ("Z", "")}
+
+    def gone(self) -> bool:
+        deadline = time.monotonic() + GONE_S
+        while self.left() or shm.regions(self.prefix):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return ""
+
+
+def command_line(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+
+
+def descendants(pid: int) -> set[int]:
+    children = {
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    }
+    return children.union(*map(descendants, children))
+
+
+def demo(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, "serve", "--demo", *arguments],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "120", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serving]:
+    served = Serving(tmp_path / "var")
+    yield served
+    if served.server in served.left():
+        os.kill(served.server, signal.SIGKILL)  # an orderly stop takes seconds
+    served.process.kill()
+    served.process.wait()
+    if served.process.stdout is not None:
+        served.process.stdout.close()
+    assert served.gone()
+
+
+def test_says_where_it_serves(serving: Serving) -> None:
+    port = re.search(r"http://127\.0\.0\.1:(\d+)", serving.output)
+    assert port is not None
+    connection = http.client.HTTPConnection("127.0.0.1", int(port[1]), timeout=10)
+    connection.request("GET", "/v2/models/detector/ready")
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_the_key_is_in_no_command_line(serving: Serving) -> None:
+    for pid in {serving.process.pid, *serving.children}:
+        assert set(re.findall(r"admin-key=(\w+)", " ".join(command_line(pid)))) <= {"x" * 64}
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_ends_cleanly(serving: Serving, ending: signal.Signals) -> None:
+    assert len(serving.children) > 2
+    os.killpg(serving.process.pid, ending)
+    assert serving.process.wait(GONE_S) == 0
+    assert not serving.left()
+    assert not shm.regions(serving.prefix)
+
+
+def test_being_killed_leaves_nothing_behind(serving: Serving) -> None:
+    serving.process.kill()
+    serving.process.wait()
+    assert serving.gone()
+
+
+def test_ends_with_an_error_when_triton_dies(serving: Serving) -> None:
+    os.kill(serving.server, signal.SIGKILL)
+    assert serving.process.wait(GONE_S) == 2
+    assert serving.gone()
+
+
+def test_demo_scores_the_samples(tmp_path: Path) -> None:
+    done = demo(f"--var={tmp_path}", *FREE_PORTS)
+    assert done.returncode == 0, done.stderr
+    samples = [path.name for path in (ROOT / "samples").iterdir() if path.suffix in (".jpg", ".png", ".webp")]
+    assert samples
+    assert all(name in done.stdout for name in samples)
+
+
+def test_demo_fails_if_a_sample_is_not_scored_and_works_in_paths_with_spaces(tmp_path: Path) -> None:
+    home = tmp_path / "somebody's home"
+    shutil.copytree(ROOT / "model_repository", home / "model_repository")
+    (home / "samples").mkdir()
+    (home / "samples" / "broken [1].jpg").write_bytes(b"not a picture")
+    shutil.copy(next((ROOT / "samples").glob("*.jpg")), home / "samples" / "good.jpg")
+    done = demo(*FREE_PORTS, cwd=home)
+    assert done.returncode == 1, done.stderr
+    assert re.search(r"broken \[1\]\.jpg .*not_an_image", done.stdout)
+    assert re.search(r"good\.jpg .*(real|ai_generated|unsure)", done.stdout)
+    assert sorted(path.name for path in home.iterdir()) == ["model_repository", "samples", "var"]
+
+
+def test_options_are_also_environment_variables(tmp_path: Path) -> None:
+    http_port, grpc_port, metrics_port = map(str, free_ports(3))
+    done = demo(
+        cwd=tmp_path,
+        VERIPHOTO_MODEL_REPOSITORY=str(ROOT / "model_repository"),
+        VERIPHOTO_SAMPLES=str(ROOT / "samples"),
+        VERIPHOTO_VAR=str(tmp_path / "elsewhere"),
+        VERIPHOTO_HTTP_PORT=http_port,
+        VERIPHOTO_GRPC_PORT=grpc_port,
+        VERIPHOTO_METRICS_PORT=metrics_port,
+        VERIPHOTO_FLAVOUR="embedded",
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(f"127.0.0.1:{port}" in done.stdout for port in (http_port, grpc_port, metrics_port))
+    assert (tmp_path / "elsewhere" / "triton" / http_port / "triton.log").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--samples=nowhere"], "there is no JPEG, PNG or WebP file in nowhere"),
+        (["--no-samples"], "--demo is about the samples"),
+        (["--model-repository=nowhere"], "nowhere is no directory; name the model repository with --model-repository"),
+        (["--flavour=tensorrt"], "the server of nvidia-pytriton has no backend for tensorrt"),
+    ],
+)
+def test_what_cannot_run_says_why(tmp_path: Path, arguments: list[str], expected: str) -> None:
+    done = demo(f"--var={tmp_path}", *FREE_PORTS, *arguments)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
