@@ -11,7 +11,7 @@ from veriphoto.errors import UsageError
 from veriphoto.manifest import ONNX_FILE, Findings
 from veriphoto_export.graph import DetectorGraph, Network, export_onnx, stamp
 from veriphoto_export.parity import Parity, check_parity, load_crops
-from veriphoto_export.publish import next_version, operating_point, publish
+from veriphoto_export.publish import next_version, operating_point, publish, require_free
 from veriphoto_training.model import load_checkpoint
 
 PARITY_PICTURES: Final = 64
@@ -58,8 +58,12 @@ def export_run(
         VeriphotoError: If anything is missing or does not hold; nothing is published then.
     """
     checkpoint = run / CHECKPOINT_FILE if run.is_dir() else run
+    decided = checkpoint.parent / FINDINGS_FILE
     pictures = find_pictures(photos)
-    findings = Findings.read(checkpoint.parent / FINDINGS_FILE)
+    for needed in (checkpoint, decided):
+        if not needed.is_file():
+            raise UsageError(f"{needed} is missing; name the directory of a training run that has finished")
+    findings = Findings.read(decided)
     network, _ = load_checkpoint(checkpoint)
     return export_version(
         cast(Network, network), findings, repository=repository, pictures=pictures, version=version, say=say
@@ -92,6 +96,7 @@ def export_version(
         VeriphotoError: If anything does not hold; nothing is published then.
     """
     number = version if version is not None else next_version(repository)
+    require_free(repository, number)
     crops = load_crops(spread(pictures))
     say("exporting the graph")
     graph = DetectorGraph(network, findings.calibration)

@@ -43,6 +43,23 @@ def next_version(repository: Path) -> int:
     return max((number for number, path in _versions(repository).items() if _is_taken(path)), default=0) + 1
 
 
+def require_free(repository: Path, version: int) -> None:
+    """Checks that a version can be published.
+
+    Args:
+        repository: A Triton model repository.
+        version: Version number.
+
+    Raises:
+        UsageError: If the number will not do, or a version with a graph has it.
+    """
+    if not 1 <= version <= _LARGEST_VERSION:
+        raise UsageError(f"a version lies between 1 and {_LARGEST_VERSION}, {version} does not")
+    target = repository / CLASSIFIER / str(version)
+    if _is_taken(target):
+        raise UsageError(f"{target} exists; versions never change, publish another")
+
+
 def operating_point(findings: Findings, version: int) -> OperatingPoint:
     """Gives a run's operating point its version, rounded to the FP32 in which answers carry it.
 
@@ -76,14 +93,11 @@ def publish(
         UsageError: If the version exists or the repository is not one.
         ModelError: If the disk refuses, or what was written does not read back.
     """
-    if not 1 <= version <= _LARGEST_VERSION:
-        raise UsageError(f"a version lies between 1 and {_LARGEST_VERSION}, {version} does not")
     point = operating_point(findings, version)
     target = repository / CLASSIFIER / str(version)
     try:
         with _locked(repository / CLASSIFIER):
-            if _is_taken(target):
-                raise UsageError(f"{target} exists; versions never change, publish another")
+            require_free(repository, version)
             _sweep(target.parent)
             staged = Path(tempfile.mkdtemp(prefix=_STAGING, dir=target.parent))
             try:

@@ -10,7 +10,7 @@ import typer
 from toy_model import SAMPLES, toy_findings
 from typer.testing import CliRunner
 
-from veriphoto.errors import DataError, ManifestError, MissingExtraError, ParityError, UsageError
+from veriphoto.errors import DataError, MissingExtraError, ParityError, UsageError
 from veriphoto.manifest import read_manifest, verify_onnx
 from veriphoto_export import cli, parity, pipeline
 from veriphoto_export.pipeline import PARITY_PICTURES, export_version, find_pictures, spread
@@ -47,10 +47,13 @@ def test_the_command_publishes_the_real_network(run: Path, repository: Path, app
     assert (directory / "model.onnx").stat().st_size < MAX_BYTES
 
 
-def test_a_run_without_findings_is_refused(run: Path, repository: Path, app: typer.Typer) -> None:
-    (run / pipeline.FINDINGS_FILE).unlink()
-    result = CliRunner().invoke(app, ["export", str(run), "--model-repository", str(repository)])
-    assert isinstance(result.exception, ManifestError)
+@pytest.mark.parametrize("missing", [pipeline.CHECKPOINT_FILE, pipeline.FINDINGS_FILE])
+def test_an_unfinished_run_is_refused(missing: str, run: Path, repository: Path, app: typer.Typer) -> None:
+    (run / missing).unlink()
+    options = ["--model-repository", str(repository), "--photos", str(SAMPLES[0].parent)]
+    result = CliRunner().invoke(app, ["export", str(run), *options])
+    assert isinstance(result.exception, UsageError)
+    assert f"{missing} is missing" in str(result.exception)
 
 
 def test_missing_packages_name_the_extra(run: Path, app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +76,14 @@ def test_versions_follow_each_other(network, findings, repository: Path) -> None
     assert read_manifest(second.directory).findings.operating_point.model_version == 2
     assert first.parity.pictures == 2
     assert told[:2] == ["exporting the graph", "comparing it with the network on 2 pictures"]
+
+
+def test_a_taken_version_is_refused_before_the_work(network, findings, repository: Path) -> None:
+    export_version(network, findings, repository=repository, pictures=SAMPLES[:1])
+    told: list[str] = []
+    with pytest.raises(UsageError, match="versions never change"):
+        export_version(network, findings, repository=repository, pictures=SAMPLES[:1], version=1, say=told.append)
+    assert told == []
 
 
 def test_what_fails_parity_is_not_published(network, findings, repository: Path, monkeypatch) -> None:
