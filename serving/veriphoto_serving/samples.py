@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from veriphoto.errors import VeriphotoError
@@ -64,7 +65,7 @@ def score(address: str, pictures: Sequence[Path]) -> Iterator[Scored]:
 
 
 def show(console: Console, scored: Sequence[Scored]) -> None:
-    """Prints the answers as a table.
+    """Prints the answers as a table, and below it why there are none.
 
     Args:
         console: Where to.
@@ -76,16 +77,19 @@ def show(console: Console, scored: Sequence[Scored]) -> None:
     for sample in scored:
         table.add_row(*_row(sample))
     console.print(table)
+    for sample in scored:
+        if isinstance(sample.answer, VeriphotoError):
+            console.print(f"{sample.path.name}: {sample.answer.message}", style="red", markup=False)
 
 
 def _row(sample: Scored) -> tuple[str, ...]:
     duration = f"{sample.milliseconds:.0f}"
     if isinstance(sample.answer, VeriphotoError):
-        return sample.path.name, f"[red]{sample.answer.code}[/red]", "", "", duration
+        return escape(sample.path.name), f"[red]{sample.answer.code}[/red]", "", "", duration
     verdict = sample.answer.verdict
     colour = _COLOURS[verdict.verdict]
     return (
-        sample.path.name,
+        escape(sample.path.name),
         f"[{colour}]{verdict.verdict}[/{colour}]",
         f"{verdict.probability:.3f}",
         verdict.confidence,

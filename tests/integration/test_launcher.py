@@ -20,7 +20,7 @@ from tritonclient.utils import InferenceServerException
 
 from veriphoto.errors import StartupError
 from veriphoto_serving import ports, shm
-from veriphoto_serving.installation import Installation
+from veriphoto_serving.installation import Installation, child_environment, find_installation
 from veriphoto_serving.launcher import TritonServer
 from veriphoto_serving.options import ADMIN_HEADER, Flavour, TritonOptions
 
@@ -254,6 +254,30 @@ def test_a_running_servers_regions_are_no_leftovers(start_triton: StartTriton) -
         os.utime(region, (0, 0))
     assert not set(regions) & set(shm.remove_stale())
     assert add_up(server, bytes([1])) == 1.0
+
+
+def test_a_server_on_path_is_preferred(
+    start_triton: StartTriton, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Stands for a container's server: it finds its backends and its Python by itself.
+    wheel = find_installation(path="")
+    assert wheel is not None
+    backend = tmp_path / "own_backends" / "python"  # Triton itself trips over spaces here
+    backend.mkdir(parents=True)
+    for name, file in wheel.python_backend.items():
+        (backend / name).symlink_to(file)
+    environment = child_environment(wheel)
+    server = tmp_path / "bin" / "tritonserver"
+    server.parent.mkdir()
+    server.write_text(f'#!/bin/sh\nexec "{wheel.binary}" --backend-directory "{backend.parent}" "$@"\n')
+    server.chmod(0o755)
+    monkeypatch.setenv("LD_LIBRARY_PATH", environment["LD_LIBRARY_PATH"])
+    monkeypatch.setenv("PATH", f"{server.parent}:{environment['PATH']}")
+    running = start_triton()
+    assert running.installation == Installation(binary=server)
+    assert running.options.flavour is Flavour.ONNXRUNTIME
+    assert add_up(running, bytes([8])) == 8.0
+    assert everything_of(running)
 
 
 def test_a_binary_that_cannot_run_is_reported(toy_repository: Path, tmp_path: Path) -> None:

@@ -150,11 +150,12 @@ def test_demo_fails_if_a_sample_is_not_scored_and_works_in_paths_with_spaces(tmp
     home = tmp_path / "somebody's home"
     shutil.copytree(ROOT / "model_repository", home / "model_repository")
     (home / "samples").mkdir()
-    (home / "samples" / "broken [1].jpg").write_bytes(b"not a picture")
+    (home / "samples" / "broken [red].jpg").write_bytes(b"not a picture")
     shutil.copy(next((ROOT / "samples").glob("*.jpg")), home / "samples" / "good.jpg")
     done = demo(*FREE_PORTS, cwd=home)
     assert done.returncode == 1, done.stderr
-    assert re.search(r"broken \[1\]\.jpg .*not_an_image", done.stdout)
+    assert re.search(r"broken \[red\]\.jpg .*not_an_image", done.stdout)
+    assert "broken [red].jpg: the file is not a picture; send JPEG, PNG or WebP" in done.stdout
     assert re.search(r"good\.jpg .*(real|ai_generated|unsure)", done.stdout)
     assert sorted(path.name for path in home.iterdir()) == ["model_repository", "samples", "var"]
 
