@@ -99,9 +99,10 @@ class TritonOptions:
         """Returns the command line; the server must be started in ``runtime``.
 
         Paths are relative to it, because Triton starts its stubs through a shell, unquoted: a space in a real path
-        would break them, and worse could hide in one. Models are under explicit control, because publishing a version and reviving a dead stub both need the load API; that
-        API, like everything in ``RESTRICTED``, is closed without ``admin_key``. Triton takes the key from its command
-        line only, which local users can read: see ``launcher.hide_argument``.
+        would break them, and worse could hide in one. Models are under explicit control, because publishing a version
+        and reviving a dead stub both need the load API; that API, like everything in ``RESTRICTED``, is closed without
+        ``admin_key``. Triton takes the key from its command line only, which local users can read: see
+        ``launcher.hide_argument``.
 
         Args:
             installation: The server that will run.
