@@ -1,0 +1,106 @@
+"""``veriphoto scan`` against a real tritonserver: the accounts balance, also after kill -9."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from photo_corpus import write_corpus
+from toy_model import copy_repository, publish_toy
+
+from veriphoto_serving.launcher import TritonServer
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "veriphoto_client", "scan", *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "200"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, err = process.communicate(timeout=280)
+    return process.returncode, err
+
+
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """The shipped ensemble around a network that costs nothing: what is counted here is files."""
+    repository = copy_repository(tmp_path / "models")
+    publish_toy(repository, 1)
+    return repository
+
+
+def test_a_thousand_files_of_which_fifty_are_broken_killed_on_the_way(start_triton, repository: Path, tmp_path: Path):
+    triton = start_triton(repository)
+    sound, broken = write_corpus(tmp_path / "photos", 1000, 50)
+    output = tmp_path / "out.csv"
+    command = (tmp_path / "photos", "--output", output, "--url", f"http://{triton.http_url}")
+    process = start(*command)
+    while lines(output) < 200:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert finish(process)[0] == -signal.SIGKILL
+    survived = lines(output)
+
+    code, err = finish(start(*command))
+    assert code == 1, err
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file, strict=True))
+    assert survived < len(rows) == 1000
+    assert Counter(row["path"] for row in rows) == Counter(sound | broken)
+    assert {row["path"] for row in rows if not row["error"]} == sound
+    assert sum(1 for row in rows if row["verdict"]) == 950
+    assert sum(1 for row in rows if row["error"]) == 50
+
+
+def test_scan_over_grpc_into_jsonl(triton: TritonServer, tmp_path: Path):
+    sound, broken = write_corpus(tmp_path / "photos", 60, 10)
+    output = tmp_path / "out.jsonl"
+    code, err = finish(start(tmp_path / "photos", "-o", output, "--url", f"grpc://{triton.grpc_url}"))
+    assert code == 1, err
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert Counter(row["path"] for row in rows) == Counter(sound | broken)
+    assert {row["path"] for row in rows if row["verdict"]} == sound
+    assert all(0 <= row["probability"] <= 1 for row in rows if row["verdict"])
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_server_killed_mid_scan_stops_it_and_a_new_one_finishes_it(
+    start_triton, repository: Path, tmp_path: Path, scheme: str
+):
+    sound, broken = write_corpus(tmp_path / "photos", 800, 40)
+    output = tmp_path / "out.csv"
+
+    def command(server: TritonServer) -> tuple[str | Path, ...]:
+        address = server.http_url if scheme == "http" else server.grpc_url
+        return tmp_path / "photos", "-o", output, "--patience", "1", "--url", f"{scheme}://{address}"
+
+    server = start_triton(repository)
+    process = start(*command(server))
+    while lines(output) < 30:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    server.stop()
+    code, err = finish(process)
+    assert code == 2
+    assert "[service_unavailable]" in err
+    assert lines(output) < 800
+
+    assert finish(start(*command(start_triton(repository))))[0] == 1
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file, strict=True))
+    assert Counter(row["path"] for row in rows) == Counter(sound | broken)
+    assert {row["path"] for row in rows if not row["error"]} == sound

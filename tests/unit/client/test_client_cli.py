@@ -1,0 +1,247 @@
+"""The command line as a shell sees it: output, exit codes, and parts that are broken."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from fake_triton import FakeTriton, score
+from photo_corpus import picture, write_corpus
+from typer.testing import CliRunner
+
+from veriphoto import __version__
+from veriphoto.errors import MissingExtraError
+from veriphoto_client._app import build
+from veriphoto_client.scan.rows import COLUMNS
+
+NOBODY = "http://127.0.0.1:9"
+CLIENT = EntryPoint("client", "veriphoto_client.commands:register", "veriphoto.commands")
+
+
+def start(*arguments: str | Path, url: str = NOBODY, **options) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        "from veriphoto_client.cli import main; main()",
+        *map(str, arguments),
+    ]
+    environment = {**os.environ, "VERIPHOTO_URL": url, "COLUMNS": "200"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
+    return subprocess.Popen(command, env=environment, **{**pipes, **options})
+
+
+def veriphoto(*arguments: str | Path, url: str = NOBODY) -> tuple[int, str, str]:
+    process = start(*arguments, url=url)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(picture(1))
+    return path
+
+
+def test_version():
+    assert veriphoto("--version") == (0, f"veriphoto {__version__}\n", "")
+
+
+def test_predict_says_it_in_a_sentence_or_json(server, photo):
+    code, out, err = veriphoto("predict", photo, url=server.url)
+    assert (code, err) == (0, "")
+    assert "probability" in out
+    assert "model version 1" in out
+    code, out, _ = veriphoto("predict", photo, "--json", url=server.url)
+    shown = json.loads(out)
+    assert code == 0
+    assert shown["path"] == str(photo)
+    assert {"verdict", "probability", "confidence", "threshold", "model_version", "logit", "statistics"} <= set(shown)
+
+
+def test_health(server):
+    code, out, _ = veriphoto("health", url=server.url)
+    assert (code, "healthy" in out) == (0, True)
+    code, out, _ = veriphoto("health", "--json", url=server.url)
+    assert (code, json.loads(out)["model_version"]) == (0, 1)
+
+
+def test_an_option_beats_the_environment(server, photo):
+    assert veriphoto("predict", photo, "--url", server.url, url=NOBODY)[0] == 0
+
+
+@pytest.mark.parametrize("command", [["health"], ["predict", "PHOTO"], ["scan", "PHOTO"]])
+def test_nobody_there_is_exit_2(photo, command):
+    code, out, err = veriphoto(*(photo if word == "PHOTO" else word for word in command))
+    assert (code, out) == (2, "")
+    assert err.startswith("error: [service_unavailable] http://127.0.0.1:9")
+    assert "Traceback" not in err
+
+
+def test_a_bad_picture_is_exit_2_for_predict(server, tmp_path):
+    code, _, err = veriphoto("predict", tmp_path / "gone.jpg", url=server.url)
+    assert code == 2
+    assert err.startswith("error: [unreadable_file]")
+
+
+def test_drift_says_so_when_the_sidecar_is_away():
+    code, out, err = veriphoto("drift", "--sidecar-url", f"{NOBODY}/drift")
+    assert (code, out) == (2, "")
+    assert "drift sidecar" in err
+    assert "--sidecar-url" in err
+
+
+def test_drift_shows_what_the_sidecar_says(server):
+    code, out, _ = veriphoto("drift", "--sidecar-url", f"{server.url}/drift")
+    assert (code, json.loads(out)) == (0, {"drifted": False})
+
+
+def test_drift_asks_no_files():
+    assert veriphoto("drift", "--sidecar-url", "file:///etc/passwd")[0] == 2
+
+
+def test_scan_into_a_pipe_is_csv(server, photo):
+    code, out, err = veriphoto("scan", photo, url=server.url)
+    (row,) = csv.DictReader(out.splitlines())
+    assert code == 0
+    assert tuple(row) == COLUMNS
+    assert (row["path"], row["error"]) == (str(photo), "")
+    assert "1 scored" in err
+
+
+def test_scan_exits_1_when_some_failed_and_stays_1_when_resumed(server, tmp_path):
+    sound, broken = write_corpus(tmp_path / "photos", 40, 4)
+    for _ in range(2):
+        code, out, err = veriphoto("scan", tmp_path / "photos", "-o", tmp_path / "out.jsonl", url=server.url)
+        assert (code, out) == (1, ""), err
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert Counter(row["path"] for row in rows) == Counter(sound | broken)
+    assert "40 rows were there already" in err
+
+
+def test_scan_exits_0_when_all_were_scored(server, tmp_path):
+    write_corpus(tmp_path / "photos", 10, 0)
+    assert veriphoto("scan", tmp_path / "photos", "-o", tmp_path / "out.csv", url=server.url)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["/no/such/folder"], [], [".", "-o", "out.txt"], [".", "--in-flight", "0"], [".", "--timeout", "0"]]
+)
+def test_scan_exits_2_when_asked_for_nonsense(server, arguments):
+    assert veriphoto("scan", *arguments, url=server.url)[0] == 2
+
+
+def slowly(body: bytes) -> tuple[int, bytes]:
+    time.sleep(0.02)
+    return score(body)
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_scan_that_is_stopped_is_gone_on_with(server: FakeTriton, tmp_path, signal_number):
+    sound, broken = write_corpus(tmp_path / "photos", 200, 10)
+    output = tmp_path / "out.csv"
+    server.answer = slowly
+    process = start("scan", tmp_path / "photos", "-o", output, url=server.url)
+    while not output.exists() or output.read_bytes().count(b"\n") < 40:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal_number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == (130 if signal_number == signal.SIGINT else -signal_number)
+    assert "Traceback" not in err
+    if signal_number == signal.SIGINT:
+        assert "run the same command again" in err
+    before = output.read_bytes()
+    asked = len(server.requests)
+
+    assert veriphoto("scan", tmp_path / "photos", "-o", output, url=server.url)[0] == 1
+    assert output.read_bytes().startswith(before[: before.rfind(b"\n") + 1])
+    with output.open(newline="") as file:
+        assert Counter(row["path"] for row in csv.DictReader(file)) == Counter(sound | broken)
+    assert len(server.requests) - asked < 200 - 30
+
+
+def test_a_server_that_dies_mid_scan_is_exit_2_and_leaves_no_false_rows(server, tmp_path):
+    write_corpus(tmp_path / "photos", 60, 0)
+    alive = iter(range(30))
+    server.answer = lambda body: (
+        score(body) if next(alive, None) is not None else (503, b'{"error": "Server is exiting"}')
+    )
+    code, _, err = veriphoto(
+        "scan", tmp_path / "photos", "-o", tmp_path / "out.csv", "--patience", "0.5", url=server.url
+    )
+    assert code == 2
+    assert "[service_unavailable]" in err
+    assert "run the same command again" in err
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert 20 < len(rows) < 30
+    assert not any(row["error"] for row in rows)
+
+
+def test_a_reader_that_stops_reading_gets_no_stack_trace(server, tmp_path):
+    write_corpus(tmp_path / "photos", 200, 0)
+    process = start("scan", tmp_path / "photos", url=server.url)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(20) != 0
+    assert "Traceback" not in err
+
+
+def broken_plugin(app: object) -> None:
+    raise RuntimeError("half installed")
+
+
+def plugin_without_its_extra(app: object) -> None:
+    raise MissingExtraError("train", "torch")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("no_such_package.cli:register", "no_such_package"),
+        ("test_client_cli:broken_plugin", "half installed"),
+        ("test_client_cli:plugin_without_its_extra", "pip install 'veriphoto[train]'"),
+    ],
+)
+def test_a_broken_part_leaves_the_others_alone_and_is_named(value, said):
+    app = build([EntryPoint("wobbly", value, "veriphoto.commands"), CLIENT])
+    runner = CliRunner()
+    assert "scan" in runner.invoke(app, ["--help"]).output
+    result = runner.invoke(app, ["wobble"])
+    assert result.exit_code == 2
+    assert "'wobbly' are not available" in result.output
+    assert said in result.output
+
+
+def test_every_installed_part_is_asked_to_register():
+    assert {"scan", "predict", "health", "drift"} <= {command.name for command in build([CLIENT]).registered_commands}
+
+
+def test_options_are_these():
+    options = {}
+    runner = CliRunner(env={"COLUMNS": "300", "TERM": "dumb"})
+    for command in ("scan", "predict", "health", "drift"):
+        words = runner.invoke(build([CLIENT]), [command, "--help"]).output.replace("│", " ").split()
+        options[command] = sorted({word.strip(",[]") for word in words if word.startswith("--")})
+    assert options == {
+        "scan": ["--help", "--in-flight", "--output", "--patience", "--timeout", "--url"],
+        "predict": ["--help", "--json", "--timeout", "--url"],
+        "health": ["--help", "--json", "--timeout", "--url"],
+        "drift": ["--help", "--sidecar-url", "--timeout"],
+    }
