@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest_pictures import encoded, textured
+
+from veriphoto_training.data import Picture
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Eight noisy 'real' and eight smooth 'ai' pictures, in two sources each."""
+    root = tmp_path / "tree"
+    for label in ("real", "ai"):
+        for number in range(8):
+            file = root / label / f"source{number % 2}" / f"{number:02}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(encoded(textured(number, smooth=label == "ai"), quality=90))
+    return root
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Callable[..., Picture]:
+    def make(path: str, label: int = 0, *, source: str = "shop", generator: str = "", group: str = "") -> Picture:
+        return Picture(
+            path=path, label=label, source=source, generator=generator, group=group or path, file=tmp_path / path
+        )
+
+    return make

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from veriphoto.errors import UsageError
+from veriphoto.manifest import Findings
+from veriphoto_training import loop
+from veriphoto_training.batches import Sampler, batches
+from veriphoto_training.data import read_dataset
+from veriphoto_training.jobs import run_training
+from veriphoto_training.model import load_checkpoint
+from veriphoto_training.progress import Progress
+
+
+def run(tree: Path, output: Path, **options: Any) -> Path:
+    return run_training(
+        data=tree,
+        recipe_name="smoke",
+        output=output,
+        weights="none",
+        changes=["validation_share=0.4"],
+        tracking=False,
+        progress=Progress(quiet=True),
+        **options,
+    )
+
+
+def test_a_killed_run_ends_as_one_that_was_not(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop.Job, "save_every", 3)
+    whole = run(tree, tmp_path / "whole")
+    run(tree, tmp_path / "killed", stop_after=4)  # one step after the last save: that step is done again
+    resumed = run(tree, tmp_path / "killed", resume=True)
+    first, second = (load_checkpoint(path) for path in (whole, resumed))
+    for name, tensor in first[0].state_dict().items():
+        assert torch.equal(tensor, second[0].state_dict()[name]), name
+    assert (
+        Findings.read(whole.parent / "findings.json").metrics == Findings.read(resumed.parent / "findings.json").metrics
+    )
+
+
+def test_an_unfinished_run_is_not_overwritten(tree: Path, tmp_path: Path) -> None:
+    run(tree, tmp_path / "run", stop_after=5)
+    with pytest.raises(UsageError, match="--resume"):
+        run(tree, tmp_path / "run")
+    with pytest.raises(UsageError, match="another recipe, seed or data"):
+        run(tree, tmp_path / "run", resume=True, seed=1)
+
+
+def test_batches_do_not_depend_on_where_a_run_starts_or_on_threads(tree: Path) -> None:
+    sampler = Sampler(read_dataset(tree).pictures, 0.5)
+
+    def make(data: bytes, rng: Any) -> Any:
+        return (rng.integers(0, 256, (2, 2, 3)).astype("uint8") + len(data) % 2,)
+
+    whole = list(batches(sampler, make, batch_size=4, seed=1, start=0, stop=6, threads=1))
+    rest = list(batches(sampler, make, batch_size=4, seed=1, start=3, stop=6, threads=3))
+    for (views, labels), (again, labels_again) in zip(whole[3:], rest, strict=True):
+        assert (views == again).all()
+        assert (labels == labels_again).all()

@@ -1,0 +1,162 @@
+"""The one chain that every training picture of either class goes through.
+
+Data sets differ between the classes in format, size, quality and history, and a network learns those before it learns
+generators. So whatever a picture was, what the network sees has had a JPEG generation, a random rescale, a crop off the
+8 x 8 grid and a random last encoding, all drawn without looking at the label.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFilter
+
+from veriphoto.decoding import decode
+from veriphoto_training.shop import treat
+
+Pixels = npt.NDArray[np.uint8]
+
+_MARGIN = 16
+"""Pixels around a crop that are encoded with it and cut off after, so that block borders fall anywhere."""
+_FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BOX)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The alignment chain with its settings.
+
+    Attributes:
+        crop_size: Side of the crops.
+        hard_share: Share of crops given a shop's treatment.
+        two_views: Whether ``__call__`` also makes the degraded view.
+    """
+
+    crop_size: int
+    hard_share: float
+    two_views: bool
+
+    def __call__(self, data: bytes, rng: np.random.Generator) -> tuple[Pixels, ...]:
+        """Makes the views of one picture.
+
+        Args:
+            data: Its encoded bytes.
+            rng: Decides everything that is random.
+
+        Returns:
+            The clean view, and the degraded one with ``two_views``; uint8 [S, S, 3].
+        """
+        decoded = decode(data)
+        image = decoded.image
+        if decoded.format == "png":  # no JPEG generation yet, which every camera picture has
+            image = recode(image, "JPEG", int(rng.integers(75, 99)), rng)
+        image = _rescale(image, self.crop_size, rng)
+        if rng.random() < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        shop = rng.random() < self.hard_share
+        state = rng.bit_generator.state
+        views = [self._clean(image, shop, rng)]
+        if self.two_views:
+            # The same place and the same treatment as the clean view: only what happens to the signal differs.
+            again = np.random.default_rng()
+            again.bit_generator.state = state
+            views.append(self._degraded(image, shop, again, rng))
+        return tuple(views)
+
+    def _clean(self, image: Image.Image, shop: bool, rng: np.random.Generator) -> Pixels:
+        region = _region(image, self.crop_size + _MARGIN, rng)
+        if shop:
+            region = treat(region, rng)
+        return _cut(last_encoding(region, rng, quality=(60, 99)), self.crop_size, rng)
+
+    def _degraded(self, image: Image.Image, shop: bool, place: np.random.Generator, rng: np.random.Generator) -> Pixels:
+        side = self.crop_size + _MARGIN
+        scale = float(rng.uniform(0.45, 0.9)) if rng.random() < 0.5 else 1.0
+        region = _region(image, round(side / scale), place)
+        if shop:
+            region = treat(region, place)
+        if region.size != (side, side):
+            region = region.resize((side, side), _pick(rng))
+        return _cut(last_encoding(spoil(region, rng), rng, quality=(30, 85)), self.crop_size, rng)
+
+
+def spoil(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Loses some signal: at random blur, noise, or a trip to a smaller size and back."""
+    choice = rng.random()
+    if choice < 0.15:
+        return image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.4))))
+    if choice < 0.35:
+        noisy = np.asarray(image, np.float32) + rng.standard_normal((*image.size[::-1], 3), np.float32) * rng.uniform(
+            1, 8
+        )
+        return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+    if choice < 0.5:
+        width, height = image.size
+        factor = float(rng.uniform(0.5, 0.9))
+        return image.resize((round(width * factor), round(height * factor)), _pick(rng)).resize(image.size, _pick(rng))
+    return image
+
+
+def last_encoding(image: Image.Image, rng: np.random.Generator, quality: tuple[int, int]) -> Image.Image:
+    """Encodes and decodes as a shop's upload would: mostly JPEG, sometimes WebP, sometimes not at all."""
+    choice = rng.random()
+    value = int(rng.integers(*quality))
+    if choice < 0.78:
+        return recode(image, "JPEG", value, rng)
+    if choice < 0.9:
+        return recode(image, "WEBP", value, rng)
+    return image
+
+
+def recode(image: Image.Image, kind: str, quality: int, rng: np.random.Generator) -> Image.Image:
+    """Encodes and decodes a picture; chroma subsampling of a JPEG is drawn at random."""
+    buffer = io.BytesIO()
+    if kind == "JPEG":
+        image.save(buffer, "JPEG", quality=quality, subsampling=2 if rng.random() < 0.7 else 0)
+    else:
+        image.save(buffer, kind, quality=quality, method=0)
+    buffer.seek(0)
+    return Image.open(buffer).convert("RGB")
+
+
+def whole(data: bytes, size: int, rng: np.random.Generator) -> tuple[Pixels, ...]:
+    """The chain of ``whole_picture`` recipes: the enlarged picture, flipped, shifted a little and re-toned."""
+    image = decode(data).image
+    shift = round(size * 0.08)
+    image = image.resize((size + shift, size + shift), Image.Resampling.BICUBIC)
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    left, top = (int(value) for value in rng.integers(0, shift + 1, 2))
+    return (np.asarray(image.crop((left, top, left + size, top + size))),)
+
+
+def _rescale(image: Image.Image, crop_size: int, rng: np.random.Generator) -> Image.Image:
+    short = min(image.size)
+    smallest = (crop_size + _MARGIN) / short
+    scale = 1.0
+    if rng.random() < 0.55:
+        scale = float(np.exp(rng.uniform(np.log(0.5), np.log(1.25))))
+    scale = max(scale, smallest)
+    if scale == 1.0:
+        return image
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, _pick(rng))
+
+
+def _region(image: Image.Image, side: int, rng: np.random.Generator) -> Image.Image:
+    x, y = rng.random(2)  # drawn before the side is known, so that two views of different size share their place
+    side = min(side, *image.size)
+    left, top = round(x * (image.width - side)), round(y * (image.height - side))
+    return image.crop((left, top, left + side, top + side))
+
+
+def _cut(image: Image.Image, size: int, rng: np.random.Generator) -> Pixels:
+    room = min(image.size) - size
+    left, top = (int(value) for value in rng.integers(0, room + 1, 2))
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def _pick(rng: np.random.Generator) -> Image.Resampling:
+    return _FILTERS[int(rng.integers(len(_FILTERS)))]

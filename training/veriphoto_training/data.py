@@ -1,0 +1,179 @@
+"""Reads a data set: a manifest.csv, a ``real/`` + ``ai/`` tree, or a zip of such a tree.
+
+Pictures stay encoded in memory until they are needed: decoding costs milliseconds, decoded pictures gigabytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from veriphoto.errors import DataError
+
+LABELS: Final = ("real", "ai")
+"""Folder names and manifest labels, by class index."""
+_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One picture of a data set."""
+
+    path: str
+    """Relative to the data set's root."""
+    label: int
+    """0 real, 1 AI-generated."""
+    source: str
+    generator: str = ""
+    group: str
+    """Pictures of one group are near-duplicates and stay on one side of every split."""
+    file: Path
+    """The file, or the zip that holds it."""
+    member: str = ""
+    """Name inside the zip."""
+
+    @cached_property
+    def data(self) -> bytes:
+        """The encoded bytes; kept once read."""
+        if self.member:
+            with zipfile.ZipFile(self.file) as archive:
+                return archive.read(self.member)
+        return self.file.read_bytes()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the encoded bytes."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Pictures that can be opened, and what could not."""
+
+    pictures: tuple[Picture, ...]
+    broken: dict[str, str] = field(default_factory=dict)
+    """Path to reason, of files left out."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over paths, labels and file hashes, independent of order and place."""
+        digest = hashlib.sha256()
+        for picture in sorted(self.pictures, key=lambda picture: picture.path):
+            digest.update(f"{picture.path}\0{picture.label}\0{picture.sha256}\n".encode())
+        return digest.hexdigest()
+
+
+def read_dataset(root: Path) -> Dataset:
+    """Reads a data set and sets aside files that are missing, empty or not pictures.
+
+    Args:
+        root: A folder with ``manifest.csv`` or with ``real/`` and ``ai/``, or a zip of the latter.
+
+    Returns:
+        Its pictures in a stable order, and the broken files with reasons.
+
+    Raises:
+        DataError: If the data set is none of these, or holds no readable picture of one of the classes.
+    """
+    if root.is_file() and zipfile.is_zipfile(root):
+        found = list(_from_zip(root))
+    elif (root / "manifest.csv").is_file():
+        found = list(_from_manifest(root))
+    elif all((root / label).is_dir() for label in LABELS):
+        found = list(_from_tree(root))
+    else:
+        raise DataError(f"{root}: expected a manifest.csv, folders 'real' and 'ai', or a zip with these folders")
+    pictures, broken = [], {}
+    for picture in found:
+        reason = _why_broken(picture)
+        if reason:
+            broken[picture.path] = reason
+        else:
+            pictures.append(picture)
+    missing = {LABELS[0], LABELS[1]} - {LABELS[picture.label] for picture in pictures}
+    if missing:
+        raise DataError(f"{root}: no readable picture labelled {' or '.join(sorted(missing))} ({len(broken)} broken)")
+    return Dataset(pictures=tuple(pictures), broken=broken)
+
+
+def thin(pictures: Sequence[Picture], maximum: int, salt: str = "") -> list[Picture]:
+    """Keeps at most so many pictures of each class, chosen by hash.
+
+    Args:
+        pictures: Any pictures.
+        maximum: Of each class.
+        salt: Another salt gives another choice.
+
+    Returns:
+        The kept pictures, in their order.
+    """
+    kept: set[str] = set()
+    for label in range(len(LABELS)):
+        paths = [picture.path for picture in pictures if picture.label == label]
+        kept.update(sorted(paths, key=lambda path: fraction(path, salt))[:maximum])
+    return [picture for picture in pictures if picture.path in kept]
+
+
+def fraction(text: str, salt: str = "") -> float:
+    """Maps a text to 0..1, the same everywhere and for ever: what splits are made of."""
+    return int.from_bytes(hashlib.sha256(f"{salt}\0{text}".encode()).digest()[:8], "big") / 2**64
+
+
+def _from_manifest(root: Path) -> Iterable[Picture]:
+    with (root / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        lacking = {"path", "label"} - set(reader.fieldnames or ())
+        if lacking:
+            raise DataError(f"{root / 'manifest.csv'}: column {', '.join(sorted(lacking))} is missing")
+        for number, row in enumerate(reader, start=2):
+            if row["label"] not in LABELS:
+                raise DataError(f"manifest.csv, line {number}: label is 'real' or 'ai', not {row['label']!r}")
+            yield Picture(
+                path=row["path"],
+                label=LABELS.index(row["label"]),
+                source=row.get("source") or PurePosixPath(row["path"]).parent.name,
+                generator=row.get("generator") or "",
+                group=row.get("group") or row["path"],
+                file=root / row["path"],
+            )
+
+
+def _from_tree(root: Path) -> Iterable[Picture]:
+    for label in LABELS:
+        for file in sorted((root / label).rglob("*")):
+            if file.is_file() and file.suffix.lower() in _SUFFIXES:
+                yield _plain(file.relative_to(root).as_posix(), file, "")
+
+
+def _from_zip(file: Path) -> Iterable[Picture]:
+    with zipfile.ZipFile(file) as archive:
+        for name in sorted(archive.namelist()):
+            parts = PurePosixPath(name).parts
+            if len(parts) > 1 and parts[0] in LABELS and name.lower().endswith(_SUFFIXES):
+                picture = _plain(name, file, name)
+                # Opening an archive reads its whole table of contents: once for all members, not once a picture.
+                picture.__dict__["data"] = archive.read(name)
+                yield picture
+
+
+def _plain(path: str, file: Path, member: str) -> Picture:
+    parts = PurePosixPath(path).parts
+    source = parts[1] if len(parts) > 2 else "folder"
+    return Picture(path=path, label=LABELS.index(parts[0]), source=source, group=path, file=file, member=member)
+
+
+def _why_broken(picture: Picture) -> str:
+    try:
+        data = picture.data
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        return f"cannot be read: {error}"
+    if not data:
+        return "empty file"
+    known = data[:3] == b"\xff\xd8\xff" or data[:8] == b"\x89PNG\r\n\x1a\n" or data[8:12] == b"WEBP"
+    return "" if known else "not a JPEG, PNG or WebP file"

@@ -1,0 +1,153 @@
+"""From options to a finished run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from veriphoto.errors import UsageError
+from veriphoto_training.data import read_dataset, thin
+from veriphoto_training.finish import FINDINGS, CalibrationSet, write_findings
+from veriphoto_training.loop import LAST, Job, parts, resumable_run, train
+from veriphoto_training.progress import Progress
+from veriphoto_training.recipes import Recipe, get_recipe
+from veriphoto_training.splits import split_dataset
+from veriphoto_training.tracking import MlflowTracker, NoTracker, Tracker
+
+
+def run_training(
+    *,
+    data: Path,
+    recipe_name: str,
+    output: Path,
+    weights: str,
+    seed: int = 0,
+    epochs: int | None = None,
+    resume: bool = False,
+    holdout_sources: Sequence[str] = (),
+    holdout_generators: Sequence[str] = (),
+    product_sources: Sequence[str] = ("*",),
+    calibrate_holdout: bool = False,
+    paired: Path | None = None,
+    changes: Sequence[str] = (),
+    max_per_class: int | None = None,
+    tracking: bool = True,
+    var: Path = Path("var"),
+    progress: Progress | None = None,
+    stop_after: int | None = None,
+) -> Path:
+    """Trains from options, as the command line gives them.
+
+    Args:
+        data: See ``read_dataset``.
+        recipe_name: A key of ``RECIPES``.
+        output: Directory of the run's files.
+        weights: See ``load_weights``.
+        seed: Of the run and the split.
+        epochs: Overrides the recipe's.
+        resume: Go on with the unfinished run in ``output``.
+        holdout_sources: See ``split_dataset``.
+        holdout_generators: See ``split_dataset``.
+        product_sources: Patterns of the real sources that set the threshold.
+        calibrate_holdout: Calibrate on the hold-out too.
+        paired: Folder of paired fakes; those of groups outside the training part are not used.
+        changes: ``field=value`` overrides of the recipe, for ablations.
+        max_per_class: Train and validate on at most this many pictures of each class.
+        tracking: Log to MLflow.
+        var: Directory of the default MLflow store.
+        progress: Shows how far it is.
+        stop_after: For tests.
+
+    Returns:
+        The best checkpoint.
+
+    Raises:
+        UsageError: If options do not fit together.
+        DataError: If the data cannot be used.
+    """
+    progress = progress or Progress()
+    recipe = override(get_recipe(recipe_name), [*changes, *([f"epochs={epochs}"] if epochs else [])])
+    dataset = read_dataset(data)
+    for path, reason in list(dataset.broken.items())[:10]:
+        progress.note(f"left out {path}: {reason}")
+    pictures = dataset.pictures if max_per_class is None else thin(dataset.pictures, max_per_class)
+    split = split_dataset(pictures, recipe.validation_share, holdout_sources, holdout_generators, seed)
+    fakes = read_dataset(paired).pictures if paired is not None else ()
+    groups = {picture.group for picture in split.train}
+    run_id = resumable_run(output)
+    if run_id and not resume:
+        raise UsageError(f"{output / LAST} exists; add --resume to go on, or give another --output")
+    tracker: Tracker = MlflowTracker(f"{recipe.name}-{output.name}", var, run_id) if tracking else NoTracker(run_id)
+    job = Job(
+        recipe=recipe,
+        split=split,
+        fingerprint=dataset.fingerprint,
+        output=output,
+        weights=weights,
+        seed=seed,
+        paired=tuple(fake for fake in fakes if fake.label and fake.group in groups),
+        holdout_sources=tuple(holdout_sources),
+        holdout_generators=tuple(holdout_generators),
+        stop_after=stop_after,
+    )
+    if not run_id:
+        named = {key: str(value)[:450] for key, value in job.metadata(tracker.run_id).items() if key != "recipe"}
+        tracker.params({**named, **job.metadata("")["recipe"], **parts(dataset, split), "paired": len(job.paired)})
+    progress.note(f"{parts(dataset, split)}, {len(job.paired)} paired fakes, run {tracker.run_id}")
+    try:
+        best = train(job, tracker, progress)
+        if stop_after is None:
+            _finish(job, best, tuple(product_sources), calibrate_holdout, tracker, progress)
+        return best
+    finally:
+        tracker.close()
+
+
+def _finish(
+    job: Job,
+    best: Path,
+    product_sources: tuple[str, ...],
+    calibrate_holdout: bool,
+    tracker: Tracker,
+    progress: Progress,
+) -> None:
+    kept_out = job.split.validation + (job.split.holdout if calibrate_holdout else ())
+    size = job.recipe.crop_size if job.recipe.whole_picture else None
+    progress.note(f"calibrating on {len(kept_out)} pictures")
+    findings = write_findings(best, CalibrationSet(pictures=kept_out, product_sources=product_sources), size=size)
+    tracker.metrics({f"final_{name}": value for name, value in findings.metrics.items()})
+    tracker.artifact(best)
+    tracker.artifact(best.parent / FINDINGS)
+    progress.note(f"threshold {findings.operating_point.threshold:.3f}, {findings.metrics}")
+
+
+def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """Changes fields of a recipe.
+
+    Args:
+        recipe: The recipe.
+        changes: ``field=value`` texts; values are numbers or true/false.
+
+    Returns:
+        The changed recipe.
+
+    Raises:
+        UsageError: If a text is not of that form, the field is unknown, or the value makes no sense.
+    """
+    values: dict[str, Any] = {}
+    known = {field.name for field in fields(recipe)} - {"name"}
+    for change in changes:
+        name, _, text = change.partition("=")
+        if name not in known:
+            raise UsageError(f"'{change}': a recipe has no field '{name}'; it has {', '.join(sorted(known))}")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            raise UsageError(f"'{change}' is not FIELD=NUMBER or FIELD=true|false") from None
+    try:
+        return replace(recipe, **values)
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from error

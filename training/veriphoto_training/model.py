@@ -1,0 +1,112 @@
+"""The network, and the checkpoint that holds it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from veriphoto.contract import CONTRACT
+from veriphoto.errors import UsageError
+
+FORMAT: Final = 1
+
+
+def create_efficientnet(pretrained: bool = False) -> nn.Module:
+    """Returns timm's ``efficientnet_b0`` with one output."""
+    _define_missing_operators()
+    import timm  # noqa: PLC0415  (must come after the operators are defined)
+
+    network: nn.Module = timm.create_model("efficientnet_b0", pretrained=pretrained, num_classes=1)
+    return network
+
+
+def build_network() -> nn.Module:
+    """Returns the untrained network: FP32 [N, 3, S, S], normalised, to FP32 [N, 1], the raw logit of a crop.
+
+    Its head is a global average and one linear layer: the evidence map rests on that.
+    """
+    return create_efficientnet()
+
+
+def forward(network: nn.Module, x_nchw: Tensor) -> tuple[Tensor, Tensor]:
+    """Runs the network and keeps what lies before its head.
+
+    Args:
+        network: From ``build_network``.
+        x_nchw: Normalised crops.
+
+    Returns:
+        Pooled features [N, 1280] and raw logits [N].
+    """
+    maps = network.forward_features(x_nchw)  # type: ignore[operator]
+    pooled: Tensor = network.global_pool(maps)  # type: ignore[operator]
+    dropped = nn.functional.dropout(pooled, float(network.drop_rate), network.training)  # type: ignore[arg-type]
+    logits: Tensor = network.classifier(dropped)  # type: ignore[operator]
+    return pooled, logits[:, 0]
+
+
+def normalise(crops_u8: Tensor) -> Tensor:
+    """Turns UINT8 [N, S, S, 3] into the FP32 [N, 3, S, S] that the network takes, channels last in memory."""
+    mean = torch.tensor(CONTRACT.mean, device=crops_u8.device) * 255.0
+    std = torch.tensor(CONTRACT.std, device=crops_u8.device) * 255.0
+    return ((crops_u8.float() - mean) / std).permute(0, 3, 1, 2)
+
+
+def save_checkpoint(path: Path, network_state: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Writes a checkpoint so that a reader, or a kill, never meets half of one."""
+    write_atomically(path, {"format": FORMAT, "state": network_state, "metadata": metadata})
+
+
+def load_checkpoint(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Rebuilds a trained network.
+
+    Args:
+        path: ``best.pt`` of a run.
+
+    Returns:
+        The network in evaluation mode, and what the run wrote beside it.
+
+    Raises:
+        UsageError: If the file is missing or is no checkpoint.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} is missing; train first: veriphoto train")
+    try:
+        body = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken file may raise anything here
+        raise UsageError(f"{path} is no checkpoint: {error}") from error
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        raise UsageError(f"{path} is no checkpoint of format {FORMAT}")
+    network = build_network()
+    network.load_state_dict(body["state"])
+    return network.eval(), body["metadata"]
+
+
+def write_atomically(path: Path, body: object) -> None:
+    """Saves with torch under another name first, then renames."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    torch.save(body, temporary)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+_library: torch.library.Library | None = None
+
+
+def _define_missing_operators() -> None:
+    # PyPI's torchvision is built for CUDA: with a CPU build of torch its C++ operators do not load, and timm's import
+    # of torchvision then fails on their schemas. Nothing here calls them, so empty schemas are enough.
+    global _library  # noqa: PLW0603  (a Library undoes its definitions when it is collected)
+    if _library is not None or torch.version.cuda is not None:
+        return
+    _library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            _library.define(schema)  # type: ignore[no-untyped-call]

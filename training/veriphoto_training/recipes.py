@@ -1,0 +1,129 @@
+"""Recipes: named functions that return everything a run decides, as one frozen value.
+
+A shop that wants its own recipe writes one more function here; the command line only picks a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from veriphoto.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """What a training run does to the data and the network.
+
+    Raises:
+        ValueError: If a number makes no sense.
+    """
+
+    name: str
+    crop_size: int = 128
+    """Side of a training crop. Smaller than serving's: the head is an average, and smaller crops buy more of them."""
+    whole_picture: bool = False
+    """Enlarge the whole picture to ``crop_size`` instead of cropping; for data sets of tiny pictures."""
+    batch_size: int = 32
+    """Pictures a step; each gives one crop, or two with ``two_views``."""
+    epochs: int = 8
+    learning_rate: float = 6e-4
+    weight_decay: float = 0.02
+    warmup_steps: int = 60
+    dropout: float = 0.2
+    label_smoothing: float = 0.02
+    ema_decay: float = 0.998
+    two_views: bool = True
+    """Also train on a degraded view of every crop."""
+    consistency: float = 0.5
+    """Weight of the agreement between the two views (cosine of features, symmetric KL of outputs)."""
+    align: bool = True
+    """Put both classes through the same random rescale, crop and re-encode."""
+    hard_share: float = 0.2
+    """Share of crops given a shop's treatment: letterbox, cut-out, banner, collage, retouch, night mode."""
+    paired_share: float = 0.0
+    """Share of the AI pictures of a batch drawn from paired fakes (see ``pairs``)."""
+    balance: float = 0.5
+    """A source of n pictures is drawn in proportion to n ** balance: 1 as it comes, 0 all sources alike."""
+    validation_share: float = 0.08
+    """Share of groups kept out of training: they choose the best checkpoint and calibrate."""
+    validation_pictures: int = 300
+    """At most this many pictures are scored after an epoch."""
+
+    def __post_init__(self) -> None:
+        positive = {"crop_size": self.crop_size, "batch_size": self.batch_size, "epochs": self.epochs}
+        for field, number in positive.items():
+            if number < 1:
+                raise ValueError(f"{field} must be at least 1, not {number}")
+        if self.crop_size % 32:
+            raise ValueError(f"crop_size must be a multiple of the network's stride of 32, not {self.crop_size}")
+        if not 0.0 < self.learning_rate < 1.0:
+            raise ValueError(f"learning_rate must lie between 0 and 1, not {self.learning_rate}")
+        shares = {
+            "dropout": self.dropout,
+            "label_smoothing": self.label_smoothing,
+            "ema_decay": self.ema_decay,
+            "hard_share": self.hard_share,
+            "paired_share": self.paired_share,
+            "balance": self.balance,
+            "validation_share": self.validation_share,
+        }
+        for field, value in shares.items():
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{field} must lie in 0..1, not {value}")
+        if self.consistency and not self.two_views:
+            raise ValueError("consistency compares two views; set two_views or consistency=0")
+
+
+def product() -> Recipe:
+    """Product photos: the recipe of the shipped model."""
+    return Recipe(name="product", epochs=8)
+
+
+def cifake() -> Recipe:
+    """CIFAKE's 32 px pictures: whole, enlarged, without the alignment its single source does not need."""
+    return Recipe(
+        name="cifake",
+        crop_size=96,
+        whole_picture=True,
+        batch_size=64,
+        epochs=10,
+        learning_rate=1e-3,
+        two_views=False,
+        consistency=0.0,
+        align=False,
+        hard_share=0.0,
+        balance=1.0,
+        validation_share=0.02,
+    )
+
+
+def smoke() -> Recipe:
+    """A run of seconds, for tests and for trying a data folder: it learns nothing to speak of."""
+    return Recipe(
+        name="smoke",
+        crop_size=64,
+        batch_size=4,
+        epochs=2,
+        warmup_steps=1,
+        validation_share=0.25,
+        validation_pictures=8,
+    )
+
+
+RECIPES: Final[dict[str, Callable[[], Recipe]]] = {"product": product, "cifake": cifake, "smoke": smoke}
+
+
+def get_recipe(name: str) -> Recipe:
+    """Returns the recipe of that name.
+
+    Args:
+        name: A key of ``RECIPES``.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    if name not in RECIPES:
+        raise UsageError(f"there is no recipe '{name}'; choose one of {', '.join(sorted(RECIPES))}")
+    return RECIPES[name]()

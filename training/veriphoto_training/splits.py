@@ -1,0 +1,77 @@
+"""Splits by group, and by whole sources and generators."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from veriphoto.errors import DataError
+from veriphoto_training.data import Picture, fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Three parts of a data set that share no group."""
+
+    train: tuple[Picture, ...]
+    validation: tuple[Picture, ...]
+    """Other groups of the sources in ``train``."""
+    holdout: tuple[Picture, ...]
+    """Whole sources and generators that ``train`` has never seen."""
+
+
+def split_dataset(
+    pictures: Sequence[Picture],
+    validation_share: float,
+    holdout_sources: Sequence[str] = (),
+    holdout_generators: Sequence[str] = (),
+    seed: int = 0,
+) -> Split:
+    """Splits a data set.
+
+    A group with one picture in the hold-out goes there whole, so that no near-duplicate of it is trained on.
+
+    Args:
+        pictures: The data set.
+        validation_share: Share of the remaining groups that go to ``validation``, chosen by hash.
+        holdout_sources: Names or patterns (``sdxl*``) of sources to leave out; ``real/shoes`` is one class.
+        holdout_generators: The same for generators.
+        seed: Another seed gives another validation part.
+
+    Returns:
+        The split.
+
+    Raises:
+        DataError: If a pattern matches nothing or a class is left without training pictures.
+    """
+    names = [(picture, _names(picture), picture.generator) for picture in pictures]
+    for pattern in holdout_sources:
+        if not any(_matches(own, [pattern]) for _, own, _ in names):
+            raise DataError(f"no source matches '{pattern}'")
+    for pattern in holdout_generators:
+        if not any(_matches([generator], [pattern]) for _, _, generator in names):
+            raise DataError(f"no generator matches '{pattern}'")
+    left_out = {
+        picture.group
+        for picture, own, generator in names
+        if _matches(own, holdout_sources) or (generator and _matches([generator], holdout_generators))
+    }
+    rest = [picture for picture in pictures if picture.group not in left_out]
+    kept = {picture.group for picture in rest if fraction(picture.group, f"validation{seed}") < validation_share}
+    split = Split(
+        train=tuple(picture for picture in rest if picture.group not in kept),
+        validation=tuple(picture for picture in rest if picture.group in kept),
+        holdout=tuple(picture for picture in pictures if picture.group in left_out),
+    )
+    if len({picture.label for picture in split.train}) < 2:
+        raise DataError("after the split one class has no training pictures; leave out less, or add data")
+    return split
+
+
+def _names(picture: Picture) -> list[str]:
+    return [picture.source, f"{'ai' if picture.label else 'real'}/{picture.source}"]
+
+
+def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)

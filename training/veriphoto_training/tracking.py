@@ -1,0 +1,92 @@
+"""MLflow, behind three verbs."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from veriphoto.errors import MissingExtraError
+
+EXPERIMENT: Final = "veriphoto"
+
+
+class Tracker(Protocol):
+    """Where a run's parameters, metrics and files are noted."""
+
+    run_id: str
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Notes what was decided before the run."""
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Notes figures."""
+
+    def artifact(self, path: Path) -> None:
+        """Keeps a file."""
+
+    def close(self) -> None:
+        """Ends the run."""
+
+
+class NoTracker:
+    """Notes nothing; for tests and for ``--no-tracking``."""
+
+    def __init__(self, run_id: str | None = None) -> None:
+        """Makes up a run id unless one is resumed."""
+        self.run_id = run_id or uuid.uuid4().hex
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Does nothing."""
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Does nothing."""
+
+    def artifact(self, path: Path) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+class MlflowTracker:
+    """A run in MLflow: SQLite under ``var`` unless ``MLFLOW_TRACKING_URI`` says otherwise."""
+
+    def __init__(self, name: str, var: Path, run_id: str | None = None) -> None:
+        """Opens a run, or goes on with one.
+
+        Args:
+            name: Name of the run.
+            var: Directory of the default store.
+            run_id: Of a run to go on with.
+        """
+        try:
+            import mlflow  # noqa: PLC0415  (takes seconds; only a tracked run pays)
+        except ImportError as error:
+            raise MissingExtraError("train", error.name) from error
+        var.mkdir(parents=True, exist_ok=True)
+        self._mlflow = mlflow
+        mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(var / 'mlflow.db').absolute()}")
+        if mlflow.get_experiment_by_name(EXPERIMENT) is None:
+            local = not os.environ.get("MLFLOW_TRACKING_URI")
+            mlflow.create_experiment(EXPERIMENT, (var / "mlartifacts").absolute().as_uri() if local else None)
+        mlflow.set_experiment(EXPERIMENT)
+        self.run_id: str = mlflow.start_run(run_id=run_id, run_name=None if run_id else name).info.run_id
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Notes what was decided before the run."""
+        self._mlflow.log_params(dict(values))
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Notes figures."""
+        self._mlflow.log_metrics({name.replace("%", "pct"): value for name, value in values.items()}, step=step)
+
+    def artifact(self, path: Path) -> None:
+        """Keeps a file."""
+        self._mlflow.log_artifact(str(path))
+
+    def close(self) -> None:
+        """Ends the run."""
+        self._mlflow.end_run()
