@@ -1,0 +1,143 @@
+"""Builds the application out of its parts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from veriphoto import __version__
+from veriphoto_client import AsyncDetector, Transport
+from veriphoto_serving.gateway.admission import Bound
+from veriphoto_serving.gateway.canary import canary
+from veriphoto_serving.gateway.desk import Desk
+from veriphoto_serving.gateway.drift import Sidecar
+from veriphoto_serving.gateway.envelope import PREFIX, Envelope
+from veriphoto_serving.gateway.errors import BadRequestError, GatewayError, MethodNotAllowedError, NotFoundError
+from veriphoto_serving.gateway.keys import KeyRing
+from veriphoto_serving.gateway.metrics import Metrics
+from veriphoto_serving.gateway.ratelimit import RateLimit
+from veriphoto_serving.gateway.revival import LocalReviver
+from veriphoto_serving.gateway.routes import about, health, predict
+from veriphoto_serving.gateway.scoring import Scorer
+from veriphoto_serving.gateway.settings import GatewaySettings
+from veriphoto_serving.gateway.upload import Uploads
+from veriphoto_serving.gateway.vigil import Vigil
+from veriphoto_serving.gateway.watchdog import Watchdog
+from veriphoto_serving.launcher import TritonServer
+
+_ABOVE_ALL_PLACES = 4
+"""Requests to Triton beyond the admitted pictures: a test picture must never wait for a turn."""
+
+
+def create_app(
+    settings: GatewaySettings, *, server: TritonServer | None = None, transport: Transport | None = None
+) -> FastAPI:
+    """Builds a gateway.
+
+    Args:
+        settings: How it runs.
+        server: The Triton it watches over, where this process has started it.
+        transport: Reaches Triton instead of ``settings.triton_url``.
+
+    Returns:
+        The ASGI application; ``app.state.desk`` holds its parts.
+
+    Raises:
+        UsageError: If the gateway would be open to the world without keys.
+    """
+    keys = KeyRing(settings.keys())
+    detector = AsyncDetector(
+        settings.triton_url,
+        timeout=settings.request_timeout + 1.0,  # the scorer's own deadline comes first
+        max_in_flight=settings.max_in_flight + _ABOVE_ALL_PLACES,
+        transport=transport,
+    )
+    desk = _desk(settings, detector, server)
+    app = FastAPI(
+        title="Veriphoto",
+        version=__version__,
+        summary="Tells whether a product photo was taken by a camera or made by an AI generator.",
+        lifespan=lambda _: _lifespan(desk, detector, server),
+    )
+    app.state.desk = desk
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]
+    for part in (predict.router, health.router, about.router):
+        app.include_router(part)
+        app.include_router(part, prefix=PREFIX)
+    app.add_exception_handler(HTTPException, _refused_by_router)
+    app.add_middleware(Envelope, desk=desk, keys=keys)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.origins, allow_methods=["GET", "POST"], allow_headers=["X-API-Key"]
+        )
+    return app
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """Adds to FastAPI's description the key that the envelope, not FastAPI, checks."""
+    description = FastAPI.openapi(app)
+    schemes = description.setdefault("components", {}).setdefault("securitySchemes", {})
+    schemes["ApiKey"] = {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "Where keys are set."}
+    return description
+
+
+def _desk(settings: GatewaySettings, detector: AsyncDetector, server: TritonServer | None) -> Desk:
+    metrics = Metrics()
+    watchdog = Watchdog(
+        lambda: detector.predict(canary()),
+        interval=settings.canary_interval,
+        timeout=settings.canary_timeout,
+        reviver=LocalReviver(server) if server else None,
+        observe=lambda outcome: metrics.canary.labels(outcome).inc(),
+    )
+    places = Bound(settings.max_in_flight, "pictures")
+    scorer = Scorer(
+        detector, watchdog, places=places, deadline=settings.request_timeout, batch_places=settings.batch_in_flight
+    )
+    metrics.watch(lambda: watchdog.state == "ok", lambda: places.taken)
+    return Desk(
+        settings=settings,
+        scorer=scorer,
+        uploads=Uploads(Bound(settings.max_buffered_bytes, "uploads"), settings.upload_timeout),
+        watchdog=watchdog,
+        metrics=metrics,
+        rate=RateLimit(settings.rate_limit, settings.rate_burst),
+        sidecar=Sidecar(settings.sidecar_url),
+    )
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(desk: Desk, detector: AsyncDetector, server: TritonServer | None) -> AsyncIterator[None]:
+    vigil = Vigil(desk.watchdog.alarm)
+    if server is not None:
+        desk.watchdog.on_beat(lambda: vigil.watch(server.pid))
+    watching = asyncio.create_task(desk.watchdog.run())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        vigil.close()
+        await desk.close()
+        await detector.close()
+
+
+async def _refused_by_router(request: Request, error: Exception) -> JSONResponse:
+    """Words what Starlette refuses by itself as all refusals are worded."""
+    # Starlette types handlers by Exception and calls this one with its HTTPException only.
+    status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (400, None)
+    kinds: dict[int, GatewayError] = {
+        404: NotFoundError("there is no such route; see /docs"),
+        405: MethodNotAllowedError("the route does not know this method; see the header Allow"),
+    }
+    refusal = kinds.get(status, BadRequestError("the request cannot be read"))
+    request.app.state.desk.metrics.refused(refusal.code)
+    body = {"error": refusal.code, "detail": refusal.message, "request_id": request.state.request_id}
+    return JSONResponse(body, status if status in kinds else 400, headers=headers)

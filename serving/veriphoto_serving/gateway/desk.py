@@ -1,0 +1,149 @@
+"""What the routes share: everything that takes part in answering about a picture, built once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from starlette.requests import Request
+
+from veriphoto.errors import VeriphotoError
+from veriphoto_client import Detection
+from veriphoto_serving.gateway import provenance
+from veriphoto_serving.gateway.containers import may_claim
+from veriphoto_serving.gateway.drift import Sidecar
+from veriphoto_serving.gateway.explanation import Explanation, explain
+from veriphoto_serving.gateway.metrics import Metrics
+from veriphoto_serving.gateway.provenance import Provenance
+from veriphoto_serving.gateway.ratelimit import RateLimit
+from veriphoto_serving.gateway.scoring import Scored, Scorer
+from veriphoto_serving.gateway.settings import GatewaySettings
+from veriphoto_serving.gateway.upload import Uploads
+from veriphoto_serving.gateway.watchdog import Watchdog
+
+_METADATA_S: Final = 0.5
+"""How much longer than the score itself the metadata may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """A scored picture and what its metadata claims."""
+
+    scored: Scored
+    provenance: Provenance
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain JSON values, as the API words them."""
+        verdict = self.scored.detection.verdict
+        return {
+            "prediction": verdict.prediction,
+            "verdict": verdict.verdict,
+            "probability": verdict.probability,
+            "confidence": verdict.confidence,
+            "threshold": verdict.threshold,
+            "reason": verdict.reason,
+            "inference_time_ms": round(self.scored.milliseconds, 3),
+            "model_version": verdict.model_version,
+            "provenance": self.provenance.to_json(),
+        }
+
+
+@dataclass(slots=True)
+class Desk:
+    """One for each gateway; lives as long as its event loop."""
+
+    settings: GatewaySettings
+    scorer: Scorer
+    uploads: Uploads
+    watchdog: Watchdog
+    metrics: Metrics
+    rate: RateLimit
+    sidecar: Sidecar
+    started: float = field(default_factory=time.monotonic)
+    draining: bool = False
+    # Metadata is parsed off the loop, and hostile metadata holds up no more than these two threads.
+    _readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "provenance"))
+    _artists: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "explanation"))
+
+    async def judge(self, data: bytes) -> Opinion:
+        """Scores a picture and reads its metadata meanwhile.
+
+        Args:
+            data: The bytes of the file.
+
+        Returns:
+            Both.
+
+        Raises:
+            VeriphotoError: If the picture could not be scored.
+        """
+        if not may_claim(data):
+            return self._opinion(await self.scorer.score(data), provenance.NO_CLAIMS)
+        score = asyncio.ensure_future(self.scorer.score(data))
+        await asyncio.sleep(0)  # sends the picture on its way before the threads begin to compete
+        claims = self._inspect(data)
+        try:
+            scored = await score
+        except BaseException:
+            score.cancel()
+            claims.cancel()
+            raise
+        return self._opinion(scored, await _in_time(claims))
+
+    async def judge_together(self, pictures: Sequence[bytes]) -> list[Opinion | VeriphotoError]:
+        """Does for several pictures what ``judge`` does for one.
+
+        Args:
+            pictures: The bytes of the files.
+
+        Returns:
+            For each, in order, the opinion or what is wrong with it.
+
+        Raises:
+            VeriphotoError: If none can be scored now.
+        """
+        claims = [self._inspect(data) for data in pictures]
+        answers = await self.scorer.score_together(pictures)
+        return [
+            answer if isinstance(answer, VeriphotoError) else self._opinion(answer, await _in_time(claim))
+            for answer, claim in zip(answers, claims, strict=True)
+        ]
+
+    async def explain(self, data: bytes, detection: Detection) -> Explanation:
+        """Draws the evidence of an answer, one picture at a time.
+
+        Args:
+            data: The bytes of the file.
+            detection: The answer.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._artists, explain, data, detection)
+
+    def _inspect(self, data: bytes) -> asyncio.Future[Provenance]:
+        return asyncio.get_running_loop().run_in_executor(self._readers, provenance.inspect, data)
+
+    def _opinion(self, scored: Scored, claims: Provenance) -> Opinion:
+        self.metrics.scored(scored.detection, scored.milliseconds)
+        return Opinion(scored, claims)
+
+    async def close(self) -> None:
+        """Ends its threads and connections."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._artists.shutdown(wait=False, cancel_futures=True)
+        await self.sidecar.close()
+
+
+async def _in_time(claims: asyncio.Future[Provenance]) -> Provenance:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_METADATA_S):
+            return await claims
+    return provenance.UNKNOWN
+
+
+def desk_of(request: Request) -> Desk:
+    """Returns the desk of the gateway that a request came to."""
+    return cast(Desk, request.app.state.desk)

@@ -1,0 +1,133 @@
+"""The shapes of all answers, for the OpenAPI description; a test holds real answers to them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from veriphoto.verdict import Confidence, Label, Prediction, Reason
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class Claim(BaseModel):
+    """What one kind of metadata claims."""
+
+    model_config = ConfigDict(extra="allow")
+    status: Literal["present", "absent"]
+
+
+class ProvenanceAnswer(_Answer):
+    """What the metadata claims; it never changes the score, and absence proves nothing."""
+
+    c2pa: Claim = Field(description="C2PA manifest; `validity` is `valid` or `invalid`; `trusted`: known signer.")
+    digital_source_type: Claim = Field(description="IPTC DigitalSourceType in XMP; `value` is its last part.")
+    generation_parameters: Claim = Field(description="PNG fields in which generators leave parameters; names only.")
+    camera: Claim = Field(description="EXIF `make` and `model`.")
+    complete: bool = Field(description="False where the metadata could not be read: then `absent` says nothing.")
+
+
+class Score(_Answer):
+    """The answer about one picture."""
+
+    prediction: Prediction = Field(description="The side of the threshold.")
+    verdict: Label = Field(description="As prediction, or `unsure`.")
+    probability: float = Field(ge=0, le=1, description="Calibrated probability that the picture is AI-generated.")
+    confidence: Confidence
+    threshold: float = Field(ge=0, le=1)
+    reason: Reason = Field(description="Why the verdict is `unsure`; empty otherwise.")
+    inference_time_ms: float = Field(ge=0)
+    model_version: int
+    provenance: ProvenanceAnswer
+
+
+class PredictAnswer(Score):
+    """Answer of `/predict`."""
+
+    request_id: str
+
+
+class Box(_Answer):
+    """A square of the upright picture, in pixels."""
+
+    left: int
+    top: int
+    side: int
+
+
+class ExplainAnswer(PredictAnswer):
+    """Answer of `/predict/explain`."""
+
+    evidence: list[list[list[float]]] = Field(description="[crop][row][column]; positive speaks for AI-generated.")
+    evidence_bias: float = Field(description="The mean of the evidence plus this is the logit of the probability.")
+    boxes: list[Box] = Field(description="Where each crop lies.")
+    overlay_png_base64: str = Field(description="The photo with the map over it.")
+    explanation: str
+
+
+class BatchScore(Score):
+    """A scored file of a batch."""
+
+    filename: str
+
+
+class BatchFailure(_Answer):
+    """A file of a batch that could not be scored."""
+
+    filename: str
+    error: str = Field(description="Stable code.")
+    detail: str
+
+
+class BatchAnswer(_Answer):
+    """Answer of `/predict/batch`."""
+
+    results: list[BatchScore | BatchFailure]
+    total: int
+    successful: int
+    failed: int
+    total_inference_time_ms: float
+    model_version: int | None
+    request_id: str
+
+
+class ErrorAnswer(_Answer):
+    """Every refusal."""
+
+    error: str = Field(description="Stable code.")
+    detail: str
+    request_id: str
+
+
+class CanaryAnswer(_Answer):
+    """The last test picture that Triton scored."""
+
+    age_s: float
+    latency_ms: float
+
+
+class HealthAnswer(_Answer):
+    """Answer of `/health`."""
+
+    status: Literal["ok", "starting", "down", "draining"]
+    model_version: int | None
+    uptime_s: float
+    canary: CanaryAnswer | None
+    drift: dict[str, Any] = Field(description="`state`: `ok`, `drift`, `unknown` or `away`.")
+    version: str
+
+
+class StateAnswer(_Answer):
+    """Answer of the probes."""
+
+    status: str
+
+
+class DriftAnswer(BaseModel):
+    """What the drift sidecar says, or that it is away."""
+
+    model_config = ConfigDict(extra="allow")
+    state: str

@@ -1,0 +1,139 @@
+"""Finds the files in a multipart body that lies in memory whole; python-multipart does the parsing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from veriphoto_serving.gateway.errors import BadRequestError, MissingFileError, TooManyFilesError
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+_LONGEST_NAME: Final = 255
+_OTHER_FIELDS: Final = 20
+"""Fields besides the files that a form may have; browsers' forms often carry a few."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One uploaded file."""
+
+    name: str
+    """As the client calls it; for the answer only, never logged."""
+    content: bytes = field(repr=False)
+
+
+def boundary_of(content_type: str) -> bytes | None:
+    """Finds the boundary in a Content-Type.
+
+    Args:
+        content_type: The header's value.
+
+    Returns:
+        The boundary, or None where the body is no form.
+
+    Raises:
+        BadRequestError: If it is a form without a boundary.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data":
+        return None
+    boundary = options.get(b"boundary", b"")
+    if not boundary:
+        raise BadRequestError("multipart/form-data without a boundary; let your HTTP library set the Content-Type")
+    return boundary
+
+
+def split(body: bytes, boundary: bytes, wanted: str, most: int) -> list[File]:
+    """Cuts a multipart body into its files.
+
+    Args:
+        body: The whole body.
+        boundary: What separates its parts.
+        wanted: Name of the form field that holds files; others are ignored.
+        most: How many there may be.
+
+    Returns:
+        The files, one or more, in order.
+
+    Raises:
+        BadRequestError: If the body is not what multipart promises.
+        MissingFileError: If there is no such field.
+        TooManyFilesError: If there are too many.
+    """
+    collector = _Collector(wanted, most)
+    try:
+        parser = MultipartParser(boundary, collector.callbacks())
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as error:
+        raise BadRequestError("the multipart body cannot be read; let your HTTP library build it") from error
+    if not collector.ended:
+        raise BadRequestError("the multipart body ends before its closing boundary")
+    if not collector.files:
+        raise MissingFileError(f"there is no picture in the form; send it as the field {wanted!r}")
+    return collector.files
+
+
+class _Collector:
+    """Receives what the parser finds."""
+
+    def __init__(self, wanted: str, most: int) -> None:
+        self.files: list[File] = []
+        self.ended = False
+        self._wanted = wanted.encode()
+        self._most = most
+        self._parts = 0
+        self._name: str | None = None
+        self._chunks: list[bytes] = []
+        self._field = b""
+        self._value = b""
+
+    def callbacks(self) -> MultipartCallbacks:
+        return {
+            "on_part_begin": self._part_begin,
+            "on_part_data": self._part_data,
+            "on_part_end": self._part_end,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_end": self._end,
+        }
+
+    def _part_begin(self) -> None:
+        self._parts += 1
+        if self._parts > self._most + _OTHER_FIELDS:
+            raise BadRequestError("the form has too many fields")
+        self._name, self._chunks = None, []
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            _, options = parse_options_header(self._value)
+            if options.get(b"name") == self._wanted:
+                self._name = options.get(b"filename", b"").decode(errors="replace")[:_LONGEST_NAME]
+        self._field = self._value = b""
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._name is not None:
+            self._chunks.append(data[start:end])
+
+    def _part_end(self) -> None:
+        if self._name is None:
+            return
+        if len(self.files) == self._most:
+            more = "one file" if self._most == 1 else f"{self._most} files"
+            raise TooManyFilesError(f"send {more} a request")
+        self.files.append(File(self._name, b"".join(self._chunks)))
+
+    def _end(self) -> None:
+        self.ended = True

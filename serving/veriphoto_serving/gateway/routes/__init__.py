@@ -1,0 +1,1 @@
+"""The routes: each reads, asks the desk, and words the answer."""

@@ -1,0 +1,40 @@
+"""The routes that say what the service is."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import APIRouter
+
+from veriphoto import __version__
+
+router: Final = APIRouter(tags=["about"])
+
+_ABOUT: Final = {
+    "name": "Veriphoto",
+    "version": __version__,
+    "what": "Tells whether a product photo was taken by a camera or made by an AI generator.",
+    "documentation": "/docs",
+    "routes": ["/predict", "/predict/batch", "/predict/explain", "/health", "/drift", "/metrics", "/privacy"],
+}
+_PRIVACY: Final = {
+    "pictures": "A picture is held in memory while it is scored, and nowhere else. It is never stored or passed on.",
+    "file_names": "Names of files appear in the answer to the caller who sent them; they are never stored or logged.",
+    "metadata": "A picture's metadata is read for the answer (camera, C2PA, XMP) and not kept; prompts are not read.",
+    "log": "For drift, numbers of a picture are kept, such as score, size, format and brightness, under a request id.",
+    "addresses": "Addresses of callers are not stored.",
+    "keys": "Names of API keys appear in metrics; keys themselves are held as digests only.",
+    "answer": "The answer is an estimate with a stated probability. Do not decide about a person by it alone.",
+}
+
+
+@router.get("/")
+async def root() -> dict[str, Any]:
+    """What this service is and where its routes are."""
+    return _ABOUT
+
+
+@router.get("/privacy")
+async def privacy() -> dict[str, str]:
+    """What happens to what you send."""
+    return _PRIVACY

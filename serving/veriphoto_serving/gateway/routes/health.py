@@ -1,0 +1,85 @@
+"""The routes that say how the service is."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from veriphoto import __version__
+from veriphoto_serving.gateway.desk import Desk, desk_of
+from veriphoto_serving.gateway.models import DriftAnswer, ErrorAnswer, HealthAnswer, StateAnswer
+from veriphoto_serving.gateway.routes.predict import NEEDS_KEY
+
+router: Final = APIRouter(tags=["health"])
+
+_PROBE: Final[dict[int | str, dict[str, Any]]] = {200: {"model": StateAnswer}, 503: {"model": StateAnswer}}
+_KEYED: Final[dict[int | str, dict[str, Any]]] = {401: {"model": ErrorAnswer}}
+
+
+@router.get("/health", responses={200: {"model": HealthAnswer}, 503: {"model": HealthAnswer}})
+async def health(request: Request) -> JSONResponse:
+    """How the service is: 200 only if Triton has scored a test picture within the last seconds."""
+    desk = desk_of(request)
+    beat = desk.watchdog.beat
+    status = _status(desk)
+    body = {
+        "status": status,
+        "model_version": beat.model_version if beat else None,
+        "uptime_s": round(time.monotonic() - desk.started, 1),
+        "canary": _canary(desk),
+        "drift": {"state": await desk.sidecar.state()},
+        "version": __version__,
+    }
+    return JSONResponse(body, 200 if status == "ok" else 503)
+
+
+@router.get("/healthz", responses={200: {"model": StateAnswer}})
+async def healthz() -> JSONResponse:
+    """Whether the gateway's process is alive; says nothing of Triton."""
+    return JSONResponse({"status": "alive"})
+
+
+@router.get("/readyz", responses=_PROBE)
+async def readyz(request: Request) -> JSONResponse:
+    """Whether requests should be sent here now."""
+    status = _status(desk_of(request))
+    return JSONResponse({"status": "ready" if status == "ok" else status}, 200 if status == "ok" else 503)
+
+
+@router.get("/startup", responses=_PROBE)
+async def startup(request: Request) -> JSONResponse:
+    """Whether Triton has scored its first test picture."""
+    started = desk_of(request).watchdog.beat is not None
+    return JSONResponse({"status": "started" if started else "starting"}, 200 if started else 503)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **_KEYED},
+    openapi_extra=NEEDS_KEY,
+)
+async def metrics(request: Request) -> Response:
+    """Metrics for Prometheus."""
+    return Response(generate_latest(desk_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/drift", responses={200: {"model": DriftAnswer}, **_KEYED}, openapi_extra=NEEDS_KEY)
+async def drift(request: Request) -> JSONResponse:
+    """What the drift sidecar says; `state` is `away` where it does not answer."""
+    return JSONResponse(await desk_of(request).sidecar.report())
+
+
+def _status(desk: Desk) -> str:
+    return "draining" if desk.draining else desk.watchdog.state
+
+
+def _canary(desk: Desk) -> dict[str, float] | None:
+    beat = desk.watchdog.beat
+    if beat is None:
+        return None
+    return {"age_s": round(time.monotonic() - beat.at, 1), "latency_ms": round(beat.milliseconds, 1)}

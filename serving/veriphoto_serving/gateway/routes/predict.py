@@ -1,0 +1,124 @@
+"""The routes that score pictures."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from veriphoto.contract import MAX_FILE_BYTES
+from veriphoto.errors import FileTooLargeError, ServiceError, VeriphotoError
+from veriphoto_serving.gateway.desk import Desk, Opinion, desk_of
+from veriphoto_serving.gateway.errors import detail_of
+from veriphoto_serving.gateway.models import BatchAnswer, ErrorAnswer, ExplainAnswer, PredictAnswer
+from veriphoto_serving.gateway.multipart import File
+
+_REFUSALS: Final = {
+    400: "The request cannot be read, or holds no picture or too many.",
+    401: "The API key is missing or wrong.",
+    408: "The upload took too long.",
+    411: "The body has no Content-Length.",
+    413: "Too many bytes or pixels.",
+    415: "Neither JPEG, PNG nor WebP, or a compressed body.",
+    422: "Not a readable picture.",
+    429: "More pictures than the key may send; see Retry-After.",
+    503: "Overloaded, or the scoring server is away; see Retry-After.",
+    504: "Not scored in time.",
+}
+RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": ErrorAnswer, "description": text} for status, text in _REFUSALS.items()
+}
+NEEDS_KEY: Final[dict[str, Any]] = {"security": [{"ApiKey": []}]}
+_BINARY: Final = {"type": "string", "format": "binary"}
+
+
+def _form(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"schema": {"type": "object", "required": [name], "properties": {name: schema}}}
+
+
+_ONE: Final[dict[str, Any]] = {
+    **NEEDS_KEY,
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": _form("file", _BINARY),
+            **{kind: {"schema": _BINARY} for kind in ("image/jpeg", "image/png", "image/webp")},
+            "application/octet-stream": {"schema": _BINARY},
+        },
+    },
+}
+_MANY: Final[dict[str, Any]] = {
+    **NEEDS_KEY,
+    "requestBody": {
+        "required": True,
+        "content": {"multipart/form-data": _form("files", {"type": "array", "items": _BINARY, "minItems": 1})},
+    },
+}
+
+router: Final = APIRouter(tags=["predict"], responses=RESPONSES)
+
+
+@router.post("/predict", responses={200: {"model": PredictAnswer}}, openapi_extra=_ONE)
+async def predict(request: Request) -> JSONResponse:
+    """Score one picture: the form field `file`, or the picture itself as the body."""
+    desk = desk_of(request)
+    desk.scorer.check()
+    async with desk.uploads.single(request) as file:
+        opinion = await desk.judge(file.content)
+    return JSONResponse({**opinion.to_json(), "request_id": request.state.request_id})
+
+
+@router.post("/predict/explain", responses={200: {"model": ExplainAnswer}}, openapi_extra=_ONE)
+async def predict_explain(request: Request) -> JSONResponse:
+    """Score one picture and show where in it the score comes from."""
+    desk = desk_of(request)
+    desk.scorer.check()
+    async with desk.uploads.single(request) as file:
+        opinion = await desk.judge(file.content)
+        explanation = await desk.explain(file.content, opinion.scored.detection)
+    return JSONResponse({**opinion.to_json(), **explanation.to_json(), "request_id": request.state.request_id})
+
+
+@router.post("/predict/batch", responses={200: {"model": BatchAnswer}}, openapi_extra=_MANY)
+async def predict_batch(request: Request) -> JSONResponse:
+    """Score several pictures together: the form field `files`, repeated. A bad one costs only its own place."""
+    desk = desk_of(request)
+    desk.scorer.check()
+    started = asyncio.get_running_loop().time()
+    async with desk.uploads.batch(request, desk.settings.max_batch_files, desk.settings.max_batch_bytes) as files:
+        # One picture was counted when the request came in.
+        desk.rate.take(request.state.key, len(files) - 1)
+        answers = await _judge_files(desk, files)
+    failures = [answer for answer in answers if isinstance(answer, VeriphotoError)]
+    if len(failures) == len(answers) and all(isinstance(failure, ServiceError) for failure in failures):
+        raise failures[0]
+    results = [_result(desk, file, answer) for file, answer in zip(files, answers, strict=True)]
+    elapsed = 1000.0 * (asyncio.get_running_loop().time() - started)
+    return JSONResponse(
+        {
+            "results": results,
+            "total": len(answers),
+            "successful": len(answers) - len(failures),
+            "failed": len(failures),
+            "total_inference_time_ms": round(elapsed, 3),
+            "model_version": max((r["model_version"] for r in results if "model_version" in r), default=None),
+            "request_id": request.state.request_id,
+        }
+    )
+
+
+async def _judge_files(desk: Desk, files: list[File]) -> list[Opinion | VeriphotoError]:
+    """Scores the files that may go to Triton at all; answers keep their order."""
+    fit = [file.content for file in files if len(file.content) <= MAX_FILE_BYTES]
+    judged = iter(await desk.judge_together(fit))
+    too_large = FileTooLargeError(f"the file has more than {MAX_FILE_BYTES // 1_000_000} MB; send a smaller copy")
+    return [next(judged) if len(file.content) <= MAX_FILE_BYTES else too_large for file in files]
+
+
+def _result(desk: Desk, file: File, answer: Opinion | VeriphotoError) -> dict[str, Any]:
+    if isinstance(answer, VeriphotoError):
+        desk.metrics.refused(answer.code)
+        return {"filename": file.name, "error": answer.code, "detail": detail_of(answer)}
+    return {"filename": file.name, **answer.to_json()}

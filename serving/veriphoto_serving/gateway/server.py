@@ -1,0 +1,147 @@
+"""Serves the gateway, and closes the door politely."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+from veriphoto.errors import StartupError
+from veriphoto_client import Transport
+from veriphoto_serving.gateway.app import create_app
+from veriphoto_serving.gateway.connection import guarded
+from veriphoto_serving.gateway.desk import Desk
+from veriphoto_serving.gateway.settings import GatewaySettings
+from veriphoto_serving.launcher import TritonServer
+
+_BACKLOG: Final = 512
+_SPARE_FILES: Final = 256
+
+
+class GatewayServer(uvicorn.Server):
+    """uvicorn that fails readiness first, then closes, then waits for what is in flight."""
+
+    def __init__(self, config: uvicorn.Config, desk: Desk, ready: Callable[[], None]) -> None:
+        """Takes what to serve.
+
+        Args:
+            config: uvicorn's.
+            desk: The gateway's parts.
+            ready: Called once requests are accepted.
+        """
+        super().__init__(config)
+        self._desk = desk
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts, and says so."""
+        await super().startup(sockets)
+        self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handles the signals that end a service, and does not raise them again afterwards."""
+        loop = asyncio.get_running_loop()
+        endings = {signal.SIGTERM: self._desk.settings.drain, signal.SIGHUP: 0.0, signal.SIGINT: 0.0}
+        before = {ending: signal.getsignal(ending) for ending in endings}
+        for ending, pause in endings.items():
+            loop.add_signal_handler(ending, self.drain, pause)
+        try:
+            yield
+        finally:
+            for ending, handler in before.items():
+                loop.remove_signal_handler(ending)
+                signal.signal(ending, handler)
+
+    def drain(self, pause: float) -> None:
+        """Begins to end; a second call ends at once.
+
+        Args:
+            pause: Seconds for load balancers to notice that readiness fails; requests are still served.
+        """
+        if self._desk.draining:
+            self.should_exit = True
+            return
+        self._desk.draining = True
+        asyncio.get_running_loop().call_later(pause, self._close)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """See uvicorn."""
+        self._close()
+
+    def _close(self) -> None:
+        self.should_exit = True
+
+
+def run(
+    settings: GatewaySettings,
+    *,
+    server: TritonServer | None = None,
+    transport: Transport | None = None,
+    ready: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serves until SIGTERM or Ctrl-C, on this thread.
+
+    Args:
+        settings: How.
+        server: The Triton to watch over, where this process has started it.
+        transport: Reaches Triton instead of ``settings.triton_url``.
+        ready: Told the address once requests are accepted.
+
+    Raises:
+        StartupError: If the address cannot be listened on.
+        UsageError: If the gateway would be open to the world without keys.
+    """
+    app = create_app(settings, server=server, transport=transport)
+    _allow_files(settings.max_connections + _SPARE_FILES)
+    door = _listen(settings)
+    host, port = door.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    config = uvicorn.Config(
+        app,
+        http=guarded(settings.header_timeout, settings.max_connections),
+        ws="none",
+        loop="uvloop",
+        log_config=None,
+        access_log=False,  # it would log addresses and, in paths, whatever callers write there
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=round(settings.request_timeout + settings.upload_timeout) + 1,
+    )
+    with door:
+        GatewayServer(config, app.state.desk, lambda: ready(address)).run(sockets=[door])
+
+
+def _listen(settings: GatewaySettings) -> socket.socket:
+    """Opens the door here rather than in uvicorn, which would end the process where the port is taken."""
+    host, port = settings.gateway_host, settings.gateway_port
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        door = socket.socket(family, kind, protocol)
+        try:
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            door.bind(where)
+            door.listen(_BACKLOG)
+        except OSError:
+            door.close()
+            raise
+    except OSError as error:
+        raise StartupError(
+            f"{host}:{port} cannot be listened on: {error}; choose another with --gateway-port"
+        ) from error
+    return door
+
+
+def _allow_files(needed: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,175 @@
+"""Every setting of the gateway, once: name, default, meaning. Command line and environment follow from it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from veriphoto.contract import GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT
+from veriphoto.errors import UsageError
+
+ENV_PREFIX: Final = "VERIPHOTO_"
+_MEGA: Final = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GatewaySettings:
+    """How the gateway runs.
+
+    Each field is also an option of the command line (``--max-in-flight``) and an environment variable
+    (``VERIPHOTO_MAX_IN_FLIGHT``); its meaning stands once, beside it.
+    """
+
+    gateway_host: str = field(default="127.0.0.1", metadata={"help": "Address to listen on."})
+    gateway_port: int = field(default=GATEWAY_PORT, metadata={"help": "Port to listen on; 0 picks a free one."})
+    triton_url: str = field(
+        default=f"grpc://127.0.0.1:{TRITON_GRPC_PORT}", metadata={"help": "Triton's gRPC address: grpc://host:port."}
+    )
+    api_keys: str = field(
+        default="",
+        metadata={"help": "API keys, name=key,name=key. Command lines can be read by others: use the variable."},
+    )
+    api_keys_file: Path | None = field(default=None, metadata={"help": "File of API keys, one name=key a line."})
+    allow_anonymous: bool = field(default=False, metadata={"help": "Listen beyond this machine without API keys."})
+    cors_origins: str = field(
+        default="", metadata={"help": "Web origins whose pages may call the API, separated by commas."}
+    )
+    rate_limit: int = field(default=0, metadata={"help": "Pictures a minute for each API key; 0 sets no limit."})
+    rate_burst: int = field(
+        default=60, metadata={"help": "Pictures that a key may send at once before the rate limit holds it."}
+    )
+    max_in_flight: int = field(default=32, metadata={"help": "Pictures at Triton at a time; more are refused at once."})
+    batch_in_flight: int = field(default=8, metadata={"help": "Of these, how many one batch may have."})
+    max_batch_files: int = field(default=20, metadata={"help": "Files in one batch."})
+    max_batch_mb: int = field(default=100, metadata={"help": "Megabytes in one batch."})
+    max_buffered_mb: int = field(
+        default=500, metadata={"help": "Megabytes of uploads in memory at a time; more are refused."}
+    )
+    max_connections: int = field(default=2000, metadata={"help": "Connections at a time; more are closed at once."})
+    header_timeout: float = field(default=10.0, metadata={"help": "Seconds in which a request's headers must arrive."})
+    upload_timeout: float = field(default=20.0, metadata={"help": "Seconds in which a request's body must arrive."})
+    request_timeout: float = field(default=10.0, metadata={"help": "Seconds in which Triton must have answered."})
+    canary_interval: float = field(
+        default=3.0, metadata={"help": "Seconds between the test pictures that the watchdog scores."}
+    )
+    canary_timeout: float = field(default=5.0, metadata={"help": "Seconds that a test picture may take."})
+    drain: float = field(
+        default=2.0, metadata={"help": "Seconds between failing readiness and closing the door, on SIGTERM."}
+    )
+    sidecar_url: str = field(
+        default=f"http://127.0.0.1:{SIDECAR_PORT}/drift", metadata={"help": "Where the drift sidecar answers."}
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses numbers that make no sense.
+
+        Raises:
+            UsageError: Naming the setting.
+        """
+        for each in fields(self):
+            value = getattr(self, each.name)
+            least = 0 if each.name in ("gateway_port", "rate_limit", "drain") else 1e-3
+            if isinstance(value, int | float) and not isinstance(value, bool) and value < least:
+                raise UsageError(f"--{each.name.replace('_', '-')} {value} makes no sense; give a larger number")
+
+    @property
+    def origins(self) -> list[str]:
+        """``cors_origins`` as a list."""
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+
+    @property
+    def max_batch_bytes(self) -> int:
+        """``max_batch_mb`` in bytes."""
+        return self.max_batch_mb * _MEGA
+
+    @property
+    def max_buffered_bytes(self) -> int:
+        """``max_buffered_mb`` in bytes."""
+        return self.max_buffered_mb * _MEGA
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach the gateway."""
+        try:
+            return ipaddress.ip_address(self.gateway_host).is_loopback
+        except ValueError:
+            return self.gateway_host == "localhost"
+
+    def keys(self) -> dict[str, str]:
+        """Reads the API keys.
+
+        Returns:
+            Name -> key; empty where no key is needed.
+
+        Raises:
+            UsageError: If a key is malformed or the file cannot be read, or the gateway would be open to the world.
+        """
+        keys = _parse_keys(self.api_keys.replace(",", "\n"), "VERIPHOTO_API_KEYS")
+        if self.api_keys_file is not None:
+            try:
+                keys |= _parse_keys(self.api_keys_file.read_text(encoding="utf-8"), str(self.api_keys_file))
+            except (OSError, UnicodeDecodeError) as error:
+                raise UsageError(f"{self.api_keys_file} cannot be read: {error}; check --api-keys-file") from error
+        if not keys and not self.local and not self.allow_anonymous:
+            raise UsageError(
+                f"{self.gateway_host} can be reached from other machines and there is no API key; set "
+                "VERIPHOTO_API_KEYS or --api-keys-file, or --allow-anonymous if everyone may come in"
+            )
+        return keys
+
+
+def environment_variable(name: str) -> str:
+    """Returns the environment variable of a setting."""
+    return f"{ENV_PREFIX}{name.upper()}"
+
+
+def from_environment(environment: Mapping[str, str]) -> GatewaySettings:
+    """Reads settings from environment variables, for servers that start ``app`` themselves.
+
+    Args:
+        environment: ``os.environ``.
+
+    Returns:
+        The settings; defaults where a variable is missing.
+
+    Raises:
+        UsageError: If a value makes no sense.
+    """
+    values: dict[str, Any] = {}
+    for each in fields(GatewaySettings):
+        text = environment.get(environment_variable(each.name))
+        if text is not None:
+            values[each.name] = _read(each.name, each.default, text)
+    return GatewaySettings(**values)
+
+
+def _read(name: str, default: object, text: str) -> object:
+    try:
+        if isinstance(default, bool):
+            return text.strip().lower() in ("1", "true", "yes", "on")
+        if isinstance(default, int | float):
+            return type(default)(text)
+    except ValueError:
+        raise UsageError(f"{environment_variable(name)}={text!r} is no number") from None
+    return Path(text) if default is None else text
+
+
+_SHORTEST_KEY: Final = 16
+
+
+def _parse_keys(text: str, where: str) -> dict[str, str]:
+    keys = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, _, key = (part.strip() for part in line.partition("="))
+        # The key itself is never part of a message.
+        if not name.replace("-", "").replace("_", "").isalnum() or len(key) < _SHORTEST_KEY or not key.isascii():
+            raise UsageError(
+                f"{where}, key {number}: write name=key, with a key of {_SHORTEST_KEY} ASCII characters or more"
+            )
+        keys[name] = key
+    return keys
