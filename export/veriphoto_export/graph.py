@@ -12,22 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol, cast
 
-import numpy as np
 import onnx
-import onnx.numpy_helper
 import torch
 from torch import nn
 
 from veriphoto.contract import CONTRACT, CROPS, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY
-from veriphoto.errors import ModelError
 from veriphoto.manifest import Calibration
-from veriphoto.verdict import OperatingPoint
+from veriphoto_export.stamping import OPERATING_POINT_CONSTANT, stamp
+
+__all__ = ["OPSET", "OUTPUTS", "DetectorGraph", "Network", "export_onnx", "stamp"]
 
 OUTPUTS: Final = (PROBABILITY, LOGIT, EVIDENCE, OPERATING_POINT)
 OPSET: Final = 18
 """Reductions take their axes as inputs from here on; ONNX Runtime 1.19 and TensorRT 10 know it."""
 
-_OPERATING_POINT: Final = "operating_point"
 _BATCH: Final = "batch"
 
 
@@ -73,7 +71,7 @@ class DetectorGraph(nn.Module):
         weight, bias = network.classifier.weight.detach().double(), network.classifier.bias.detach().double()
         self.register_buffer("weight", (weight / calibration.temperature).float().view(1, -1, 1, 1))
         self.register_buffer("bias", (bias / calibration.temperature + calibration.bias).float().view(1, 1))
-        self.register_buffer(_OPERATING_POINT, torch.zeros(1, len(CONTRACT.operating_point)))
+        self.register_buffer(OPERATING_POINT_CONSTANT, torch.zeros(1, len(CONTRACT.operating_point)))
 
     @property
     def evidence_bias(self) -> float:
@@ -122,29 +120,6 @@ def export_onnx(graph: DetectorGraph) -> onnx.ModelProto:
             verbose=False,
         )
     return _anonymous(cast(torch.onnx.ONNXProgram, program).model_proto)
-
-
-def stamp(model: onnx.ModelProto, point: OperatingPoint) -> onnx.ModelProto:
-    """Writes the operating point into a copy of the model.
-
-    Args:
-        model: From ``export_onnx``.
-        point: What the published version answers at.
-
-    Returns:
-        The copy.
-
-    Raises:
-        ModelError: If the model has no such constant.
-    """
-    stamped = onnx.ModelProto()
-    stamped.CopyFrom(model)
-    for constant in stamped.graph.initializer:
-        if constant.name == _OPERATING_POINT:
-            values = np.array([point.to_tensor()], dtype=np.float32)
-            constant.CopyFrom(onnx.numpy_helper.from_array(values, _OPERATING_POINT))
-            return stamped
-    raise ModelError("the graph has no operating point; export it again from its checkpoint")
 
 
 def _anonymous(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -18,29 +18,43 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import onnx
 
 from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import ModelError, UsageError
 from veriphoto.manifest import MANIFEST_FILE, ONNX_FILE, Findings, Manifest, read_manifest, sha256_file, verify_onnx
-from veriphoto.verdict import OperatingPoint
-from veriphoto_export.graph import stamp
+from veriphoto_export.stamping import operating_point, stamp
+
+__all__ = [
+    "GLUE_FILE",
+    "latest",
+    "next_version",
+    "operating_point",
+    "publish",
+    "repository_lock",
+    "require_free",
+    "withdraw",
+    "write_version",
+]
 
 GLUE_FILE: Final = "model.py"
 """Runs the version in Triton's Python backend; every version carries the repository's own."""
 
 _STAGING: Final = ".staging-"  # not a number, so Triton takes it for no version
+_WITHDRAWN: Final = ".withdrawn-"
+"""A version that was loaded and not kept. Answers may carry its number, so it stays to be looked at."""
 _LARGEST_VERSION: Final = 2**24  # larger whole numbers are not exact in the FP32 OPERATING_POINT
 
 
 def next_version(repository: Path) -> int:
-    """Returns the number after the highest version that holds a graph, or 1.
+    """Returns the number after the highest that a version with a graph has or had, or 1.
 
     Args:
         repository: A Triton model repository.
     """
-    return max((number for number, path in _versions(repository).items() if _is_taken(path)), default=0) + 1
+    withdrawn = (repository / CLASSIFIER).glob(f"{_WITHDRAWN}[0-9]*")
+    gone = max((int(path.name.removeprefix(_WITHDRAWN)) for path in withdrawn), default=0)
+    return max(latest(repository) or 0, gone) + 1
 
 
 def require_free(repository: Path, version: int) -> None:
@@ -56,22 +70,8 @@ def require_free(repository: Path, version: int) -> None:
     if not 1 <= version <= _LARGEST_VERSION:
         raise UsageError(f"a version lies between 1 and {_LARGEST_VERSION}, {version} does not")
     target = repository / CLASSIFIER / str(version)
-    if _is_taken(target):
-        raise UsageError(f"{target} exists; versions never change, publish another")
-
-
-def operating_point(findings: Findings, version: int) -> OperatingPoint:
-    """Gives a run's operating point its version, rounded to the FP32 in which answers carry it.
-
-    So the manifest and every answer say exactly the same numbers.
-
-    Args:
-        findings: What the run decided.
-        version: The version it will be published as.
-    """
-    point = findings.operating_point
-    rounded = replace(point, model_version=version)
-    return OperatingPoint.from_tensor([float(np.float32(value)) for value in rounded.to_tensor()])
+    if _is_taken(target) or target.with_name(f"{_WITHDRAWN}{version}").exists():
+        raise UsageError(f"{target} exists or existed; versions never change, publish another")
 
 
 def publish(
@@ -93,23 +93,64 @@ def publish(
         UsageError: If the version exists or the repository is not one.
         ModelError: If the disk refuses, or what was written does not read back.
     """
+    with repository_lock(repository):
+        return write_version(model, findings, evidence_bias=evidence_bias, repository=repository, version=version)
+
+
+def write_version(
+    model: onnx.ModelProto, findings: Findings, *, evidence_bias: float, repository: Path, version: int
+) -> Path:
+    """Does what ``publish`` does for a caller that holds ``repository_lock``.
+
+    Raises:
+        UsageError: If the version exists or the repository is not one.
+        ModelError: If the disk refuses, or what was written does not read back.
+    """
     point = operating_point(findings, version)
     target = repository / CLASSIFIER / str(version)
     try:
-        with _locked(repository / CLASSIFIER):
-            require_free(repository, version)
-            _sweep(target.parent)
-            staged = Path(tempfile.mkdtemp(prefix=_STAGING, dir=target.parent))
-            try:
-                shutil.copy(_glue(repository), staged / GLUE_FILE)
-                (staged / ONNX_FILE).write_bytes(stamp(model, point).SerializeToString())
-                _describe(staged, replace(findings, operating_point=point), evidence_bias, version)
-                _settle(staged, target)
-            finally:
-                shutil.rmtree(staged, ignore_errors=True)
+        require_free(repository, version)
+        _sweep(target.parent)
+        staged = Path(tempfile.mkdtemp(prefix=_STAGING, dir=target.parent))
+        try:
+            shutil.copy(_glue(repository), staged / GLUE_FILE)
+            (staged / ONNX_FILE).write_bytes(stamp(model, point).SerializeToString())
+            _describe(staged, replace(findings, operating_point=point), evidence_bias, version)
+            _settle(staged, target)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
     except OSError as error:
         raise ModelError(f"cannot write {target}: {error.strerror or error}; nothing was published") from error
     return target
+
+
+def withdraw(repository: Path, version: int) -> None:
+    """Takes a version out of Triton's sight in one step; its number stays taken.
+
+    Args:
+        repository: A Triton model repository whose lock the caller holds.
+        version: Version number; one that is not there, or already withdrawn, is left alone.
+
+    Raises:
+        ModelError: If the disk refuses.
+    """
+    target = repository / CLASSIFIER / str(version)
+    try:
+        _sweep(target.parent)
+        if target.is_dir():
+            target.rename(target.with_name(f"{_WITHDRAWN}{version}"))
+            _flush(target.parent)
+    except OSError as error:
+        raise ModelError(f"cannot withdraw {target}: {error.strerror or error}; remove it by hand") from error
+
+
+def latest(repository: Path) -> int | None:
+    """Returns the version that Triton's policy serves: the highest that holds a graph, or None.
+
+    Args:
+        repository: A Triton model repository.
+    """
+    return max((number for number, path in _versions(repository).items() if _is_taken(path)), default=None)
 
 
 def _describe(staged: Path, findings: Findings, evidence_bias: float, version: int) -> None:
@@ -148,7 +189,16 @@ def _flush(path: Path) -> None:
 
 
 @contextmanager
-def _locked(model: Path) -> Iterator[None]:
+def repository_lock(repository: Path) -> Iterator[None]:
+    """Lets one process at a time change a repository; the lock dies with its process.
+
+    Args:
+        repository: A Triton model repository.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    model = repository / CLASSIFIER
     if not model.is_dir():
         raise UsageError(f"{model} is missing; name a model repository with the classifier's config.pbtxt in it")
     handle = os.open(model, os.O_RDONLY)
