@@ -1,0 +1,1 @@
+"""The audit of a data set: what a detector could learn from it besides the pictures."""

@@ -1,0 +1,71 @@
+"""What metadata is left in what the network sees: that of the alignment chain's last encoding."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+import numpy as np
+from PIL import Image
+
+from veriphoto.errors import DataError
+from veriphoto_training import alignment
+from veriphoto_training.audit.facts import METADATA, Metadata, metadata
+from veriphoto_training.recipes import Recipe
+
+Aligned = Callable[[bytes, np.random.Generator], Metadata]
+
+_LAST: Final = 1.25
+"""The chain encodes a crop last, with a small margin; what is larger than this many crops is an earlier generation."""
+
+
+class _Recorder:
+    """Stands for a picture that is about to be saved, and keeps what was written."""
+
+    def __init__(self, image: Image.Image, seen: list[bytes]) -> None:
+        self._image = image
+        self._seen = seen
+
+    def save(self, buffer: io.BytesIO, *arguments: Any, **options: Any) -> None:
+        self._image.save(buffer, *arguments, **options)
+        self._seen.append(buffer.getvalue())
+
+
+@contextmanager
+def aligned_metadata(recipe: Recipe) -> Iterator[Aligned]:
+    """Watches the chain's encoder, whose bytes the chain itself throws away. Not for use from several threads.
+
+    Args:
+        recipe: Its chain is used.
+
+    Yields:
+        A function from a file's bytes and a generator to the metadata FP32 [len(METADATA)] of what the chain encoded
+        last; NaN where it ended with pixels that were not encoded.
+
+    Raises:
+        DataError: If the recipe aligns nothing.
+    """
+    if not recipe.align:
+        raise DataError(f"recipe '{recipe.name}' has no alignment chain; audit the data with one that has")
+    chain = alignment.Chain(crop_size=recipe.crop_size, hard_share=recipe.hard_share, two_views=False)
+    seen: list[bytes] = []
+    plain = alignment.recode
+
+    def watched(image: Image.Image, kind: str, quality: int, rng: np.random.Generator) -> Image.Image:
+        return plain(cast("Image.Image", _Recorder(image, seen)), kind, quality, rng)
+
+    def measure(data: bytes, rng: np.random.Generator) -> Metadata:
+        seen.clear()
+        chain(data, rng)
+        last = metadata(seen[-1]) if seen else None
+        if last is None or last[0] > _LAST * recipe.crop_size:
+            return np.full(len(METADATA), np.nan, dtype=np.float32)
+        return last
+
+    alignment.recode = watched
+    try:
+        yield measure
+    finally:
+        alignment.recode = plain

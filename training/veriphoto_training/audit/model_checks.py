@@ -1,0 +1,71 @@
+"""What a model says about the data: does one more compression move it, and which labels does it contradict?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from veriphoto_training.audit.result import Doubt, ModelFindings
+from veriphoto_training.data import LABELS, Picture
+from veriphoto_training.deliveries import reencode
+from veriphoto_training.evaluation import Indices
+from veriphoto_training.intervals import estimate
+from veriphoto_training.metrics import Floats, Labels, balanced_accuracy, sigmoid
+from veriphoto_training.scorers import Scorer, score_pictures
+
+REENCODE_QUALITY: Final = 90
+CONFIDENT: Final = 0.95
+"""Probability of the other class from which a label is worth a second look."""
+
+
+def ask_model(pictures: Sequence[Picture], scorer: Scorer) -> ModelFindings:
+    """Scores every picture twice, as it is and saved once more as a JPEG.
+
+    Args:
+        pictures: Readable pictures of both classes.
+        scorer: The model.
+
+    Returns:
+        Balanced accuracy at the model's threshold both times, their difference, and the labels it contradicts.
+    """
+    again = partial(reencode, longest=None, quality=REENCODE_QUALITY)
+    plain = sigmoid(score_pictures(scorer, pictures).logits)
+    moved = sigmoid(score_pictures(scorer, pictures, again).logits)
+    labels = np.array([picture.label for picture in pictures], dtype=np.int64)
+    groups = [picture.group for picture in pictures]
+    threshold = scorer.findings.operating_point.threshold
+
+    def accuracy(scores: Floats, indices: Indices) -> float:
+        return balanced_accuracy(labels[indices], scores[indices], threshold)
+
+    return ModelFindings(
+        name=scorer.name,
+        threshold=threshold,
+        plain=estimate(groups, lambda indices: accuracy(plain, indices)),
+        reencoded=estimate(groups, lambda indices: accuracy(moved, indices)),
+        shift=estimate(groups, lambda indices: accuracy(moved, indices) - accuracy(plain, indices)),
+        doubts=tuple(
+            Doubt(path=pictures[index].path, label=LABELS[labels[index]], probability=float(plain[index]))
+            for index in contradictions(plain, labels)
+        ),
+    )
+
+
+def contradictions(probability: Floats, labels: Labels) -> list[int]:
+    """Lists the pictures that a model confidently takes for the other class, the most confident first.
+
+    A wrong label and a wrong model look the same here; a person decides.
+
+    Args:
+        probability: FP64 [N], of AI.
+        labels: [N], 1 for AI.
+
+    Returns:
+        Indices.
+    """
+    against = np.where(labels == 1, 1.0 - probability, probability)
+    order = np.argsort(-against, kind="stable")
+    return [int(index) for index in order if against[index] >= CONFIDENT]
