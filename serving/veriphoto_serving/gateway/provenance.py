@@ -141,12 +141,13 @@ def _c2pa(data: bytes, kind: str) -> Mapping[str, Any]:
         return _present(validity="invalid", trusted=False, issuer="", generator="")
     manifest = active.get("manifests", {}).get(active.get("active_manifest", ""), {})
     signer = manifest.get("signature_info") or {}
+    generators = manifest.get("claim_generator_info") or [{}]
     return _present(
         # "Trusted" is valid and signed by a known authority; only the latter says who signed.
         validity="valid" if state in ("Valid", "Trusted") else "invalid",
         trusted=state == "Trusted",
         issuer=_text(signer.get("issuer")),
-        generator=_text(manifest.get("claim_generator")),
+        generator=_text(manifest.get("claim_generator") or generators[0].get("name")),
     )
 
 

@@ -7,6 +7,7 @@ import contextlib
 import resource
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Final
@@ -48,6 +49,9 @@ class GatewayServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Handles the signals that end a service, and does not raise them again afterwards."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals are the main thread's business
+            return
         loop = asyncio.get_running_loop()
         endings = {signal.SIGTERM: self._desk.settings.drain, signal.SIGHUP: 0.0, signal.SIGINT: 0.0}
         before = {ending: signal.getsignal(ending) for ending in endings}
@@ -80,20 +84,23 @@ class GatewayServer(uvicorn.Server):
         self.should_exit = True
 
 
-def run(
+def prepare(
     settings: GatewaySettings,
     *,
     server: TritonServer | None = None,
     transport: Transport | None = None,
     ready: Callable[[str], None] = lambda _: None,
-) -> None:
-    """Serves until SIGTERM or Ctrl-C, on this thread.
+) -> tuple[GatewayServer, socket.socket]:
+    """Opens the door without serving yet.
 
     Args:
         settings: How.
         server: The Triton to watch over, where this process has started it.
         transport: Reaches Triton instead of ``settings.triton_url``.
         ready: Told the address once requests are accepted.
+
+    Returns:
+        What serves, and the socket that it listens on; the caller closes it.
 
     Raises:
         StartupError: If the address cannot be listened on.
@@ -116,8 +123,16 @@ def run(
         timeout_keep_alive=30,
         timeout_graceful_shutdown=round(settings.request_timeout + settings.upload_timeout) + 1,
     )
+    return GatewayServer(config, app.state.desk, lambda: ready(address)), door
+
+
+def run(
+    settings: GatewaySettings, *, server: TritonServer | None = None, ready: Callable[[str], None] = lambda _: None
+) -> None:
+    """Serves until SIGTERM or Ctrl-C, on this thread. See ``prepare``."""
+    gateway, door = prepare(settings, server=server, ready=ready)
     with door:
-        GatewayServer(config, app.state.desk, lambda: ready(address)).run(sockets=[door])
+        gateway.run(sockets=[door])
 
 
 def _listen(settings: GatewaySettings) -> socket.socket:

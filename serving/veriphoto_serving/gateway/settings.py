@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from veriphoto.contract import GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT
 from veriphoto.errors import UsageError
@@ -124,37 +123,6 @@ class GatewaySettings:
 def environment_variable(name: str) -> str:
     """Returns the environment variable of a setting."""
     return f"{ENV_PREFIX}{name.upper()}"
-
-
-def from_environment(environment: Mapping[str, str]) -> GatewaySettings:
-    """Reads settings from environment variables, for servers that start ``app`` themselves.
-
-    Args:
-        environment: ``os.environ``.
-
-    Returns:
-        The settings; defaults where a variable is missing.
-
-    Raises:
-        UsageError: If a value makes no sense.
-    """
-    values: dict[str, Any] = {}
-    for each in fields(GatewaySettings):
-        text = environment.get(environment_variable(each.name))
-        if text is not None:
-            values[each.name] = _read(each.name, each.default, text)
-    return GatewaySettings(**values)
-
-
-def _read(name: str, default: object, text: str) -> object:
-    try:
-        if isinstance(default, bool):
-            return text.strip().lower() in ("1", "true", "yes", "on")
-        if isinstance(default, int | float):
-            return type(default)(text)
-    except ValueError:
-        raise UsageError(f"{environment_variable(name)}={text!r} is no number") from None
-    return Path(text) if default is None else text
 
 
 _SHORTEST_KEY: Final = 16

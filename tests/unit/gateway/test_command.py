@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from veriphoto_serving.gateway.command import with_settings
+from veriphoto_serving.gateway.settings import GatewaySettings
+
+
+@pytest.fixture
+def seen() -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture
+def app(seen: dict[str, Any]) -> typer.Typer:
+    def start(settings: dict[str, Any], own: int = 1) -> None:
+        seen.update(settings, own=own)
+
+    app = typer.Typer()
+    app.command()(with_settings(start, leave_out=["triton_url"]))
+    return app
+
+
+def test_defaults_are_the_settings(app: typer.Typer, seen: dict[str, Any]) -> None:
+    assert CliRunner().invoke(app, []).exit_code == 0
+    assert seen.pop("own") == 1
+    assert GatewaySettings(**seen) == GatewaySettings()
+
+
+def test_flag_and_variable_bear_the_name_of_the_setting(app: typer.Typer, seen: dict[str, Any]) -> None:
+    environment = {"VERIPHOTO_MAX_IN_FLIGHT": "7", "VERIPHOTO_ALLOW_ANONYMOUS": "1", "VERIPHOTO_API_KEYS": "a=b"}
+    arguments = ["--gateway-port", "0", "--drain", "0.5", "--own", "3"]
+    assert CliRunner().invoke(app, arguments, env=environment).exit_code == 0
+    assert (seen["max_in_flight"], seen["allow_anonymous"], seen["api_keys"]) == (7, True, "a=b")
+    assert (seen["gateway_port"], seen["drain"], seen["own"]) == (0, 0.5, 3)
+
+
+def test_every_setting_but_what_the_command_decides_is_an_option(app: typer.Typer) -> None:
+    text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
+    for each in fields(GatewaySettings):
+        assert (f"--{each.name.replace('_', '-')} " in text) is (each.name != "triton_url")
