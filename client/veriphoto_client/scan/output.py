@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -21,16 +21,16 @@ FORMATS: Final[dict[str, Format]] = {".csv": CSV, ".jsonl": JSONL}
 class Output:
     """Writes rows, each at once and whole: a kill loses what is in flight and nothing else."""
 
-    def __init__(self, file: BinaryIO, name: str, form: Format, earlier: Earlier) -> None:
-        """Takes an open file.
+    def __init__(self, put: Callable[[str], None], name: str, form: Format, earlier: Earlier) -> None:
+        """Takes a place to write to.
 
         Args:
-            file: Unbuffered or flushed by ``write``; positioned at its end.
-            name: What to call it in messages.
+            put: Writes text and has it on its way when it returns.
+            name: What to call the place in messages.
             form: How rows become text.
             earlier: Which files have their rows already.
         """
-        self._file = file
+        self._put = put
         self._name = name
         self._form = form
         self.earlier = earlier
@@ -46,8 +46,7 @@ class Output:
     def write_text(self, text: str) -> None:
         """Writes text as it is; see ``write``."""
         try:
-            self._file.write(text.encode("utf-8"))
-            self._file.flush()
+            self._put(text)
         except BrokenPipeError:  # `veriphoto scan ... | head`: the command line knows what to do
             raise
         except OSError as error:
@@ -68,17 +67,33 @@ def open_output(path: Path | None) -> Iterator[Output]:
         UsageError: If the ending is another, or the file is not ours, cannot be opened, or another scan is writing it.
     """
     if path is None:
-        form = TABLE if sys.stdout.isatty() else CSV
-        output = Output(sys.stdout.buffer, "standard output", form, Earlier(iter(())))
+        put, form = (_to_terminal, TABLE) if sys.stdout.isatty() else (into(sys.stdout.buffer), CSV)
+        output = Output(put, "standard output", form, Earlier(iter(())))
         output.write_text(form.header)
         yield output
         return
     with _open(path) as file:
         _lock(path, file)
-        output = Output(file, str(path), FORMATS[path.suffix.lower()], read_earlier(path, file))
+        output = Output(into(file), str(path), FORMATS[path.suffix.lower()], read_earlier(path, file))
         if file.tell() == 0:
             output.write_text(FORMATS[path.suffix.lower()].header)
         yield output
+
+
+def into(file: BinaryIO) -> Callable[[str], None]:
+    """Returns a function that writes text into a file as UTF-8 and flushes it."""
+
+    def put(text: str) -> None:
+        file.write(text.encode("utf-8"))
+        file.flush()
+
+    return put
+
+
+def _to_terminal(text: str) -> None:
+    # Looked up each time: while the progress bar shows, it stands in for standard output and moves out of the way.
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _open(path: Path) -> BinaryIO:

@@ -24,6 +24,7 @@ class ScanProgress:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,  # else it would be drawn ten times a second for nobody
         )
         self._task = self._bar.add_task("scanning", total=None)
         self._troubled = False

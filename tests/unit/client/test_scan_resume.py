@@ -10,7 +10,8 @@ from photo_corpus import picture
 from veriphoto.errors import UnreadableFileError, UsageError
 from veriphoto_client import FakeTransport
 from veriphoto_client._codec import decode_answer
-from veriphoto_client.scan.output import FORMATS, open_output
+from veriphoto_client.scan.output import FORMATS, Output, into, open_output
+from veriphoto_client.scan.resume import Earlier
 from veriphoto_client.scan.rows import failed, scored
 
 DETECTION = decode_answer(FakeTransport.answer(picture()))
@@ -120,9 +121,6 @@ def test_a_full_disk_is_said():
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
-    from veriphoto_client.scan.output import Output  # noqa: PLC0415
-    from veriphoto_client.scan.resume import Earlier  # noqa: PLC0415
-
     file = full.open("r+b", buffering=0)
     with file, pytest.raises(UsageError, match="No space left"):
-        Output(file, "out.csv", FORMATS[".csv"], Earlier(iter(()))).write(ROWS[0])
+        Output(into(file), "out.csv", FORMATS[".csv"], Earlier(iter(()))).write(ROWS[0])

@@ -1,0 +1,182 @@
+"""The page itself, as Streamlit runs it: from top to bottom at every click."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import streamlit as st
+
+from veriphoto.contract import GATEWAY_PORT
+from veriphoto.errors import ImageError
+from veriphoto_client.page.drawing import COLOURS, REASONS, WORDS, overlaid, scale, table, to_csv
+from veriphoto_client.page.gateway import Gateway, PageError, Photo
+from veriphoto_client.page.uploads import photos_of
+
+URL_VARIABLE: Final = "VERIPHOTO_GATEWAY_URL"
+KEY_VARIABLE: Final = "VERIPHOTO_API_KEY"
+DEFAULT_URL: Final = f"http://127.0.0.1:{GATEWAY_PORT}"
+
+_MEANING: Final = """
+**The probability** is the model's estimate that the photo was made by an AI generator. It is calibrated: of many photos
+that get 80 %, about 80 % are AI-generated, where photos are like those the model was tested on.
+
+**Unsure** is an answer. Small, heavily compressed or borderline photos get it instead of a guess.
+
+**What it cannot do.** It makes mistakes in both directions. It does not know every generator, and a photo that was
+edited, photographed from a screen or compressed many times is harder. It says nothing about whether a product is real,
+nor who made a photo. Do not decide about a person by this answer alone: look at the photo, and ask the seller.
+
+**The evidence map** shows which places pushed the score: red towards AI, blue towards a camera. Only the five squares
+that the model looks at are coloured. It shows where, not why.
+
+**Metadata** are claims that anybody can remove or forge. That they are absent proves nothing, and they never change the
+score.
+
+**Your photos** are held in memory while they are judged, and are not stored.
+"""
+_CLAIMS: Final = {
+    "c2pa": "Content credentials (C2PA)",
+    "digital_source_type": "IPTC digital source type",
+    "generation_parameters": "Generator's parameters",
+    "camera": "Camera (EXIF)",
+}
+_DRIFT: Final = {
+    "ok": "no drift",
+    "drift": "drift: recent photos differ from those the model was tested on",
+    "unknown": "drift not known yet",
+    "away": "drift is not being watched",
+}
+
+
+@st.cache_resource
+def gateway() -> Gateway:
+    """Returns the connection that all visitors share."""
+    return Gateway(os.environ.get(URL_VARIABLE, DEFAULT_URL), os.environ.get(KEY_VARIABLE, ""))
+
+
+@st.cache_data(max_entries=64, ttl=600, show_spinner="Judging ...")
+def explained(name: str, content: bytes) -> dict[str, Any]:
+    """Asks once for each photo, however often the page runs."""
+    return gateway().explain(Photo(name, content))
+
+
+@st.cache_data(max_entries=8, ttl=600, show_spinner=False)
+def judged(photos: list[tuple[str, bytes]]) -> list[dict[str, Any]]:
+    """Asks once for each set of photos, and shows how far it is."""
+    progress = st.progress(0.0, "Judging ...")
+    answers = []
+    for answer in gateway().judge([Photo(*photo) for photo in photos]):
+        answers.append(answer)
+        progress.progress(len(answers) / len(photos), f"{len(answers)} of {len(photos)}")
+    progress.empty()
+    return answers
+
+
+def main() -> None:
+    """Draws the page."""
+    st.set_page_config(page_title="Veriphoto", page_icon="📷", layout="wide", menu_items={})
+    st.title("Veriphoto")
+    st.markdown("Was this product photo taken by a camera, or made by an AI generator?")
+    files = st.file_uploader(
+        "Drop photos or a ZIP of photos here (JPEG, PNG or WebP, 20 MB each)", accept_multiple_files=True
+    )
+    if files:
+        try:
+            _show([(file.name, file.getvalue()) for file in files])
+        except PageError as error:
+            st.error(str(error), icon="⚠️")
+    with st.expander("What the answer means, and what it does not", expanded=not files):
+        st.markdown(_MEANING)
+    _footer()
+
+
+def _show(files: list[tuple[str, bytes]]) -> None:
+    photos = photos_of(files)
+    if not photos:
+        raise PageError("There is no photo in this upload.")
+    if len(photos) == 1:
+        _one(photos[0])
+    else:
+        _many(photos)
+
+
+def _one(photo: Photo) -> None:
+    answer = explained(photo.name, photo.content)
+    picture, words = st.columns(2, gap="large")
+    with words:
+        _verdict(answer)
+        _provenance(answer["provenance"])
+    with picture:
+        strength = st.slider("Evidence over the photo", 0, 100, 60, format="%d %%", key=f"strength {photo.name}")
+        try:
+            shown = overlaid(photo.content, answer["overlay_png_base64"], strength / 100)
+        except ImageError as error:
+            raise PageError(error.message) from error
+        st.image(shown, caption=photo.name, width="stretch")
+        st.caption(answer["explanation"])
+
+
+def _verdict(answer: dict[str, Any]) -> None:
+    verdict = answer["verdict"]
+    st.markdown(f"## :{_streamlit_colour(verdict)}[{WORDS[verdict]}]")
+    reason = REASONS[answer["reason"]]
+    if reason:
+        st.markdown(f"because {reason}.")
+    low, high = answer["unsure_band"]
+    st.html(scale(answer["probability"], answer["threshold"], (low, high)))
+    st.markdown(
+        f"**{answer['probability']:.1%}** probability of being AI-generated · **{answer['confidence']}** confidence · "
+        f"model version **{answer['model_version']}** · {answer['inference_time_ms']:.0f} ms"
+    )
+
+
+def _streamlit_colour(verdict: str) -> str:
+    return {COLOURS["real"]: "blue", COLOURS["ai_generated"]: "red"}.get(COLOURS[verdict], "orange")
+
+
+def _provenance(claims: dict[str, Any]) -> None:
+    st.markdown("**What the file's metadata claims** (never part of the score)")
+    for name, title in _CLAIMS.items():
+        claim = claims[name]
+        details = [f"{value}" for key, value in claim.items() if key != "status" and value not in ("", False, None)]
+        st.markdown(
+            f"- {title}: " + (f"**present** · `{' · '.join(details)}`" if claim["status"] == "present" else "absent")
+        )
+    st.caption("Absence proves nothing." if claims["complete"] else "The metadata could not be read in full.")
+
+
+def _many(photos: list[Photo]) -> None:
+    answers = judged([(photo.name, photo.content) for photo in photos])
+    rows = table(answers)
+    counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in WORDS}
+    failed = sum(row["verdict"] is None for row in rows)
+    summary = " · ".join(f"{WORDS[verdict]}: **{count}**" for verdict, count in counts.items())
+    st.markdown(f"{len(rows)} files · {summary} · not judged: **{failed}**")
+    st.dataframe(
+        rows,
+        width="stretch",
+        hide_index=True,
+        column_config={
+            "probability": st.column_config.ProgressColumn("AI probability", min_value=0, max_value=1, format="percent")
+        },
+    )
+    st.download_button("Download as CSV", to_csv(rows), "veriphoto.csv", "text/csv")
+    good = [index for index, row in enumerate(rows) if row["verdict"] is not None]
+    if good:
+        chosen = st.selectbox("Look at one", good, format_func=lambda index: f"{rows[index]['filename']}")
+        _one(photos[chosen])
+
+
+def _footer() -> None:
+    health = gateway().health()
+    if health["status"] == "away":
+        st.warning("The service does not answer at the moment; photos cannot be judged until it does.", icon="🔌")
+        return
+    drift = _DRIFT.get(str(health["drift"].get("state")), "drift not known")
+    working = "working" if health["status"] == "ok" else f"not ready ({health['status']})"
+    st.caption(f"Service: {working} · model version {health['model_version']} · {drift}")
+
+
+if __name__ == "__main__":
+    main()

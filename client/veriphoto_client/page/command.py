@@ -1,0 +1,68 @@
+"""The command ``veriphoto page``, and how to start the page beside something else."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from veriphoto.contract import GATEWAY_PORT
+from veriphoto.errors import MissingExtraError
+
+PAGE_PORT: Final = 8501
+
+
+def page(
+    gateway_url: Annotated[
+        str, typer.Option(envvar="VERIPHOTO_GATEWAY_URL", help="The gateway: http://host:port.")
+    ] = f"http://127.0.0.1:{GATEWAY_PORT}",
+    page_host: Annotated[str, typer.Option(envvar="VERIPHOTO_PAGE_HOST", help="Address to listen on.")] = "127.0.0.1",
+    page_port: Annotated[int, typer.Option(envvar="VERIPHOTO_PAGE_PORT", help="Port to listen on.")] = PAGE_PORT,
+) -> None:
+    """Start the web page before a gateway. Where that needs an API key, set VERIPHOTO_API_KEY."""
+    command, environment = page_process(gateway_url, page_host, page_port)
+    raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
+
+
+def page_process(gateway_url: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:
+    """Says how to start the page.
+
+    Args:
+        gateway_url: The gateway it asks.
+        host: Address to listen on.
+        port: Port to listen on.
+
+    Returns:
+        Command line and environment.
+
+    Raises:
+        MissingExtraError: If Streamlit is not installed.
+    """
+    if importlib.util.find_spec("streamlit") is None:
+        raise MissingExtraError("page", "streamlit")
+    options = {
+        "server.address": host,
+        "server.port": str(port),
+        "server.headless": "true",
+        "server.maxUploadSize": "500",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+        "client.toolbarMode": "minimal",
+        "client.showErrorDetails": "none",
+        "theme.base": "light",
+    }
+    script = str(Path(__file__).with_name("app.py"))
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        script,
+        *(f"--{key}={value}" for key, value in options.items()),
+    ]
+    return command, {**os.environ, "VERIPHOTO_GATEWAY_URL": gateway_url}

@@ -1,0 +1,104 @@
+"""What the page draws by itself: the scale of probability, and the evidence over the photo."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Sequence
+from html import escape
+from typing import Any, Final
+
+from PIL import Image
+
+from veriphoto.decoding import decode
+
+COLOURS: Final = {"real": "#1f77b4", "ai_generated": "#d62728", "unsure": "#8a6d00"}
+WORDS: Final = {"real": "Taken by a camera", "ai_generated": "Made by an AI generator", "unsure": "Unsure"}
+REASONS: Final = {
+    "borderline": "the score lies too close to the threshold",
+    "too_small": "the photo is too small to judge",
+    "too_degraded": "the photo is compressed too much to judge",
+    "": "",
+}
+COLUMNS: Final = ("filename", "verdict", "probability", "confidence", "reason", "model_version", "error")
+
+
+def scale(probability: float, threshold: float, band: tuple[float, float]) -> str:
+    """Draws the probability on a scale from camera to AI.
+
+    Args:
+        probability: That the picture is AI-generated.
+        threshold: Where the prediction changes.
+        band: Between these the verdict is unsure.
+
+    Returns:
+        SVG that fills the width it gets.
+    """
+    left, right = 10.0, 390.0
+
+    def at(value: float) -> float:
+        return left + (right - left) * value
+
+    label = f"{probability:.1%} probability of being AI-generated; unsure between {band[0]:.0%} and {band[1]:.0%}"
+    anchor = "start" if probability < 0.15 else "end" if probability > 0.85 else "middle"
+    return f"""<svg viewBox="0 0 400 78" width="100%" role="img" aria-label="{escape(label)}" style="max-width:34rem">
+<defs><linearGradient id="s"><stop offset="0" stop-color="#1f77b4"/><stop offset="0.5" stop-color="#dddddd"/>
+<stop offset="1" stop-color="#d62728"/></linearGradient></defs>
+<rect x="{left}" y="30" width="{right - left}" height="14" rx="7" fill="url(#s)"/>
+<rect x="{at(band[0]):.1f}" y="27" width="{max(1.5, at(band[1]) - at(band[0])):.1f}" height="20" fill="#8a6d00"
+ opacity="0.45"/>
+<line x1="{at(threshold):.1f}" x2="{at(threshold):.1f}" y1="24" y2="50" stroke="currentColor" stroke-dasharray="3 2"/>
+<path d="M{at(probability):.1f} 46 l-7 12 h14 z" fill="currentColor"/>
+<text x="{at(probability):.1f}" y="18" text-anchor="{anchor}" font-size="15" font-weight="700"
+ fill="currentColor">{probability:.1%}</text>
+<text x="{left}" y="72" font-size="11" fill="currentColor">camera</text>
+<text x="{at(sum(band) / 2):.1f}" y="72" text-anchor="middle" font-size="11" fill="currentColor">unsure</text>
+<text x="{right}" y="72" text-anchor="end" font-size="11" fill="currentColor">AI generator</text></svg>"""
+
+
+def overlaid(content: bytes, overlay_png_base64: str, strength: float) -> Image.Image:
+    """Lays the evidence over the photo.
+
+    Args:
+        content: The photo's file.
+        overlay_png_base64: The gateway's picture.
+        strength: 0 shows the photo, 1 the gateway's picture.
+
+    Returns:
+        The mixture, of the overlay's size.
+    """
+    overlay = Image.open(io.BytesIO(base64.b64decode(overlay_png_base64))).convert("RGB")
+    photo = decode(content).image.resize(overlay.size)
+    return Image.blend(photo, overlay, strength)
+
+
+def table(answers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Makes rows of answers.
+
+    Args:
+        answers: As the gateway words them, good and bad.
+
+    Returns:
+        One row each, with ``COLUMNS``.
+    """
+    return [
+        {column: answer.get("detail") if column == "error" else answer.get(column) for column in COLUMNS}
+        for answer in answers
+    ]
+
+
+def to_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Writes rows as CSV that spreadsheets can open without running anything that a file name may hold.
+
+    Args:
+        rows: As ``table`` makes them.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {key: f"'{value}" if str(value).startswith(("=", "+", "-", "@")) else value for key, value in row.items()}
+        )
+    return text.getvalue()

@@ -1,0 +1,127 @@
+"""The gateway as the page sees it: a few calls, and sentences for people where they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import httpx
+
+Answer: TypeAlias = dict[str, Any]
+
+MOST_FILES: Final = 20
+"""In one request: the gateway's default bound for a batch."""
+MOST_BYTES: Final = 60_000_000
+_PATIENCE_S: Final = 60.0
+_BRIEF_S: Final = 3.0
+
+
+class PageError(Exception):
+    """Something went wrong that the reader of the page should know; the message is for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One file that somebody wants judged."""
+
+    name: str
+    content: bytes
+
+
+class Gateway:
+    """Asks the gateway."""
+
+    def __init__(self, url: str, key: str = "", transport: httpx.BaseTransport | None = None) -> None:
+        """Remembers where it is.
+
+        Args:
+            url: ``http://host:port``.
+            key: The page's API key, where the gateway needs one.
+            transport: Used instead of the network.
+        """
+        headers = {"X-API-Key": key} if key else {}
+        self._http = httpx.Client(
+            base_url=url, headers=headers, timeout=_PATIENCE_S, transport=transport, trust_env=False
+        )
+
+    def explain(self, photo: Photo) -> Answer:
+        """Has one photo scored and explained.
+
+        Raises:
+            PageError: If there is no answer; its message says why.
+        """
+        return self._checked("POST", "/predict/explain", files={"file": (photo.name, photo.content)})
+
+    def judge(self, photos: Sequence[Photo]) -> Iterator[Answer]:
+        """Has many photos scored, some at a time.
+
+        Args:
+            photos: The files.
+
+        Yields:
+            For each, in order, its answer, or ``filename``, ``error`` and ``detail``.
+
+        Raises:
+            PageError: If the service cannot answer.
+        """
+        for part in portions(photos):
+            files = [("files", (photo.name, photo.content)) for photo in part]
+            yield from self._checked("POST", "/predict/batch", files=files)["results"]
+
+    def health(self) -> Answer:
+        """Returns what the service says of itself; ``status`` is ``away`` where it does not answer."""
+        try:
+            answer: Answer = self._http.get("/health", timeout=_BRIEF_S).json()
+        except (httpx.HTTPError, ValueError):
+            return {"status": "away", "model_version": None, "drift": {"state": "away"}}
+        return answer
+
+    def _checked(self, method: str, route: str, **content: Any) -> Answer:
+        try:
+            answer = self._http.request(method, route, **content)
+            body: Answer = answer.json()
+        except httpx.TimeoutException as error:
+            raise PageError("The service did not answer in time. Please try again, or with fewer photos.") from error
+        except (httpx.HTTPError, ValueError) as error:
+            raise PageError("The service is away at the moment. Please try again in a minute.") from error
+        if answer.is_success:
+            return body
+        raise PageError(sentence(answer.status_code, str(body.get("detail", ""))))
+
+
+def sentence(status: int, detail: str) -> str:
+    """Words a refusal for a person.
+
+    Args:
+        status: The answer's status.
+        detail: The gateway's own words.
+    """
+    if status == 401:
+        return "This page is not allowed to ask the service: its API key is missing or wrong."
+    if status == 429:
+        return "Too many photos in a short time. Please wait a minute."
+    if status >= 500:
+        return "The service is busy or away at the moment. Please try again in a minute."
+    return f"This file could not be judged: {detail}."
+
+
+def portions(photos: Sequence[Photo]) -> Iterator[list[Photo]]:
+    """Cuts many photos into what one request may hold.
+
+    Args:
+        photos: The files.
+
+    Yields:
+        Some of them, in order.
+    """
+    part: list[Photo] = []
+    size = 0
+    for photo in photos:
+        if part and (len(part) == MOST_FILES or size + len(photo.content) > MOST_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(photo)
+        size += len(photo.content)
+    if part:
+        yield part
