@@ -50,6 +50,9 @@ def audit(
     max_per_class: Annotated[
         int | None, typer.Option(min=5, help="Look at no more pictures of each class than this.")
     ] = None,
+    max_auroc: Annotated[
+        float, typer.Option(min=0.5, max=1.0, help="Limit of metadata alone; small sets pass 0.55 by chance.")
+    ] = 0.55,
 ) -> None:
     """Measure how a detector could cheat on a data set; list copies, broken files and doubtful labels.
 
@@ -70,6 +73,7 @@ def audit(
         against=against or (),
         recipe=get_recipe(recipe),
         max_per_class=max_per_class,
+        max_auroc=max_auroc,
         model=_model(onnx, checkpoint),
     )
     found, pictures = run_audit(options, lambda items, text: track(items, description=text))

@@ -53,6 +53,11 @@ def test_a_sound_set_passes_and_the_raw_leak_is_told(app: typer.Typer, tree: Tre
     assert body["holds"] == (body["aligned"]["auroc"]["value"] <= 0.55)
 
 
+def test_the_limit_can_be_chosen(app: typer.Typer, tree: Tree, tmp_path: Path) -> None:
+    assert run(app, tree(leaky()), "--output", tmp_path / "report", "--max-auroc", "1.0") == 0
+    assert json.loads((tmp_path / "report" / "audit.json").read_text())["limits"][0]["limit"] == 1.0
+
+
 def test_copies_broken_files_and_two_labels_fail_it(app: typer.Typer, tree: Tree, tmp_path: Path) -> None:
     files = leaky()
     files["ai/gen/same.jpg"] = files["real/shop/3.jpg"]
