@@ -110,15 +110,19 @@ def last_encoding(image: Image.Image, rng: np.random.Generator, quality: tuple[i
     return image
 
 
-def recode(image: Image.Image, kind: str, quality: int, rng: np.random.Generator) -> Image.Image:
-    """Encodes and decodes a picture; chroma subsampling of a JPEG is drawn at random."""
+def encode(image: Image.Image, kind: str, quality: int, rng: np.random.Generator) -> bytes:
+    """Encodes a picture as ``JPEG`` or ``WEBP``; chroma subsampling of a JPEG is drawn at random."""
     buffer = io.BytesIO()
     if kind == "JPEG":
         image.save(buffer, "JPEG", quality=quality, subsampling=2 if rng.random() < 0.7 else 0)
     else:
         image.save(buffer, kind, quality=quality, method=0)
-    buffer.seek(0)
-    return Image.open(buffer).convert("RGB")
+    return buffer.getvalue()
+
+
+def recode(image: Image.Image, kind: str, quality: int, rng: np.random.Generator) -> Image.Image:
+    """Encodes and decodes a picture; see ``encode``."""
+    return Image.open(io.BytesIO(encode(image, kind, quality, rng))).convert("RGB")
 
 
 def whole(data: bytes, size: int, rng: np.random.Generator) -> tuple[Pixels, ...]:

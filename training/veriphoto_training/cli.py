@@ -1,4 +1,4 @@
-"""Training's commands: ``train`` and ``pairs``, and those of evaluation and data."""
+"""Training's commands: ``train``, ``average`` and ``pairs``, and those of evaluation and data."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
         app: The command line to add to.
     """
     app.command()(train)
+    app.command()(average)
     app.command()(pairs)
     evaluate_cli.register(app)
     data_cli.register(app)
@@ -31,6 +32,7 @@ def train(
     ] = "nude-classifier",
     output: Annotated[Path, typer.Option(help="Directory of the run's files.")] = Path("var/run"),
     seed: Annotated[int, typer.Option(help="Of the run and the split.")] = 0,
+    replica: Annotated[int, typer.Option(help="Draw other batches from the same split, to average runs.")] = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the unfinished run in --output.")] = False,
     holdout_source: Annotated[
@@ -66,6 +68,7 @@ def train(
         output=output,
         weights=weights,
         seed=seed,
+        replica=replica,
         epochs=epochs,
         resume=resume,
         holdout_sources=holdout_source or (),
@@ -79,6 +82,28 @@ def train(
         var=var,
     )
     typer.echo(str(best))
+
+
+def average(
+    runs: Annotated[list[Path], typer.Argument(help="best.pt of runs of one start and one split, as with --replica.")],
+    data: Annotated[Path, typer.Option(help="The data set they were trained on: what they kept out calibrates.")],
+    output: Annotated[Path, typer.Option(help="Directory of the mean's best.pt and findings.json.")],
+    product_source: Annotated[
+        list[str] | None, typer.Option(help="Source of real product photos: they set the threshold; may be repeated.")
+    ] = None,
+    calibrate_holdout: Annotated[
+        bool, typer.Option(help="Calibrate on what was left out too; it is then no test of this model.")
+    ] = False,
+    half: Annotated[bool, typer.Option(help="Score in bfloat16: faster, scores move by some 0.05 logits.")] = False,
+) -> None:
+    """Average the weights of several runs and calibrate the mean."""
+    try:
+        from veriphoto_training import averaging  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("train", error.name) from error
+    best = averaging.average(runs, output)
+    sources = product_source or ["*"]
+    typer.echo(str(averaging.calibrate_checkpoint(best, data, sources, calibrate_holdout=calibrate_holdout, half=half)))
 
 
 def pairs(

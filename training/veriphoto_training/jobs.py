@@ -25,6 +25,7 @@ def run_training(
     output: Path,
     weights: str,
     seed: int = 0,
+    replica: int = 0,
     epochs: int | None = None,
     resume: bool = False,
     holdout_sources: Sequence[str] = (),
@@ -47,6 +48,7 @@ def run_training(
         output: Directory of the run's files.
         weights: See ``load_weights``.
         seed: Of the run and the split.
+        replica: See ``Job``.
         epochs: Overrides the recipe's.
         resume: Go on with the unfinished run in ``output``.
         holdout_sources: See ``split_dataset``.
@@ -88,6 +90,7 @@ def run_training(
         output=output,
         weights=weights,
         seed=seed,
+        replica=replica,
         paired=tuple(fake for fake in fakes if fake.label and fake.group in groups),
         holdout_sources=tuple(holdout_sources),
         holdout_generators=tuple(holdout_generators),

@@ -43,6 +43,9 @@ class Job:
     output: Path
     weights: str
     seed: int = 0
+    """Of the split and, with ``replica``, of everything drawn."""
+    replica: int = 0
+    """Another number draws other batches from the same split: runs whose weights may be averaged."""
     paired: tuple[Picture, ...] = ()
     holdout_sources: tuple[str, ...] = ()
     holdout_generators: tuple[str, ...] = ()
@@ -59,6 +62,7 @@ class Job:
             "run_id": run_id,
             "recipe": asdict(self.recipe),
             "seed": self.seed,
+            "replica": self.replica,
             "data_fingerprint": self.fingerprint,
             "weights": self.weights,
             "holdout_sources": list(self.holdout_sources),
@@ -121,7 +125,7 @@ class _Run:
         self._job, self._tracker, self._progress = job, tracker, progress
         recipe = job.recipe
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        torch.manual_seed(job.seed)
+        torch.manual_seed(_draws(job))
         network = build_network()
         # timm draws the head's weights from -1..1, far too wide for 1,280 features and one output.
         nn.init.normal_(network.classifier.weight, std=0.01)  # type: ignore[union-attr, arg-type]
@@ -156,7 +160,7 @@ class _Run:
             sampler,
             _maker(recipe),
             batch_size=recipe.batch_size,
-            seed=job.seed,
+            seed=_draws(job),
             start=self._state.step,
             stop=end,
             threads=job.threads,
@@ -263,6 +267,10 @@ def _maker(recipe: Recipe) -> Maker:
         raise UsageError("recipes of cropped pictures need align=True; unaligned data teach file formats")
     make: Callable[..., Any] = Chain(recipe.crop_size, recipe.hard_share, recipe.two_views)
     return make
+
+
+def _draws(job: Job) -> int:
+    return job.seed + 1_000_003 * job.replica
 
 
 def _whole(data: bytes, rng: np.random.Generator, size: int) -> Any:

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from veriphoto.errors import UsageError
+from veriphoto_training.averaging import average
+from veriphoto_training.model import build_network, load_checkpoint, save_checkpoint
+
+METADATA = {
+    "recipe": {"validation_share": 0.1},
+    "seed": 0,
+    "data_fingerprint": "f",
+    "weights": "none",
+    "holdout_sources": [],
+    "holdout_generators": [],
+}
+
+
+def checkpoint(path: Path, run_id: str, **changes: Any) -> Path:
+    save_checkpoint(path, build_network().state_dict(), {**METADATA, "run_id": run_id, **changes})
+    return path
+
+
+def test_the_mean_of_two_runs(tmp_path: Path) -> None:
+    paths = [checkpoint(tmp_path / f"{name}.pt", name) for name in "ab"]
+    network, metadata = load_checkpoint(average(paths, tmp_path / "mean"))
+    (first, _), (second, _) = (load_checkpoint(path) for path in paths)
+    assert metadata["averaged"] == ["a", "b"]
+    mean = (first.classifier.weight + second.classifier.weight) / 2  # type: ignore[union-attr, operator]
+    assert torch.allclose(network.classifier.weight, mean)  # type: ignore[union-attr, arg-type]
+
+
+def test_runs_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    first = checkpoint(tmp_path / "a.pt", "a")
+    with pytest.raises(UsageError, match="two checkpoints"):
+        average([first], tmp_path)
+    with pytest.raises(UsageError, match="holdout_sources"):
+        average([first, checkpoint(tmp_path / "b.pt", "b", holdout_sources=["shop"])], tmp_path)

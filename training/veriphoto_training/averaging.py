@@ -1,0 +1,94 @@
+"""The mean of several runs' weights: better than each, at the cost of none when serving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from veriphoto.errors import UsageError
+from veriphoto_training.data import read_dataset
+from veriphoto_training.finish import CalibrationSet, write_findings
+from veriphoto_training.model import load_checkpoint, save_checkpoint
+from veriphoto_training.splits import Split, split_dataset
+
+_MUST_AGREE = ("seed", "data_fingerprint", "weights", "holdout_sources", "holdout_generators")
+"""Runs that differ here started elsewhere, or one was trained on what another kept out."""
+
+
+def average(checkpoints: Sequence[Path], output: Path) -> Path:
+    """Averages checkpoints of runs with one start and one split, such as those that differ in ``replica``.
+
+    Args:
+        checkpoints: Two or more ``best.pt``.
+        output: Directory for the mean's ``best.pt``.
+
+    Returns:
+        The averaged checkpoint.
+
+    Raises:
+        UsageError: If there are fewer than two or they do not belong together.
+    """
+    if len(checkpoints) < 2:
+        raise UsageError("averaging takes two checkpoints or more")
+    loaded = [load_checkpoint(path) for path in checkpoints]
+    first = loaded[0][1]
+    for path, (_, metadata) in zip(checkpoints, loaded, strict=True):
+        different = [key for key in _MUST_AGREE if metadata.get(key) != first.get(key)]
+        if metadata["recipe"]["validation_share"] != first["recipe"]["validation_share"]:
+            different.append("validation_share")
+        if different:
+            raise UsageError(f"{path} differs from {checkpoints[0]} in {', '.join(different)}")
+    states = [network.state_dict() for network, _ in loaded]
+    mean = {
+        name: (sum(state[name].double() for state in states) / len(states)).to(tensor.dtype)
+        for name, tensor in states[0].items()
+    }
+    save_checkpoint(output / "best.pt", mean, {**first, "averaged": [metadata["run_id"] for _, metadata in loaded]})
+    return output / "best.pt"
+
+
+def split_of(metadata: dict[str, Any], data: Path) -> Split:
+    """Repeats the split of the run that wrote a checkpoint.
+
+    Args:
+        metadata: Of the checkpoint.
+        data: The data set it was trained on.
+
+    Returns:
+        The split.
+
+    Raises:
+        UsageError: If the data set is another one.
+    """
+    dataset = read_dataset(data)
+    if dataset.fingerprint != metadata["data_fingerprint"]:
+        raise UsageError(f"{data} is not the data set of this checkpoint; its fingerprint differs")
+    share = metadata["recipe"]["validation_share"]
+    sources, generators = metadata["holdout_sources"], metadata["holdout_generators"]
+    return split_dataset(dataset.pictures, share, sources, generators, metadata["seed"])
+
+
+def calibrate_checkpoint(
+    checkpoint: Path, data: Path, product_sources: Sequence[str], *, calibrate_holdout: bool, half: bool = False
+) -> Path:
+    """Writes ``findings.json`` beside a checkpoint, from what its run kept out of training.
+
+    Args:
+        checkpoint: ``best.pt``.
+        data: The data set it was trained on.
+        product_sources: Patterns of the real sources that set the threshold.
+        calibrate_holdout: Calibrate on the hold-out too.
+        half: Score in bfloat16.
+
+    Returns:
+        The file.
+    """
+    _, metadata = load_checkpoint(checkpoint)
+    split = split_of(metadata, data)
+    pictures = split.validation + (split.holdout if calibrate_holdout else ())
+    size = metadata["recipe"]["crop_size"] if metadata["recipe"]["whole_picture"] else None
+    write_findings(
+        checkpoint, CalibrationSet(pictures=pictures, product_sources=tuple(product_sources)), half=half, size=size
+    )
+    return checkpoint.parent / "findings.json"
