@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Final, cast
 
 from veriphoto.errors import UsageError
-from veriphoto.manifest import ONNX_FILE, Findings
+from veriphoto.manifest import Findings, read_manifest
 from veriphoto_export.graph import DetectorGraph, Network, export_onnx, stamp
 from veriphoto_export.parity import Parity, check_parity, load_crops
-from veriphoto_export.publish import next_version, operating_point, publish, require_free
+from veriphoto_export.pictures import find_pictures
+from veriphoto_export.publish import latest, next_version, operating_point, publish, require_free
+from veriphoto_export.registering import register
+from veriphoto_export.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
 from veriphoto_training.model import load_checkpoint
+
+__all__ = ["Exported", "export_run", "export_version", "find_pictures", "spread"]
 
 PARITY_PICTURES: Final = 64
 """More would only take longer: differences come from the graph, hardly from the picture."""
@@ -20,18 +25,19 @@ PARITY_PICTURES: Final = 64
 CHECKPOINT_FILE: Final = "best.pt"
 FINDINGS_FILE: Final = "findings.json"
 
-_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
     """What an export wrote."""
 
-    directory: Path
-    version: int
+    directory: Path | None
+    """Of the published version; None where it was only registered."""
+    version: int | None
     bytes: int
     """Size of the ONNX file."""
     parity: Parity
+    model: int | None = None
+    """Number in the registry; None where it was not registered."""
 
 
 def export_run(
@@ -40,6 +46,8 @@ def export_run(
     repository: Path,
     photos: Path,
     version: int | None = None,
+    registry: Registry | None = None,
+    serve: bool = True,
     say: Callable[[str], None] = lambda _: None,
 ) -> Exported:
     """Exports what a training run left behind.
@@ -49,6 +57,8 @@ def export_run(
         repository: The Triton model repository to publish in.
         photos: Folder of pictures to check parity with.
         version: Version number; the next free one if None.
+        registry: Where to register it as challenger; nowhere if None.
+        serve: Publish it in the repository, without asking whether it is better than what is there.
         say: Told what is being done.
 
     Returns:
@@ -66,7 +76,14 @@ def export_run(
     findings = Findings.read(decided)
     network, _ = load_checkpoint(checkpoint)
     return export_version(
-        cast(Network, network), findings, repository=repository, pictures=pictures, version=version, say=say
+        cast(Network, network),
+        findings,
+        repository=repository,
+        pictures=pictures,
+        version=version,
+        registry=registry,
+        serve=serve,
+        say=say,
     )
 
 
@@ -77,9 +94,11 @@ def export_version(
     repository: Path,
     pictures: Sequence[Path],
     version: int | None = None,
+    registry: Registry | None = None,
+    serve: bool = True,
     say: Callable[[str], None] = lambda _: None,
 ) -> Exported:
-    """Exports a network, checks the graph against it on real pictures and publishes it.
+    """Exports a network, checks the graph against it on real pictures, registers and publishes it.
 
     Args:
         network: In evaluation mode, on the CPU.
@@ -87,6 +106,8 @@ def export_version(
         repository: The Triton model repository to publish in.
         pictures: Files to check parity with; at most ``PARITY_PICTURES`` are used.
         version: Version number; the next free one if None.
+        registry: Where to register it as challenger; nowhere if None.
+        serve: Publish it in the repository, without asking whether it is better than what is there.
         say: Told what is being done.
 
     Returns:
@@ -111,22 +132,33 @@ def export_version(
         evidence_bias=graph.evidence_bias,
         point=point,
     )
+    registered = None
+    if registry is not None:
+        say(f"registering it at {registry.uri}")
+        registered = register(
+            model, findings, evidence_bias=graph.evidence_bias, registry=registry, example=crops[:1], step=_mute
+        )
+    size = len(model.SerializeToString())
+    if not serve:
+        return Exported(directory=None, version=None, bytes=size, parity=parity, model=_number(registered))
     directory = publish(model, findings, evidence_bias=graph.evidence_bias, repository=repository, version=number)
-    return Exported(directory=directory, version=number, bytes=(directory / ONNX_FILE).stat().st_size, parity=parity)
+    if registry is not None and registered is not None:
+        registry.note_served(registered, number, read_manifest(directory).onnx_sha256, "export")
+        if number == latest(repository):
+            registry.point(CHAMPION, registered)
+            registry.unpoint(CHALLENGER, registered)
+    return Exported(directory=directory, version=number, bytes=size, parity=parity, model=_number(registered))
+
+
+def _number(model: RegisteredModel | None) -> int | None:
+    return None if model is None else model.number
+
+
+def _mute(_: str) -> None:
+    pass
 
 
 def spread(pictures: Sequence[Path]) -> Sequence[Path]:
     """Takes at most ``PARITY_PICTURES`` files, evenly from the whole list."""
     step = max(1, -(-len(pictures) // PARITY_PICTURES))
     return pictures[::step]
-
-
-def find_pictures(folder: Path) -> list[Path]:
-    """Lists the pictures under a folder by their suffixes, in a fixed order.
-
-    Raises:
-        UsageError: If it is no folder.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder; name one with JPEG, PNG or WebP photos")
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, Final
 
 from veriphoto.errors import MissingExtraError, StartupError
-from veriphoto_serving import shm, supervisor
+from veriphoto_serving import handle, shm, supervisor
 from veriphoto_serving.installation import Installation, child_environment, find_installation, link
 from veriphoto_serving.options import BACKENDS_DIRECTORY, MODELS_LINK, TritonOptions
 from veriphoto_serving.ports import LOOPBACK, obstacle
@@ -117,6 +117,7 @@ class TritonServer:
         if not answer:
             raise self._failure("the server could not be started")
         self.pid = int(answer)
+        handle.leave(self.options, self.pid)
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
         """Waits until the server and all its models are ready.
@@ -161,6 +162,7 @@ class TritonServer:
         """Stops the server: requests in flight may finish, then everything it started is gone."""
         if self._supervisor is None:
             return
+        handle.remove(self.options)
         self._supervisor.terminate()
         try:
             self._supervisor.wait(self.options.exit_timeout_s + 2 * _KILL_AFTER_S)

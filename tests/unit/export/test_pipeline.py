@@ -38,7 +38,7 @@ def app() -> typer.Typer:
 
 
 def test_the_command_publishes_the_real_network(run: Path, repository: Path, app: typer.Typer) -> None:
-    options = ["--model-repository", str(repository), "--photos", str(SAMPLES[0].parent)]
+    options = ["--model-repository", str(repository), "--photos", str(SAMPLES[0].parent), "--var", str(run.parent)]
     result = CliRunner().invoke(app, ["export", str(run), *options])
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("version 1, ")
@@ -50,7 +50,7 @@ def test_the_command_publishes_the_real_network(run: Path, repository: Path, app
 @pytest.mark.parametrize("missing", [pipeline.CHECKPOINT_FILE, pipeline.FINDINGS_FILE])
 def test_an_unfinished_run_is_refused(missing: str, run: Path, repository: Path, app: typer.Typer) -> None:
     (run / missing).unlink()
-    options = ["--model-repository", str(repository), "--photos", str(SAMPLES[0].parent)]
+    options = ["--model-repository", str(repository), "--photos", str(SAMPLES[0].parent), "--var", str(run.parent)]
     result = CliRunner().invoke(app, ["export", str(run), *options])
     assert isinstance(result.exception, UsageError)
     assert f"{missing} is missing" in str(result.exception)

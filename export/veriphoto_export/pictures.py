@@ -1,0 +1,21 @@
+"""Finds pictures in folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from veriphoto.errors import UsageError
+
+_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Lists the pictures under a folder by their suffixes, in a fixed order.
+
+    Raises:
+        UsageError: If it is no folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; name one with JPEG, PNG or WebP photos")
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())

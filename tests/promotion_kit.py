@@ -1,0 +1,109 @@
+"""A registry, a repository and two toy models to promote, and processes that die at a named step."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+from toy_model import SAMPLES, ToyNetwork, copy_repository, toy_findings
+
+from veriphoto_export.graph import DetectorGraph, export_onnx
+from veriphoto_export.promotion import Place, example, promote, rollback
+from veriphoto_export.registering import register
+from veriphoto_export.registry import Registry
+from veriphoto_export.triton import Triton
+
+GOLDEN = SAMPLES[:2]
+_FORKS = multiprocessing.get_context("forkserver")
+_PRELOAD = ["promotion_kit", "mlflow", "mlflow.onnx", "mlflow.store.tracking.sqlalchemy_store"]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A directory with ``var`` and ``model repository`` in it."""
+
+    root: Path
+
+    @property
+    def repository(self) -> Path:
+        return self.root / "model repository"
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.root / "var")
+
+    def place(self, triton: Triton) -> Place:
+        return Place(registry=self.registry, repository=self.repository, triton=triton, golden=GOLDEN)
+
+    def copy(self, target: Path) -> Ground:
+        """Copies it; MLflow keeps absolute paths, so models are still read from the original."""
+        shutil.copytree(self.root, target)
+        return Ground(target)
+
+
+def toy_graph(seed: int) -> tuple[onnx.ModelProto, float]:
+    graph = DetectorGraph(ToyNetwork(seed=seed), toy_findings().calibration)
+    return export_onnx(graph), graph.evidence_bias
+
+
+def register_toy(registry: Registry, seed: int, step: Callable[[str], None] = lambda _: None) -> int:
+    model, bias = toy_graph(seed)
+    findings = replace(toy_findings(), lineage=replace(toy_findings().lineage, run_id=f"seed {seed}", seed=seed))
+    made = register(model, findings, evidence_bias=bias, registry=registry, example=example(GOLDEN), step=step)
+    return made.number
+
+
+def prepare(root: Path) -> Ground:
+    """Version 1 served (seed 1), models 1 (that one) and 2 (seed 2) registered."""
+    from toy_model import publish_toy
+
+    ground = Ground(root)
+    copy_repository(ground.repository)
+    publish_toy(ground.repository, 1)
+    return ground
+
+
+def content(_: Any, __: Any) -> list[Any]:
+    """A judge that finds nothing to complain about."""
+    return []
+
+
+def run_promote(ground: Ground, url: str, key: str, which: str, step: Callable[[str], None]) -> None:
+    promote(which, ground.place(Triton(http_url=url, admin_key=key)), judge=content, step=step)
+
+
+def run_rollback(ground: Ground, url: str, key: str, _: str, step: Callable[[str], None]) -> None:
+    rollback(ground.place(Triton(http_url=url, admin_key=key)), step=step)
+
+
+def run_register(ground: Ground, _url: str, _key: str, which: str, step: Callable[[str], None]) -> None:
+    register_toy(ground.registry, int(which), step)
+
+
+def die_at(action: Callable[..., None], step: str, arguments: Sequence[Any]) -> int:
+    """Runs an action in a process of its own that gets SIGKILL as a step begins; returns its exit code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # forking beside threads: this is what the forkserver avoids
+        _FORKS.set_forkserver_preload(_PRELOAD)
+        process = _FORKS.Process(target=_act, args=(action, step, tuple(arguments)))
+        process.start()
+    process.join(120)
+    code = process.exitcode
+    process.close()
+    return -999 if code is None else code
+
+
+def _act(action: Callable[..., None], step: str, arguments: tuple[Any, ...]) -> None:
+    def at(name: str) -> None:
+        if name == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    action(*arguments, at)
