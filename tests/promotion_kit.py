@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from toy_model import SAMPLES, ToyNetwork, copy_repository, toy_findings
+from toy_model import SAMPLES, ToyNetwork, copy_repository, publish_toy, toy_findings
 
 from veriphoto_export.graph import DetectorGraph, export_onnx
-from veriphoto_export.promotion import Place, example, promote, rollback
+from veriphoto_export.promotion import Place, adopt, example, promote, rollback
 from veriphoto_export.registering import register
 from veriphoto_export.registry import Registry
 from veriphoto_export.triton import Triton
@@ -63,11 +63,11 @@ def register_toy(registry: Registry, seed: int, step: Callable[[str], None] = la
 
 def prepare(root: Path) -> Ground:
     """Version 1 served (seed 1), models 1 (that one) and 2 (seed 2) registered."""
-    from toy_model import publish_toy
-
     ground = Ground(root)
     copy_repository(ground.repository)
     publish_toy(ground.repository, 1)
+    adopt(ground.registry, ground.repository, GOLDEN)
+    register_toy(ground.registry, 2)
     return ground
 
 

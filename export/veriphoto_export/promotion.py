@@ -6,6 +6,7 @@ through Triton a failure, or the next command after a kill, undoes the change; f
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ from veriphoto_export.journal import Entry
 from veriphoto_export.publish import latest, next_version, repository_lock, withdraw, write_version
 from veriphoto_export.registering import register, settle_exports
 from veriphoto_export.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
+from veriphoto_export.stamping import UNSERVED, operating_point, stamp
 from veriphoto_export.triton import Triton
 
 TOLERANCE: Final = 0.005
@@ -291,20 +293,27 @@ def adopt(registry: Registry, repository: Path, golden: Sequence[Path]) -> Regis
     verify_onnx(directory, manifest)
     model = registry.by_served(version, manifest.onnx_sha256)
     if model is None:
-        candidate = load_candidate(directory, f"version {version}")
-        model = register(
-            candidate.model,
-            candidate.findings,
-            evidence_bias=manifest.evidence_bias,
-            registry=registry,
-            example=example(golden),
-            origin="adopt",
-            challenge=False,
-        )
+        model = _adopted(registry, load_candidate(directory, f"version {version}"), golden)
         registry.note_served(model, version, manifest.onnx_sha256, "adopt")
     if CHAMPION not in model.aliases:
         registry.point(CHAMPION, model)
     return registry.find(str(model.number))
+
+
+def _adopted(registry: Registry, candidate: Candidate, golden: Sequence[Path]) -> RegisteredModel:
+    # An export that was killed between publishing and noting it has registered the model already.
+    unserved = stamp(candidate.model, operating_point(candidate.findings, UNSERVED)).SerializeToString()
+    sha256 = hashlib.sha256(unserved).hexdigest()
+    known = next((each for each in registry.models() if each.sha256 == sha256 and not each.served), None)
+    return known or register(
+        candidate.model,
+        candidate.findings,
+        evidence_bias=candidate.manifest.evidence_bias,
+        registry=registry,
+        example=example(golden),
+        origin="adopt",
+        challenge=False,
+    )
 
 
 def example(pictures: Sequence[Path]) -> Any:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -158,7 +158,7 @@ def _describe(staged: Path, findings: Findings, evidence_bias: float, version: i
         model_version=version,
         onnx_sha256=sha256_file(staged / ONNX_FILE),
         evidence_bias=evidence_bias,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         findings=findings,
     )
     manifest.write(staged)

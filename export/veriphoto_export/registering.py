@@ -12,9 +12,10 @@ import os
 import shutil
 import socket
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -133,7 +134,7 @@ def _build(
         model_version=UNSERVED,
         onnx_sha256=sha256_file(target / ONNX_FILE),
         evidence_bias=evidence_bias,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         findings=_unserved(findings, point),
     ).write(target)
     np.savez_compressed(target / EXAMPLE_FILE, **{CROPS: example})
@@ -222,6 +223,8 @@ def _alone(registry: Registry) -> Iterator[None]:
     handle = os.open(registry.var / "registry.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow warns of itself as it is imported
+            yield
     finally:
         os.close(handle)

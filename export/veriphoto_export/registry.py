@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -139,7 +139,7 @@ class Registry:
         """Notes that a model is served under a number; saying it twice changes nothing."""
         if any(each.version == version for each in model.served):
             return
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         value = json.dumps({"sha256": sha256, "action": action, "at": now})
         with self.guarded() as client:
             client.set_model_version_tag(self.name, str(model.number), f"{_SERVED}{version}", value)
@@ -234,7 +234,7 @@ def _read(version: Any, aliases: Mapping[int, tuple[str, ...]]) -> RegisteredMod
         for key, value in tags.items()
         if key.startswith(_SERVED)
     ]
-    created = datetime.fromtimestamp(version.creation_timestamp / 1000, timezone.utc)
+    created = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
     return RegisteredModel(
         number=int(version.version),
         sha256=tags.get(_SHA, ""),

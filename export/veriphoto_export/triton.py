@@ -51,7 +51,8 @@ class Triton:
         Raises:
             ServiceUnavailableError: If it does not.
         """
-        status, _, _ = self._request("GET", "/v2/health/ready", b"", {}, _ASK_S)
+        # Not the server's own readiness: that fails for seconds after each swap, while the old version unloads.
+        status, _, _ = self._request("GET", f"/v2/models/{ENSEMBLE}/ready", b"", {}, _ASK_S)
         if status != http.client.OK:
             raise ServiceUnavailableError(f"Triton at {self.http_url} is not ready (status {status}); see its log")
 

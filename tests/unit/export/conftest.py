@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from promotion_kit import Ground, prepare
+from repository_server import RepositoryServer
 from toy_model import SAMPLES, ToyNetwork, copy_repository, toy_findings
 
 from veriphoto.manifest import Findings
@@ -46,3 +49,20 @@ def repository(tmp_path: Path) -> Path:
 @pytest.fixture
 def noise() -> Crops:
     return np.random.default_rng(0).integers(0, 256, (3, 5, 224, 224, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    """Version 1 served by model 1, model 2 challenger. Copied for each test: a new MLflow store takes seconds."""
+    return prepare(tmp_path_factory.mktemp("promotion") / "ground")
+
+
+@pytest.fixture
+def ground(prepared: Ground, tmp_path: Path) -> Ground:
+    return prepared.copy(tmp_path / "a ground")
+
+
+@pytest.fixture
+def server(ground: Ground) -> Iterator[RepositoryServer]:
+    with RepositoryServer(ground.repository).run() as running:
+        yield running
