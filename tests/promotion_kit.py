@@ -6,13 +6,14 @@ import multiprocessing
 import os
 import shutil
 import signal
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import onnx
+import pytest
 from toy_model import SAMPLES, ToyNetwork, copy_repository, publish_toy, toy_findings
 
 from veriphoto_export.graph import DetectorGraph, export_onnx
@@ -49,9 +50,12 @@ class Ground:
         return Ground(target)
 
 
+@cache
 def toy_graph(seed: int) -> tuple[onnx.ModelProto, float]:
+    """Exports a toy network, or reads it from where the process before has put it: exporting takes seconds."""
     graph = DetectorGraph(ToyNetwork(seed=seed), toy_findings().calibration)
-    return export_onnx(graph), graph.evidence_bias
+    kept = os.environ.get(f"TOY_GRAPH_{seed}")
+    return onnx.load(kept) if kept else export_onnx(graph), graph.evidence_bias
 
 
 def register_toy(registry: Registry, seed: int, step: Callable[[str], None] = lambda _: None) -> int:
@@ -84,14 +88,11 @@ def run_rollback(ground: Ground, url: str, key: str, _: str, step: Callable[[str
     rollback(ground.place(Triton(http_url=url, admin_key=key)), step=step)
 
 
-def run_register(ground: Ground, _url: str, _key: str, which: str, step: Callable[[str], None]) -> None:
-    register_toy(ground.registry, int(which), step)
-
-
 def die_at(action: Callable[..., None], step: str, arguments: Sequence[Any]) -> int:
     """Runs an action in a process of its own that gets SIGKILL as a step begins; returns its exit code."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # forking beside threads: this is what the forkserver avoids
+    with pytest.MonkeyPatch.context() as patch:
+        # The server that forks is started once, with what it imports; it finds our modules through the environment.
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
         _FORKS.set_forkserver_preload(_PRELOAD)
         process = _FORKS.Process(target=_act, args=(action, step, tuple(arguments)))
         process.start()
@@ -99,6 +100,11 @@ def die_at(action: Callable[..., None], step: str, arguments: Sequence[Any]) -> 
     code = process.exitcode
     process.close()
     return -999 if code is None else code
+
+
+def run_register(file: Path, ground: Ground, seed: int, step: Callable[[str], None]) -> None:
+    os.environ[f"TOY_GRAPH_{seed}"] = str(file)
+    register_toy(ground.registry, seed, step)
 
 
 def _act(action: Callable[..., None], step: str, arguments: tuple[Any, ...]) -> None:

@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Directory of a training run, or a checkpoint in it.")],
+    run: Annotated[
+        Path | None, typer.Argument(help="Directory of a training run, or a checkpoint in it; none with --variants.")
+    ] = None,
     model_repository: Annotated[
         Path, typer.Option(envvar="VERIPHOTO_MODEL_REPOSITORY", help="Directory that holds the models.")
     ] = Path("model_repository"),
@@ -45,8 +47,21 @@ def export(
     photos: Annotated[
         Path, typer.Option(envvar="VERIPHOTO_SAMPLES", help="Folder of photos that must score as in PyTorch.")
     ] = Path("samples"),
+    variants: Annotated[
+        bool, typer.Option("--variants", help="Build and measure INT8 and OpenVINO variants of a published version.")
+    ] = False,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(envvar="VERIPHOTO_EVALUATION", help="Pictures of both classes that --variants is judged on."),
+    ] = None,
+    max_per_class: Annotated[int, typer.Option(min=2, help="Pictures a class that --variants is judged on.")] = 200,
 ) -> None:
     """Turn a training run into a registered model; refuse what does not score as the network."""
+    if variants:
+        _variants(run, model_repository, version, evaluation, max_per_class)
+        return
+    if run is None:
+        raise UsageError("name the directory of a training run, or give --variants")
     if version is not None and publish is False:
         raise UsageError("--version is the number to publish as; leave out --no-publish")
     try:
@@ -74,6 +89,29 @@ def export(
         return
     typer.echo(f"model {exported.model}, {size}, is challenger")
     _say(f"put it into production with: veriphoto models promote {exported.model} --evaluation DIR")
+
+
+def _variants(run: Path | None, repository: Path, version: int | None, evaluation: Path | None, most: int) -> None:
+    if run is not None or evaluation is None:
+        raise UsageError("--variants works on a published version: leave out the run, and name --evaluation DIR")
+    try:
+        from rich.console import Console  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+
+        from veriphoto_export.variants import build_variants, fastest  # noqa: PLC0415
+        from veriphoto_training.data import read_dataset  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("export", error.name) from error
+    rows = build_variants(repository, read_dataset(evaluation), version=version, pictures=most, say=_say)
+    table = Table("variant", "MB", *rows[0].ms_per_crop, "speed-up", "AUROC", "balanced accuracy", "verdict")
+    for row in rows:
+        times = [f"{value:.2f}" for value in row.ms_per_crop.values()]
+        figures = [" / ".join(f"{value:.4f}" for value in each.values()) for each in (row.auroc, row.balanced_accuracy)]
+        verdict = "accepted" if row.accepted else f"refused: {row.why_not}"
+        speed = f"{row.speed_up['b1c1']:.2f}"
+        table.add_row(row.variant, f"{row.bytes / 1e6:.1f}", *times, speed, *figures, verdict)
+    Console().print(table)
+    typer.echo(f"fastest accepted here: {fastest(rows)}")
 
 
 def _say(line: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
-from promotion_kit import Ground, content, die_at, register_toy, run_promote, run_register, run_rollback
+from promotion_kit import Ground, content, die_at, register_toy, run_promote, run_register, run_rollback, toy_graph
 from repository_server import KEY, RepositoryServer
 
 from veriphoto.manifest import read_manifest, verify_onnx
@@ -16,12 +17,17 @@ from veriphoto_export.publish import latest
 from veriphoto_export.registering import settle_exports
 from veriphoto_export.registry import CHALLENGER, CHAMPION
 
-pytestmark = pytest.mark.timeout(600)
-
 BEFORE = ("find", "verify", "publish")
 """Nothing is changed yet."""
 UNDONE = ("write", "load", "golden", "alias")
 FINISHED = ("alias: served", "alias: champion", "alias: challenger", "alias: journal", "done")
+
+
+@pytest.fixture(scope="module")
+def graph_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("graph") / "toy.onnx"
+    file.write_bytes(toy_graph(3)[0].SerializeToString())
+    return file
 
 
 def consistent(ground: Ground, server: RepositoryServer) -> None:
@@ -80,12 +86,12 @@ def test_a_server_that_died_too(ground: Ground) -> None:
 
 
 @pytest.mark.parametrize("step", ["run", "upload", "version", "alias", "done"])
-def test_registering_killed(step: str, ground: Ground) -> None:
-    assert die_at(run_register, step, (ground, "", "", "3")) == -signal.SIGKILL
+def test_registering_killed(step: str, ground: Ground, graph_file: Path) -> None:
+    assert die_at(run_register, step, (graph_file, ground, 3)) == -signal.SIGKILL
     settle_exports(ground.registry)
     numbers = [model.number for model in ground.registry.models()]
     assert numbers == ([1, 2, 3] if step in ("alias", "done") else [1, 2])
     assert ground.registry.find(CHALLENGER).number == numbers[-1]
     for model in ground.registry.models():
         load_candidate(ground.registry.download(model), "registered", sha256=model.sha256)
-    assert register_toy(ground.registry, 4) == numbers[-1] + 1
+    assert register_toy(ground.registry, 3) == numbers[-1] + 1

@@ -1,0 +1,128 @@
+"""The ways in which a CPU can run one version: ONNX Runtime or OpenVINO, in FP32, BF16 or INT8."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from veriphoto.contract import CROPS, PROBABILITY
+from veriphoto.errors import MissingExtraError, UsageError
+from veriphoto.manifest import ONNX_FILE
+
+INT8_FILE: Final = "model.int8.onnx"
+
+Crops = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Run = Callable[[Crops], Floats]
+"""UINT8 [N, K, S, S, 3] to PROBABILITY FP32 [N]."""
+
+
+class Variant(StrEnum):
+    """A way to run a version on a CPU."""
+
+    FP32 = "fp32"
+    """ONNX Runtime; what every other is measured against."""
+    INT8 = "int8"
+    """ONNX Runtime on the quantised graph."""
+    OPENVINO_FP32 = "openvino-fp32"
+    OPENVINO_BF16 = "openvino-bf16"
+    """Fast where the CPU has AMX; elsewhere OpenVINO refuses or emulates it."""
+    OPENVINO_INT8 = "openvino-int8"
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    file: str
+    precision: str = ""
+    """OpenVINO's hint; empty for ONNX Runtime."""
+
+
+_RECIPES: Final = {
+    Variant.FP32: _Recipe(ONNX_FILE),
+    Variant.INT8: _Recipe(INT8_FILE),
+    Variant.OPENVINO_FP32: _Recipe(ONNX_FILE, "f32"),
+    Variant.OPENVINO_BF16: _Recipe(ONNX_FILE, "bf16"),
+    Variant.OPENVINO_INT8: _Recipe(INT8_FILE, "f32"),
+}
+
+
+def file_of(variant: Variant) -> str:
+    """Returns the name of the file that a variant runs."""
+    return _RECIPES[variant].file
+
+
+def available() -> list[Variant]:
+    """Returns the variants that this machine and environment can run."""
+    try:
+        capabilities = set(_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    except MissingExtraError:
+        return [Variant.FP32, Variant.INT8]
+    return [each for each in Variant if each is not Variant.OPENVINO_BF16 or "BF16" in capabilities]
+
+
+def open_variant(variant: Variant, directory: Path, threads: int = 1) -> Run:
+    """Loads a variant of a version.
+
+    Args:
+        variant: Which.
+        directory: The version's, or any with the variant's file.
+        threads: How many it may use.
+
+    Returns:
+        A function that scores crops.
+
+    Raises:
+        UsageError: If its file is missing.
+        MissingExtraError: If its runtime is not installed.
+    """
+    recipe = _RECIPES[variant]
+    file = directory / recipe.file
+    if not file.is_file():
+        raise UsageError(f"{file} is missing; build the variants with: veriphoto export --variants")
+    return _with_openvino(file, recipe.precision, threads) if recipe.precision else _with_onnxruntime(file, threads)
+
+
+def _with_onnxruntime(file: Path, threads: int) -> Run:
+    import onnxruntime  # noqa: PLC0415
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+    def run(crops: Crops) -> Floats:
+        return np.asarray(session.run([PROBABILITY], {CROPS: crops})[0][:, 0])
+
+    return run
+
+
+def _with_openvino(file: Path, precision: str, threads: int) -> Run:
+    core = _openvino().Core()
+    settings = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    compiled = core.compile_model(core.read_model(str(file)), "CPU", settings)
+    request, output = compiled.create_infer_request(), compiled.output(PROBABILITY)
+
+    def run(crops: Crops) -> Floats:
+        return np.array(request.infer({CROPS: crops})[output][:, 0])
+
+    return run
+
+
+def _openvino() -> Any:
+    try:
+        return importlib.import_module("openvino")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("openvino", error.name) from error

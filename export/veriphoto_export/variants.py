@@ -1,0 +1,239 @@
+"""Builds the variants of a version, measures them, and accepts what is fast *and* scores as fp32 does."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from veriphoto.contract import CLASSIFIER, CONTRACT
+from veriphoto.errors import DataError, ImageError, ModelError
+from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file, verify_onnx
+from veriphoto.preprocessing import preprocess
+from veriphoto_export.publish import latest
+from veriphoto_export.quantize import quantize_int8
+from veriphoto_export.runners import INT8_FILE, Crops, Run, Variant, available, file_of, open_variant
+from veriphoto_training.data import Dataset, Picture, thin
+from veriphoto_training.deliveries import deliver
+from veriphoto_training.metrics import auroc, balanced_accuracy
+
+VARIANTS_FILE: Final = "variants.json"
+"""Beside ``manifest.json``: the rows, the CPU they were measured on, and the fastest accepted variant."""
+MAX_AUROC_LOSS: Final = 0.003
+MAX_ACCURACY_LOSS: Final = 0.005
+DELIVERIES: Final = ("clean", "hard")
+BATCHES: Final = (1, 8)
+CORES: Final = (1, 2)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """What was measured of one variant."""
+
+    variant: str
+    bytes: int
+    sha256: str
+    ms_per_crop: dict[str, float]
+    """By ``b<pictures>c<cores>``; medians of interleaved rounds."""
+    speed_up: dict[str, float]
+    """Against fp32 in the same rounds: median of the ratios."""
+    auroc: dict[str, float]
+    """By delivery."""
+    balanced_accuracy: dict[str, float]
+    """By delivery, at the version's threshold."""
+    largest_difference: float
+    """In probability, from fp32."""
+    accepted: bool
+    why_not: str
+
+
+def build_variants(
+    repository: Path,
+    data: Dataset,
+    *,
+    version: int | None = None,
+    calibration: int = 32,
+    pictures: int = 200,
+    rounds: int = 20,
+    only: Sequence[Variant] = (),
+    say: Say = lambda _: None,
+) -> list[Row]:
+    """Builds, measures and judges the variants of a published version; writes them into its directory.
+
+    Calibration pictures are not evaluated.
+
+    Args:
+        repository: The Triton model repository.
+        data: Pictures of both classes, none of which the network was trained on if the figures are to mean anything.
+        version: Which version; the newest by default.
+        calibration: Pictures a class to calibrate INT8 with.
+        pictures: Pictures a class to evaluate on.
+        rounds: Timed rounds of each size.
+        only: Restricts the variants; fp32 is always measured.
+        say: Told what is being done.
+
+    Returns:
+        A row for each variant.
+
+    Raises:
+        ModelError: If the version must not be used or cannot be written to.
+        DataError: If there are too few pictures.
+    """
+    number = version or latest(repository)
+    directory = repository / CLASSIFIER / str(number)
+    manifest = read_manifest(directory)
+    verify_onnx(directory, manifest)
+    chosen = [each for each in available() if each is Variant.FP32 or not only or each in only]
+    calibrating = thin(data.pictures, calibration, "calibration")
+    taken = {picture.path for picture in calibrating}
+    judging = thin([picture for picture in data.pictures if picture.path not in taken], pictures, "evaluation")
+    if any(file_of(each) == INT8_FILE for each in chosen):
+        say(f"calibrating INT8 on {len(calibrating)} pictures")
+        _quantize(directory, calibrating)
+    runs = {each: open_variant(each, directory) for each in chosen}
+    scores, labels = {}, np.zeros(0, dtype=np.int64)
+    for delivery in DELIVERIES:
+        say(f"scoring {len(judging)} pictures, {delivery}")
+        labels, scores[delivery] = _score(runs, judging, delivery)
+    say("timing")
+    times = _time(chosen, directory, rounds)
+    threshold = manifest.findings.operating_point.threshold
+    rows = [_row(each, directory, times, scores, labels, threshold) for each in chosen]
+    _write(directory, rows, manifest.onnx_sha256, f"{len(labels)} pictures, {data.fingerprint[:12]}")
+    return rows
+
+
+def fastest(rows: Sequence[Row]) -> str:
+    """Returns the accepted variant that serves one picture soonest on one core, as the embedded classifier runs."""
+    return min((row for row in rows if row.accepted), key=lambda row: row.ms_per_crop["b1c1"]).variant
+
+
+def cpu_name() -> str:
+    """Returns what the CPU calls itself: timings hold for one kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _quantize(directory: Path, pictures: Sequence[Picture]) -> None:
+    crops = [made for made in (_crops(picture, "clean") for picture in pictures) if made is not None]
+    try:
+        quantize_int8(directory / ONNX_FILE, directory / INT8_FILE, crops)
+    except OSError as error:
+        raise ModelError(f"cannot write {directory / INT8_FILE}: {error.strerror or error}") from error
+
+
+def _crops(picture: Picture, delivery: str) -> Crops | None:
+    try:
+        return preprocess(deliver(picture.data, delivery)).crops[np.newaxis]
+    except (ImageError, OSError):
+        return None
+
+
+def _score(runs: dict[Variant, Run], pictures: Sequence[Picture], delivery: str) -> tuple[Any, dict[Variant, Any]]:
+    labels: list[int] = []
+    found: dict[Variant, list[float]] = {each: [] for each in runs}
+    for picture in pictures:
+        crops = _crops(picture, delivery)
+        if crops is None:
+            continue
+        labels.append(picture.label)
+        for each, run in runs.items():
+            found[each].append(float(run(crops)[0]))
+    if len(set(labels)) != 2:
+        raise DataError("the evaluation set needs readable pictures of both classes")
+    return np.array(labels, dtype=np.int64), {each: np.array(scores) for each, scores in found.items()}
+
+
+def _time(chosen: Sequence[Variant], directory: Path, rounds: int) -> dict[tuple[Variant, str], list[float]]:
+    """Milliseconds a crop; variants take turns, so that whatever else the machine does falls on all of them."""
+    generator = np.random.default_rng(0)
+    size, crops = CONTRACT.crop_size, CONTRACT.crops
+    times: dict[tuple[Variant, str], list[float]] = {}
+    for cores in CORES:
+        runs = {each: open_variant(each, directory, cores) for each in chosen}
+        for batch in BATCHES:
+            pictures = generator.integers(0, 256, (batch, crops, size, size, 3), dtype=np.uint8)
+            for number in range(rounds + 1):
+                for each, run in runs.items():
+                    start = time.perf_counter()
+                    run(pictures)
+                    spent = 1000 * (time.perf_counter() - start) / (batch * crops)
+                    if number:  # the first is a warm-up
+                        times.setdefault((each, f"b{batch}c{cores}"), []).append(spent)
+    return times
+
+
+def _row(
+    variant: Variant,
+    directory: Path,
+    times: dict[tuple[Variant, str], list[float]],
+    scores: dict[str, dict[Variant, Any]],
+    labels: Any,
+    threshold: float,
+) -> Row:
+    sizes = [size for each, size in times if each is variant]
+    ratios = {
+        size: statistics.median(
+            reference / own for reference, own in zip(times[Variant.FP32, size], times[variant, size], strict=True)
+        )
+        for size in sizes
+    }
+    areas = {name: {each: auroc(labels, found) for each, found in made.items()} for name, made in scores.items()}
+    accuracies = {
+        name: {each: balanced_accuracy(labels, found, threshold) for each, found in made.items()}
+        for name, made in scores.items()
+    }
+    why = _complaints("AUROC", areas, variant, MAX_AUROC_LOSS)
+    why += _complaints("balanced accuracy", accuracies, variant, MAX_ACCURACY_LOSS)
+    file = directory / file_of(variant)
+    return Row(
+        variant=variant.value,
+        bytes=file.stat().st_size,
+        sha256=sha256_file(file),
+        ms_per_crop={size: round(statistics.median(times[variant, size]), 3) for size in sizes},
+        speed_up={size: round(ratio, 3) for size, ratio in ratios.items()},
+        auroc={name: round(made[variant], 5) for name, made in areas.items()},
+        balanced_accuracy={name: round(made[variant], 5) for name, made in accuracies.items()},
+        largest_difference=float(max(np.abs(made[variant] - made[Variant.FP32]).max() for made in scores.values())),
+        accepted=not why,
+        why_not="; ".join(why),
+    )
+
+
+def _complaints(figure: str, found: dict[str, dict[Variant, float]], variant: Variant, most: float) -> list[str]:
+    losses = {name: made[Variant.FP32] - made[variant] for name, made in found.items()}
+    return [
+        f"{figure} {name} falls by {100 * loss:.2f} points, {100 * most:.1f} may be lost"
+        for name, loss in losses.items()
+        if not loss <= most + 1e-9
+    ]
+
+
+def _write(directory: Path, rows: Sequence[Row], sha256: str, evaluation: str) -> None:
+    body = {
+        "onnx_sha256": sha256,
+        "cpu": cpu_name(),
+        "evaluation": evaluation,
+        "fastest": fastest(rows),
+        "rows": [asdict(row) for row in rows],
+    }
+    fresh = directory / f".{VARIANTS_FILE}.new"
+    try:
+        fresh.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+        fresh.replace(directory / VARIANTS_FILE)
+        if not any(row.accepted for row in rows if row.variant in (Variant.INT8, Variant.OPENVINO_INT8)):
+            (directory / INT8_FILE).unlink(missing_ok=True)  # nobody may run it
+    except OSError as error:
+        raise ModelError(f"cannot write {directory / VARIANTS_FILE}: {error.strerror or error}") from error
