@@ -72,6 +72,7 @@ def decode_answer(outputs: Outputs) -> Detection:
         verdict=decide(float(tensors[PROBABILITY][0]), statistics, point),
         logit=float(tensors[LOGIT][0]),
         statistics=MappingProxyType(statistics),
+        operating_point=point,
         evidence=evidence,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from veriphoto.verdict import Verdict
+from veriphoto.verdict import OperatingPoint, Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -22,6 +22,8 @@ class Detection:
     """Calibrated logit; its sigmoid is ``verdict.probability``."""
     statistics: Mapping[str, float]
     """What was measured of the picture, by the names of ``Contract.statistics``. Read-only."""
+    operating_point: OperatingPoint
+    """What the verdict was decided at: threshold, unsure band and gates of the version that answered."""
     evidence: npt.NDArray[np.float32]
     """FP32 [K, G, G]: contributions to the logit, crop by crop; positive speaks for AI-generated. Read-only."""
 

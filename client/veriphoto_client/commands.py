@@ -17,6 +17,7 @@ from veriphoto_client._async import AsyncDetector
 from veriphoto_client._detection import Detection
 from veriphoto_client._sync import Detector
 from veriphoto_client._transports import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL
+from veriphoto_client.page.command import page
 from veriphoto_client.scan import ScanOptions, ScanReport, scan
 
 DEFAULT_SIDECAR_URL: Final = f"http://127.0.0.1:{SIDECAR_PORT}/drift"
@@ -38,6 +39,7 @@ def register(app: typer.Typer) -> None:
     app.command("predict")(predict_command)
     app.command("health")(health_command)
     app.command("drift")(drift_command)
+    app.command("page")(page)
 
 
 def scan_command(

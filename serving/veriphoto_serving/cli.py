@@ -1,15 +1,18 @@
-"""The command ``veriphoto serve``."""
+"""The commands ``veriphoto serve`` and ``veriphoto gateway``."""
 
 from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from veriphoto.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
-from veriphoto.errors import MissingExtraError, ServiceUnavailableError, StartupError, UsageError
+from veriphoto.errors import MissingExtraError, StartupError, UsageError
+from veriphoto_client.page.command import PAGE_PORT
+from veriphoto_serving.gateway.command import gateway, with_settings
+from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.options import Flavour, TritonOptions
 
 _SOME_FAILED: Final = 1
@@ -23,10 +26,12 @@ def register(app: typer.Typer) -> None:
     Args:
         app: The command line to add to.
     """
-    app.command()(serve)
+    app.command()(with_settings(serve, leave_out=["triton_url"]))
+    app.command()(with_settings(gateway))
 
 
 def serve(
+    settings: dict[str, Any],
     model_repository: Annotated[
         Path, typer.Option(envvar="VERIPHOTO_MODEL_REPOSITORY", help="Directory that holds the models.")
     ] = Path("model_repository"),
@@ -54,12 +59,16 @@ def serve(
         bool, typer.Option("--no-samples", envvar="VERIPHOTO_NO_SAMPLES", help="Score no photos.")
     ] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Stop after the samples; fail if one was not scored.")] = False,
+    page: Annotated[bool, typer.Option("--page", envvar="VERIPHOTO_PAGE", help="Serve the web page too.")] = False,
+    page_port: Annotated[
+        int, typer.Option(envvar="VERIPHOTO_PAGE_PORT", min=0, max=65535, help="Port of the page; 0 picks a free one.")
+    ] = PAGE_PORT,
 ) -> None:
-    """Start Triton on this machine, score the sample photos, and serve until Ctrl-C."""
+    """Start Triton on this machine, score the sample photos, and serve the REST API until Ctrl-C."""
     if demo and no_samples:
         raise UsageError("--demo is about the samples; leave out --no-samples")
     try:
-        from veriphoto_serving.service import serve_until_stopped  # noqa: PLC0415 - a light command line without it
+        from veriphoto_serving.service import Front, serve_until_stopped  # noqa: PLC0415 - a light command line without it
     except ImportError as error:
         raise MissingExtraError("serving", error.name) from error
     options = TritonOptions(
@@ -74,10 +83,11 @@ def serve(
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)
     try:
-        failed = serve_until_stopped(options, None if no_samples else samples, stay=not demo)
+        front = Front(gateway=GatewaySettings(**settings), page_port=page_port if page else None)
+        failed = serve_until_stopped(options, None if no_samples else samples, None if demo else front)
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
-    except (StartupError, ServiceUnavailableError) as error:
+    except StartupError as error:
         # Their lists and logs need their lines, which the command line's one-line form of an error would join.
         typer.echo(f"error: [{error.code}] {error.message}", err=True)
         raise typer.Exit(_COULD_NOT_RUN) from None

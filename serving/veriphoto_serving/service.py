@@ -3,59 +3,109 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
 
-from veriphoto.errors import ServiceUnavailableError, UsageError
+from veriphoto.errors import UsageError
 from veriphoto_serving import samples, selfcheck
+from veriphoto_serving.gateway.server import prepare
+from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.launcher import TritonServer
 from veriphoto_serving.options import TritonOptions
+from veriphoto_serving.page import serve_page
 
-_LOOK_S: Final = 0.5
+_KEY_BYTES: Final = 24
 
 
-def serve_until_stopped(options: TritonOptions, folder: Path | None, *, stay: bool) -> int:
-    """Runs Triton until Ctrl-C, or until the samples are scored.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Front:
+    """What people see of the service."""
+
+    gateway: GatewaySettings
+    """``triton_url`` is set when Triton's port is known."""
+    page_port: int | None = None
+    """Port of the web page; None for no page."""
+
+
+def serve_until_stopped(options: TritonOptions, folder: Path | None, front: Front | None) -> int:
+    """Runs Triton and what stands before it until Ctrl-C, or Triton alone until the samples are scored.
+
+    A Triton that dies meanwhile is brought back by the gateway's watchdog.
 
     Args:
-        options: How to start it.
+        options: How to start Triton.
         folder: Photos to score once it is ready; None for none.
-        stay: Whether to serve on after that.
+        front: What to serve after that; None to stop instead.
 
     Returns:
         How many samples could not be scored.
 
     Raises:
-        UsageError: If there are no samples although they are all that was asked for.
+        UsageError: If there are no samples although they are all that was asked for, or the gateway would be open to
+            the world without keys.
         StartupError: If the server cannot run here, or did not start.
-        ServiceUnavailableError: If it died while it served.
         KeyboardInterrupt: On Ctrl-C before it served.
     """
     console = Console()
-    pictures = _pictures(console, folder, needed=not stay)
+    pictures = _pictures(console, folder, needed=front is None)
     server = TritonServer(options)
     findings = selfcheck.run(server.options, server.installation)
     for finding in findings:
         if not finding.fatal:
             console.print(f"[yellow]{finding.check}: {escape(finding.message)}[/yellow]")
     selfcheck.require(findings)
-    start = time.monotonic()
     with contextlib.ExitStack() as stack:
-        with console.status("starting Triton ..."):
-            stack.enter_context(server)
-        _announce(console, server, time.monotonic() - start)
-        scored = list(samples.score(f"http://{server.http_url}", pictures))
-        if scored:
-            samples.show(console, scored)
-        if stay:
-            _stay(console, server)
+        serve = _open_door(console, server, front, stack) if front else None
+        scored = _start_and_score(console, server, pictures, stack)
+        if serve:
+            serve()
         with console.status("stopping Triton ..."):
             server.stop()
     return sum(sample.failed for sample in scored)
+
+
+def _start_and_score(
+    console: Console, server: TritonServer, pictures: list[Path], stack: contextlib.ExitStack
+) -> list[samples.Scored]:
+    start = time.monotonic()
+    with console.status("starting Triton ..."):
+        stack.enter_context(server)
+    _announce(console, server, time.monotonic() - start)
+    scored = list(samples.score(f"http://{server.http_url}", pictures))
+    if scored:
+        samples.show(console, scored)
+    return scored
+
+
+def _open_door(console: Console, server: TritonServer, front: Front, stack: contextlib.ExitStack) -> Callable[[], None]:
+    """Takes the gateway's port before Triton is started, so that a taken one is noticed at once.
+
+    Returns:
+        What serves until Ctrl-C.
+    """
+    settings = replace(front.gateway, triton_url=f"grpc://{server.grpc_url}")
+    key = ""
+    if front.page_port is not None and settings.keys():
+        key = secrets.token_urlsafe(_KEY_BYTES)
+        settings = replace(settings, api_keys=f"{settings.api_keys},page={key}")
+
+    def ready(address: str) -> None:
+        console.print(f"[bold green]Veriphoto serves at {address}[/bold green], documented at {address}/docs")
+        if front.page_port is not None:
+            page = stack.enter_context(serve_page(address, front.page_port, key, server.options.var))
+            console.print(f"[bold green]the web page is at {page}[/bold green]")
+        console.print("Ctrl-C stops it.")
+
+    gateway, door = prepare(settings, server=server, ready=ready)
+    stack.enter_context(door)
+    return lambda: gateway.run(sockets=[door])
 
 
 def _pictures(console: Console, folder: Path | None, *, needed: bool) -> list[Path]:
@@ -70,15 +120,8 @@ def _pictures(console: Console, folder: Path | None, *, needed: bool) -> list[Pa
 
 def _announce(console: Console, server: TritonServer, seconds: float) -> None:
     console.print(
-        f"[bold green]Veriphoto serves at http://{server.http_url}[/bold green] (ready after {seconds:.1f} s)"
+        f"Triton is ready after {seconds:.1f} s: http://{server.http_url}, gRPC {server.grpc_url}, metrics "
+        f"http://{server.metrics_url}/metrics, this machine only",
+        soft_wrap=True,
     )
-    console.print(f"gRPC {server.grpc_url}, metrics http://{server.metrics_url}/metrics, this machine only")
     console.print(f"log {escape(str(server.log))}", soft_wrap=True)
-
-
-def _stay(console: Console, server: TritonServer) -> None:
-    with contextlib.suppress(KeyboardInterrupt):
-        console.print("Ctrl-C stops it.")
-        while server.is_alive():
-            time.sleep(_LOOK_S)
-        raise ServiceUnavailableError(f"Triton has ended by itself; the end of its log:\n{server.log_tail()}")

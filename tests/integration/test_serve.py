@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from veriphoto_serving.ports import free_ports
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = str(Path(sys.executable).parent / "veriphoto")
 FREE_PORTS = ["--http-port=0", "--grpc-port=0", "--metrics-port=0"]
+FREE_GATEWAY = "--gateway-port=0"
 GONE_S = 20.0
 
 pytestmark = pytest.mark.triton
@@ -31,7 +33,7 @@ class Serving:
 
     def __init__(self, var: Path) -> None:
         self.process = subprocess.Popen(
-            [COMMAND, "serve", "--no-samples", f"--var={var}", *FREE_PORTS],
+            [COMMAND, "serve", "--no-samples", f"--var={var}", *FREE_PORTS, FREE_GATEWAY],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -104,12 +106,14 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
 
 
 def test_says_where_it_serves(serving: Serving) -> None:
-    port = re.search(r"http://127\.0\.0\.1:(\d+)", serving.output)
-    assert port is not None
-    connection = http.client.HTTPConnection("127.0.0.1", int(port[1]), timeout=10)
-    connection.request("GET", "/v2/models/detector/ready")
-    assert connection.getresponse().status == 200
-    connection.close()
+    triton = re.search(r"Triton is ready .*?http://127\.0\.0\.1:(\d+)", serving.output)
+    gateway = re.search(r"serves at http://127\.0\.0\.1:(\d+)", serving.output)
+    for found, route in ((triton, "/v2/models/detector/ready"), (gateway, "/healthz")):
+        assert found is not None
+        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=10)
+        connection.request("GET", route)
+        assert connection.getresponse().status == 200
+        connection.close()
 
 
 def test_the_key_is_in_no_command_line(serving: Serving) -> None:
@@ -132,10 +136,15 @@ def test_being_killed_leaves_nothing_behind(serving: Serving) -> None:
     assert serving.gone()
 
 
-def test_ends_with_an_error_when_triton_dies(serving: Serving) -> None:
-    os.kill(serving.server, signal.SIGKILL)
-    assert serving.process.wait(GONE_S) == 2
-    assert serving.gone()
+def test_a_taken_gateway_port_is_noticed_before_triton_starts(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        arguments = ["--no-samples", f"--var={tmp_path}", *FREE_PORTS, f"--gateway-port={other.getsockname()[1]}"]
+        done = subprocess.run([COMMAND, "serve", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "--gateway-port" in done.stderr
+    assert "Triton is ready" not in done.stdout
 
 
 def test_demo_scores_the_samples(tmp_path: Path) -> None:

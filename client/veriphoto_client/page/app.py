@@ -33,7 +33,7 @@ that the model looks at are coloured. It shows where, not why.
 **Metadata** are claims that anybody can remove or forge. That they are absent proves nothing, and they never change the
 score.
 
-**Your photos** are held in memory while they are judged, and are not stored.
+**Your photos** are held in memory while this page is open, and are not stored.
 """
 _CLAIMS: Final = {
     "c2pa": "Content credentials (C2PA)",
@@ -55,13 +55,13 @@ def gateway() -> Gateway:
     return Gateway(os.environ.get(URL_VARIABLE, DEFAULT_URL), os.environ.get(KEY_VARIABLE, ""))
 
 
-@st.cache_data(max_entries=64, ttl=600, show_spinner="Judging ...")
+@st.cache_data(scope="session", max_entries=64, ttl=600, show_spinner="Judging ...")
 def explained(name: str, content: bytes) -> dict[str, Any]:
     """Asks once for each photo, however often the page runs."""
     return gateway().explain(Photo(name, content))
 
 
-@st.cache_data(max_entries=8, ttl=600, show_spinner=False)
+@st.cache_data(scope="session", max_entries=8, ttl=600, show_spinner=False)
 def judged(photos: list[tuple[str, bytes]]) -> list[dict[str, Any]]:
     """Asks once for each set of photos, and shows how far it is."""
     progress = st.progress(0.0, "Judging ...")
@@ -76,6 +76,7 @@ def judged(photos: list[tuple[str, bytes]]) -> list[dict[str, Any]]:
 def main() -> None:
     """Draws the page."""
     st.set_page_config(page_title="Veriphoto", page_icon="📷", layout="wide", menu_items={})
+    st.html("<style>.stMainBlockContainer {padding-top: 2.5rem}</style>")
     st.title("Veriphoto")
     st.markdown("Was this product photo taken by a camera, or made by an AI generator?")
     files = st.file_uploader(
@@ -103,7 +104,8 @@ def _show(files: list[tuple[str, bytes]]) -> None:
 
 def _one(photo: Photo) -> None:
     answer = explained(photo.name, photo.content)
-    picture, words = st.columns(2, gap="large")
+    # In this order, because a phone shows columns one below the other.
+    words, picture = st.columns(2, gap="large")
     with words:
         _verdict(answer)
         _provenance(answer["provenance"])
@@ -149,20 +151,21 @@ def _provenance(claims: dict[str, Any]) -> None:
 def _many(photos: list[Photo]) -> None:
     answers = judged([(photo.name, photo.content) for photo in photos])
     rows = table(answers)
-    counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in WORDS}
-    failed = sum(row["verdict"] is None for row in rows)
-    summary = " · ".join(f"{WORDS[verdict]}: **{count}**" for verdict, count in counts.items())
-    st.markdown(f"{len(rows)} files · {summary} · not judged: **{failed}**")
+    counts = {words: sum(row["verdict"] == words for row in rows) for words in [*WORDS.values(), "not judged"]}
+    st.markdown(f"{len(rows)} files · " + " · ".join(f"{words}: **{count}**" for words, count in counts.items()))
     st.dataframe(
         rows,
         width="stretch",
         hide_index=True,
         column_config={
-            "probability": st.column_config.ProgressColumn("AI probability", min_value=0, max_value=1, format="percent")
+            "probability": st.column_config.ProgressColumn(
+                "AI probability", min_value=0, max_value=1, format="percent"
+            ),
+            "model_version": "model version",
         },
     )
-    st.download_button("Download as CSV", to_csv(rows), "veriphoto.csv", "text/csv")
-    good = [index for index, row in enumerate(rows) if row["verdict"] is not None]
+    st.download_button("Download these answers as CSV", to_csv(answers), "veriphoto.csv", "text/csv")
+    good = [index for index, row in enumerate(rows) if row["probability"] is not None]
     if good:
         chosen = st.selectbox("Look at one", good, format_func=lambda index: f"{rows[index]['filename']}")
         _one(photos[chosen])

@@ -33,7 +33,7 @@ def scale(probability: float, threshold: float, band: tuple[float, float]) -> st
         band: Between these the verdict is unsure.
 
     Returns:
-        SVG that fills the width it gets.
+        HTML: a picture with its words for those who cannot see it.
     """
     left, right = 10.0, 390.0
 
@@ -42,19 +42,22 @@ def scale(probability: float, threshold: float, band: tuple[float, float]) -> st
 
     label = f"{probability:.1%} probability of being AI-generated; unsure between {band[0]:.0%} and {band[1]:.0%}"
     anchor = "start" if probability < 0.15 else "end" if probability > 0.85 else "middle"
-    return f"""<svg viewBox="0 0 400 78" width="100%" role="img" aria-label="{escape(label)}" style="max-width:34rem">
+    svg = f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 78" font-family="sans-serif">
 <defs><linearGradient id="s"><stop offset="0" stop-color="#1f77b4"/><stop offset="0.5" stop-color="#dddddd"/>
 <stop offset="1" stop-color="#d62728"/></linearGradient></defs>
 <rect x="{left}" y="30" width="{right - left}" height="14" rx="7" fill="url(#s)"/>
 <rect x="{at(band[0]):.1f}" y="27" width="{max(1.5, at(band[1]) - at(band[0])):.1f}" height="20" fill="#8a6d00"
  opacity="0.45"/>
-<line x1="{at(threshold):.1f}" x2="{at(threshold):.1f}" y1="24" y2="50" stroke="currentColor" stroke-dasharray="3 2"/>
-<path d="M{at(probability):.1f} 46 l-7 12 h14 z" fill="currentColor"/>
+<line x1="{at(threshold):.1f}" x2="{at(threshold):.1f}" y1="24" y2="50" stroke="#31333f" stroke-dasharray="3 2"/>
+<path d="M{at(probability):.1f} 46 l-7 12 h14 z" fill="#31333f"/>
 <text x="{at(probability):.1f}" y="18" text-anchor="{anchor}" font-size="15" font-weight="700"
- fill="currentColor">{probability:.1%}</text>
-<text x="{left}" y="72" font-size="11" fill="currentColor">camera</text>
-<text x="{at(sum(band) / 2):.1f}" y="72" text-anchor="middle" font-size="11" fill="currentColor">unsure</text>
-<text x="{right}" y="72" text-anchor="end" font-size="11" fill="currentColor">AI generator</text></svg>"""
+ fill="#31333f">{probability:.1%}</text>
+<text x="{left}" y="72" font-size="11" fill="#31333f">camera</text>
+<text x="{at(sum(band) / 2):.1f}" y="72" text-anchor="middle" font-size="11" fill="#31333f">unsure</text>
+<text x="{right}" y="72" text-anchor="end" font-size="11" fill="#31333f">AI generator</text></svg>"""
+    # Streamlit takes drawings out of HTML, and leaves pictures in.
+    source = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+    return f'<img src="{source}" alt="{escape(label)}" style="width:100%;max-width:36rem">'
 
 
 def overlaid(content: bytes, overlay_png_base64: str, strength: float) -> Image.Image:
@@ -80,25 +83,34 @@ def table(answers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         answers: As the gateway words them, good and bad.
 
     Returns:
-        One row each, with ``COLUMNS``.
+        One row each, in words for people.
     """
     return [
-        {column: answer.get("detail") if column == "error" else answer.get(column) for column in COLUMNS}
+        {
+            "filename": answer["filename"],
+            "verdict": WORDS.get(answer.get("verdict", ""), "not judged"),
+            "probability": answer.get("probability"),
+            "confidence": answer.get("confidence", ""),
+            "reason": REASONS[answer.get("reason", "")],
+            "model_version": answer.get("model_version"),
+            "error": answer.get("detail", ""),
+        }
         for answer in answers
     ]
 
 
-def to_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Writes rows as CSV that spreadsheets can open without running anything that a file name may hold.
+def to_csv(answers: Sequence[dict[str, Any]]) -> str:
+    """Writes answers as CSV that spreadsheets can open without running anything that a file name may hold.
 
     Args:
-        rows: As ``table`` makes them.
+        answers: As the gateway words them, good and bad.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    for row in rows:
-        writer.writerow(
-            {key: f"'{value}" if str(value).startswith(("=", "+", "-", "@")) else value for key, value in row.items()}
-        )
+    writer.writerows({**answer, "filename": _harmless(answer["filename"])} for answer in answers)
     return text.getvalue()
+
+
+def _harmless(name: str) -> str:
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

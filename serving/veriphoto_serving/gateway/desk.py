@@ -40,12 +40,14 @@ class Opinion:
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values, as the API words them."""
         verdict = self.scored.detection.verdict
+        point = self.scored.detection.operating_point
         return {
             "prediction": verdict.prediction,
             "verdict": verdict.verdict,
             "probability": verdict.probability,
             "confidence": verdict.confidence,
             "threshold": verdict.threshold,
+            "unsure_band": [point.unsure_low, point.unsure_high],
             "reason": verdict.reason,
             "inference_time_ms": round(self.scored.milliseconds, 3),
             "model_version": verdict.model_version,

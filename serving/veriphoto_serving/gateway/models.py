@@ -38,6 +38,7 @@ class Score(_Answer):
     probability: float = Field(ge=0, le=1, description="Calibrated probability that the picture is AI-generated.")
     confidence: Confidence
     threshold: float = Field(ge=0, le=1)
+    unsure_band: tuple[float, float] = Field(description="From the first up to the second the verdict is `unsure`.")
     reason: Reason = Field(description="Why the verdict is `unsure`; empty otherwise.")
     inference_time_ms: float = Field(ge=0)
     model_version: int

@@ -117,6 +117,8 @@ def prepare(
         ws="none",
         loop="uvloop",
         log_config=None,
+        log_level="error",  # below that it tells of every odd request
+        backlog=_BACKLOG,
         access_log=False,  # it would log addresses and, in paths, whatever callers write there
         server_header=False,
         proxy_headers=False,
@@ -143,8 +145,7 @@ def _listen(settings: GatewaySettings) -> socket.socket:
         door = socket.socket(family, kind, protocol)
         try:
             door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            door.bind(where)
-            door.listen(_BACKLOG)
+            door.bind(where)  # uvicorn listens, once there is somebody to answer
         except OSError:
             door.close()
             raise

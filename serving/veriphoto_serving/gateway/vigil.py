@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from veriphoto_serving.gateway.watchdog import Step
-
 _STUB: Final = "triton_python_backend_stub"
 _INSTANCE: Final = 8
 """Place of a model instance's name, such as ``preprocess_0_1``, on a stub's command line."""
@@ -20,11 +18,11 @@ _GRACE_S: Final = 0.005
 class Vigil:
     """Watches a server and the stubs of its models, on one event loop."""
 
-    def __init__(self, alarm: Callable[[str, Step], None]) -> None:
+    def __init__(self, alarm: Callable[[str], None]) -> None:
         """Prepares.
 
         Args:
-            alarm: Told when a process that was needed is gone, and what would bring it back.
+            alarm: Told when a process that was needed is gone.
         """
         self._alarm = alarm
         self._server: int | None = None
@@ -69,7 +67,7 @@ class Vigil:
     def _ended(self, process: int) -> None:
         self._drop(process)
         if process == self._server:
-            self._alarm("the server's process has ended", "restart")
+            self._alarm("the server's process has ended")
         else:
             # A version swap ends stubs too, after their successors have started: then no instance is missing.
             asyncio.get_running_loop().call_later(_GRACE_S, self._look)
@@ -79,7 +77,7 @@ class Vigil:
             return
         missing = self._instances - set(stubs(self._server).values())
         if missing:
-            self._alarm(f"the process of {', '.join(sorted(missing))} has ended", "reload")
+            self._alarm(f"the process of {', '.join(sorted(missing))} has ended")
 
 
 def stubs(server: int) -> dict[int, str]:

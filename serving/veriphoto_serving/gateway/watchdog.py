@@ -20,7 +20,6 @@ from veriphoto_client import Detection
 
 State = Literal["starting", "ok", "down"]
 Finding = Literal["alive", "dead", "hung"]
-Step = Literal["reload", "restart"]
 
 _LOG: Final = logging.getLogger(__name__)
 _SETTLE_S: Final = 3.0
@@ -33,10 +32,11 @@ _SAME: Final = 1e-2
 
 
 class Reviver(Protocol):
-    """Can bring Triton back. Both steps may take seconds and run on a thread of their own."""
+    """Can bring Triton back. Runs on a thread of its own.
 
-    def reload(self) -> None:
-        """Loads the models anew in the running server: quick, enough where only a model's process died."""
+    Loading a dead model anew in the running server would be a second quicker, but a request that its process took
+    along keeps the old instances, and their shared memory, for as long as that server runs.
+    """
 
     def restart(self) -> None:
         """Starts the server anew."""
@@ -74,7 +74,7 @@ class Watchdog:
             interval: Seconds between them.
             timeout: Seconds that one may take.
             reviver: Brings Triton back; None where somebody else must.
-            observe: Told of each ``ok``, ``late``, ``failed``, ``wrong``, ``reload``, ``restart``, for metrics.
+            observe: Told of each ``ok``, ``late``, ``failed``, ``wrong``, ``restart``, for metrics.
         """
         self.state: State = "starting"
         self.beat: Beat | None = None
@@ -84,7 +84,7 @@ class Watchdog:
         self._reviver = reviver
         self._observe = observe
         self._wake = asyncio.Event()
-        self._plan: Step | None = None
+        self._known_dead = False
         self._late_before = False
         self._proven = 0.0
         self._doubted = float("-inf")
@@ -123,23 +123,20 @@ class Watchdog:
         now = time.monotonic()
         if now - self._doubted < _DOUBT_S:
             self._doubted = float("-inf")
-            self.alarm("requests are not answered", "restart")
+            self.alarm("requests are not answered")
         else:
             self._doubted = now
             self._wake.set()
 
-    def alarm(self, why: str, step: Step) -> None:
+    def alarm(self, why: str) -> None:
         """Declares Triton dead.
 
         Args:
             why: For the log.
-            step: What should bring it back.
         """
         if self.state == "ok":
-            self._plan = step
+            self._known_dead = True
             self._down(why)
-        elif step == "restart" and self._plan == "reload":
-            self._plan = step
         self._wake.set()
 
     async def run(self) -> None:
@@ -147,21 +144,19 @@ class Watchdog:
         failures = 0
         while True:
             self._wake.clear()
-            if self._plan is None and (finding := await self._look()) != "alive":
-                self._down("the test picture was not scored")
-                # A server that hangs would hang in loading models too.
-                self._plan = "restart" if finding == "hung" else "reload"
             # What is known to be dead needs no second opinion, which would cost Triton's own second.
-            if self._plan is not None and not await self._revive(self._plan):
-                failures += 1
-                self._plan = "restart" if self._reviver else None
-                await self._pause(min(30.0, 0.5 * 2**failures) if self._reviver else min(1.0, self._interval))
+            if not self._known_dead and await self._look() == "alive":
+                failures = 0
+                self._up()
+                await self._pause(self._interval)
                 continue
-            failures, self._plan = 0, None
-            self._up()
-            for listener in self._admirers:
-                listener()
-            await self._pause(self._interval)
+            self._down("the test picture was not scored")
+            self._known_dead = False
+            if self._reviver is None:
+                await self._pause(min(1.0, self._interval))
+            elif not await self._revive(self._reviver):
+                failures += 1
+                await self._pause(min(30.0, 0.5 * 2**failures))
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -209,25 +204,27 @@ class Watchdog:
         self._observe("ok")
         return True
 
-    async def _revive(self, step: Step) -> bool:
-        if self._reviver is None:
-            return False
-        _LOG.warning("Triton is away: %s", step)
-        self._observe(step)
+    async def _revive(self, reviver: Reviver) -> bool:
+        _LOG.warning("Triton is away: restarting it")
+        self._observe("restart")
         try:
-            await asyncio.to_thread(self._reviver.reload if step == "reload" else self._reviver.restart)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next step is to be tried
-            _LOG.error("%s failed: %s", step, error)
+            await asyncio.to_thread(reviver.restart)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is to be tried again
+            _LOG.error("restarting Triton failed: %s", error)
             return False
         deadline = time.monotonic() + _SETTLE_S
         while (finding := await self._look()) == "dead" and time.monotonic() < deadline:
             await asyncio.sleep(_AGAIN_S)
+        if finding == "alive":
+            self._up()
         return finding == "alive"
 
     def _up(self) -> None:
-        if self.state != "ok":
-            _LOG.info("Triton scores pictures")
+        if self.state == "down":
+            _LOG.warning("Triton scores pictures again")
         self.state = "ok"
+        for listener in self._admirers:
+            listener()
 
     def _down(self, why: str) -> None:
         if self.state == "ok":

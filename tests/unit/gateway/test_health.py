@@ -52,7 +52,7 @@ async def test_waiting_requests_are_let_go_when_triton_dies(gateway: Gateway) ->
     call = asyncio.create_task(gateway.http.post("/predict", content=picture()))
     await wait_for(lambda: gateway.desk.scorer.places.taken == 1)
     gateway.triton.fault = ServiceUnavailableError("gone")
-    gateway.desk.watchdog.alarm("a process has ended", "reload")
+    gateway.desk.watchdog.alarm("a process has ended")
 
     async with asyncio.timeout(1.0):
         assert (await call).json()["error"] == "service_unavailable"

@@ -1,0 +1,180 @@
+"""The page in a real browser, before a real gateway; only the scores are made up."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from veriphoto_client import FakeTransport
+from veriphoto_client.page.command import page_process
+from veriphoto_serving.gateway.server import prepare
+from veriphoto_serving.gateway.settings import GatewaySettings
+from veriphoto_serving.ports import free_ports
+
+SAMPLES = Path(__file__).parent.parent.parent / "samples"
+KEY = "0123456789abcdef"
+WIDTHS = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+
+pytestmark = pytest.mark.browser
+
+
+class Service:
+    """A gateway that can be stopped and started again on its port."""
+
+    def __init__(self) -> None:
+        (self.port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._running = contextlib.ExitStack()
+
+    def start(self) -> None:
+        up = threading.Event()
+        settings = GatewaySettings(gateway_port=self.port, api_keys=f"page={KEY}", drain=0)
+        server, door = prepare(settings, transport=FakeTransport(), ready=lambda _: up.set())
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
+        thread.start()
+        assert up.wait(10)
+        self._running.enter_context(door)
+        self._running.callback(thread.join, 15)
+        self._running.callback(setattr, server, "should_exit", True)
+
+    def stop(self) -> None:
+        self._running.close()
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    running = Service()
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def address(service: Service) -> Iterator[str]:
+    (port,) = free_ports(1)
+    command, environment = page_process(service.url, "127.0.0.1", port)
+    process = subprocess.Popen(
+        command, env={**environment, "VERIPHOTO_API_KEY": KEY}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            break
+        assert process.poll() is None, f"{sys.executable} cannot run the page"
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture(params=WIDTHS)
+def page(request: pytest.FixtureRequest, chromium: Any, address: str) -> Iterator[Any]:
+    opened = chromium.new_page(viewport=WIDTHS[request.param], accept_downloads=True)
+    opened.set_default_timeout(30_000)
+    opened.goto(address)
+    opened.get_by_text("Service: working").wait_for()
+    yield opened
+    opened.close()
+
+
+def drop(page: Any, *files: Path | dict[str, Any]) -> None:
+    page.locator("input[type=file]").set_input_files(list(files))
+
+
+def fits(page: Any) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
+
+
+def test_one_photo_gets_a_verdict_and_the_reason_why(page: Any) -> None:
+    drop(page, SAMPLES / "real_boots.jpg")
+
+    page.get_by_role("heading", name="Taken by a camera").wait_for()
+    page.locator("img[alt*='probability of being AI-generated; unsure between 40% and 60%']").wait_for()
+    page.get_by_text("model version 1").first.wait_for()
+    page.get_by_text("Camera (EXIF): absent").wait_for()
+    page.get_by_text("Absence proves nothing.").wait_for()
+    overlay = page.locator("[data-testid=stImage] img")
+    before = overlay.get_attribute("src")
+    slider = page.get_by_role("slider")
+    slider.focus()
+    slider.press("Home")
+    page.wait_for_function(
+        "before => document.querySelector('[data-testid=stImage] img')?.getAttribute('src') !== before", arg=before
+    )
+    assert fits(page)
+
+
+def test_many_photos_get_a_table_and_a_csv(page: Any) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for path in sorted(SAMPLES.glob("*.jpg")):
+            zipped.write(path, path.name)
+        zipped.writestr("notes.txt", "no picture")
+    drop(page, {"name": "many.zip", "mimeType": "application/zip", "buffer": archive.getvalue()})
+
+    count = len(list(SAMPLES.glob("*.jpg")))
+    page.get_by_text(f"{count + 1} files").wait_for()
+    page.get_by_text("not judged: 1").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download these answers as CSV").click()
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+    assert len(rows) == count + 1
+    assert {row["error"] for row in rows} == {"", "not_an_image"}
+    page.get_by_text("Look at one").wait_for()
+    page.get_by_role("slider").wait_for()
+    assert fits(page)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("notes.txt", b"hello", "This file could not be judged: the file is not a picture"),
+        ("anim.gif", b"GIF89a" + bytes(20), "this is GIF; send JPEG, PNG or WebP"),
+        ("broken.zip", b"PK\x03\x04 and nothing more", "broken.zip cannot be opened"),
+    ],
+)
+def test_bad_files_are_explained(page: Any, name: str, content: bytes, words: str) -> None:
+    drop(page, {"name": name, "mimeType": "application/octet-stream", "buffer": content})
+    page.get_by_text(words).wait_for()
+
+
+def test_a_service_that_is_away_is_said_to_be_and_comes_back(page: Any, service: Service) -> None:
+    service.stop()
+    try:
+        drop(page, SAMPLES / "ai_tshirt.jpg")
+        page.get_by_text("The service is away at the moment").wait_for()
+        page.get_by_text("photos cannot be judged until it does").wait_for()
+    finally:
+        service.start()
+    page.reload()
+    page.get_by_text("Service: working").wait_for()
+    drop(page, SAMPLES / "ai_tshirt.jpg")
+    page.get_by_role("slider").wait_for()
+
+
+def test_a_plain_form_in_a_browser_works(chromium: Any, service: Service) -> None:
+    page = chromium.new_page(extra_http_headers={"X-API-Key": KEY})
+    page.goto(f"{service.url}/")
+    page.set_content(
+        f"<form method=post enctype=multipart/form-data action='{service.url}/predict'>"
+        "<input type=file name=file><button>Send</button></form>"
+    )
+    page.locator("input[type=file]").set_input_files(SAMPLES / "real_hat.webp")
+    with page.expect_navigation() as navigation:
+        page.get_by_role("button", name="Send").click()
+    assert navigation.value.status == 200
+    assert set(navigation.value.json()) >= {"prediction", "verdict", "probability", "confidence", "request_id"}
+    page.close()

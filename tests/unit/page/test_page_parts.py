@@ -1,0 +1,104 @@
+"""What the page is made of, without a browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from typing import Any
+
+import httpx
+import pytest
+
+from veriphoto.contract import MAX_FILE_BYTES
+from veriphoto_client.page.drawing import scale, table, to_csv
+from veriphoto_client.page.gateway import MOST_FILES, Gateway, PageError, Photo, portions
+from veriphoto_client.page.uploads import MOST_PHOTOS, photos_of
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def test_zips_are_opened_and_their_clutter_is_left_out() -> None:
+    archive = zipped({"a": b"1", "deep/b": b"2", "deep/": b"", "__MACOSX/a": b"3", "deep/.hidden": b"4"})
+    names = [photo.name for photo in photos_of([("all.zip", archive), ("c.jpg", b"5")])]
+    assert names == ["all.zip/a", "all.zip/deep/b", "c.jpg"]
+
+
+def test_a_zip_bomb_is_not_unpacked() -> None:
+    (photo,) = photos_of([("bomb.zip", zipped({"a": bytes(100_000_000)}))])
+    assert len(photo.content) == MAX_FILE_BYTES + 1
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 and nothing more", b"PK"])
+def test_a_damaged_zip_is_named(content: bytes) -> None:
+    with pytest.raises(PageError, match=r"all\.zip cannot be opened"):
+        photos_of([("all.zip", content)])
+
+
+def test_too_much_at_once_is_refused() -> None:
+    with pytest.raises(PageError, match="veriphoto scan"):
+        photos_of([(f"{number}.jpg", b"1") for number in range(MOST_PHOTOS + 1)])
+
+
+def test_many_photos_go_in_portions() -> None:
+    photos = [Photo(f"{number}", b"1") for number in range(45)]
+    assert [len(part) for part in portions(photos)] == [MOST_FILES, MOST_FILES, 5]
+    assert [len(part) for part in portions([Photo("", bytes(40_000_000))] * 3)] == [1, 1, 1]
+
+
+def answering(status: int, body: Any) -> Gateway:
+    return Gateway("http://gateway", "k", httpx.MockTransport(lambda _: httpx.Response(status, json=body)))
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "API key"), (422, "not a picture"), (429, "wait a minute"), (503, "busy or away"), (500, "busy or away")],
+)
+def test_refusals_are_sentences(status: int, words: str) -> None:
+    with pytest.raises(PageError, match=words):
+        answering(status, {"error": "x", "detail": "the file is not a picture"}).explain(Photo("a", b"b"))
+
+
+def test_a_service_that_is_away_is_said_to_be() -> None:
+    def away(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    gateway = Gateway("http://gateway", transport=httpx.MockTransport(away))
+    assert gateway.health()["status"] == "away"
+    with pytest.raises(PageError, match="away"):
+        gateway.explain(Photo("a", b"b"))
+
+
+def test_the_page_shows_its_key() -> None:
+    seen: list[str] = []
+
+    def look(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["x-api-key"])
+        return httpx.Response(200, json={"results": [{"filename": "a"}]})
+
+    gateway = Gateway("http://gateway", "secret", transport=httpx.MockTransport(look))
+    assert list(gateway.judge([Photo("a", b"b")])) == [{"filename": "a"}]
+    assert seen == ["secret"]
+
+
+def test_csv_runs_nothing_in_a_spreadsheet() -> None:
+    answers = [
+        {"filename": "=1+1.jpg", "verdict": "real", "probability": 0.25, "provenance": {}},
+        {"filename": 'a,"b".jpg', "error": "not_an_image", "detail": "the file is not a picture"},
+    ]
+    rows = list(csv.DictReader(io.StringIO(to_csv(answers))))
+    assert [row["filename"] for row in rows] == ["'=1+1.jpg", 'a,"b".jpg']
+    assert [row["error"] for row in rows] == ["", "not_an_image"]
+    assert [row["verdict"] for row in table(answers)] == ["Taken by a camera", "not judged"]
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
+def test_the_scale_has_words_for_those_who_cannot_see_it(probability: float) -> None:
+    html = scale(probability, 0.5, (0.4, 0.6))
+    assert f'alt="{probability:.1%} probability of being AI-generated; unsure between 40% and 60%"' in html
