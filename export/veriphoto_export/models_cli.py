@@ -80,13 +80,13 @@ def _extra(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def list_models(
-    var: Var = _VAR, name: Name = "veriphoto", repository: Repository = _REPOSITORY, as_json: AsJson = False
+    var: Var = _VAR, name: Name = "veriphoto", model_repository: Repository = _REPOSITORY, as_json: AsJson = False
 ) -> None:
     """List the models of the registry, and which one serves."""
     from veriphoto_export.publish import latest  # noqa: PLC0415 - a light command line without these
 
     models = _registry(var, name).models()
-    serving = latest(repository)
+    serving = latest(model_repository)
     if as_json:
         typer.echo(json.dumps({"serving": serving, "models": [_plain(model) for model in models]}, indent=2))
         return
@@ -101,7 +101,9 @@ def list_models(
         recipe, aliases = model.tags.get("recipe", ""), ", ".join(model.aliases)
         table.add_row(str(model.number), aliases, numbers, shown, recipe, model.created)
     Console().print(table)
-    typer.echo(f"Triton's repository {repository} serves version {serving}" if serving else "nothing is served yet")
+    typer.echo(
+        f"Triton's repository {model_repository} serves version {serving}" if serving else "nothing is served yet"
+    )
 
 
 def show(
@@ -116,7 +118,7 @@ def show(
 def promote(
     evaluation: Evaluation,
     model: Annotated[str, typer.Argument(help="Number in the registry, or an alias.")] = "challenger",
-    repository: Repository = _REPOSITORY,
+    model_repository: Repository = _REPOSITORY,
     var: Var = _VAR,
     name: Name = "veriphoto",
     golden: Golden = _GOLDEN,
@@ -146,7 +148,7 @@ def promote(
         false_alarms=margin_false_alarms,
     )
     judge, label = _judge(evaluation, max_per_class, delivery, product_source or (), margins)
-    place = _place(repository, var, name, golden, triton_url, tolerance)
+    place = _place(model_repository, var, name, golden, triton_url, tolerance)
     done = promotion.promote(model, place, judge=judge, evaluation=label, step=_say)
     _tell_rows(done.rows)
     _tell(done)
@@ -154,7 +156,7 @@ def promote(
 
 def rollback(
     to: Annotated[str | None, typer.Option(help="Model to go back to; the champion before by default.")] = None,
-    repository: Repository = _REPOSITORY,
+    model_repository: Repository = _REPOSITORY,
     var: Var = _VAR,
     name: Name = "veriphoto",
     golden: Golden = _GOLDEN,
@@ -164,7 +166,7 @@ def rollback(
     """Serve the champion before this one again, under a new version number."""
     from veriphoto_export import promotion  # noqa: PLC0415
 
-    place = _place(repository, var, name, golden, triton_url, tolerance)
+    place = _place(model_repository, var, name, golden, triton_url, tolerance)
     _tell(promotion.rollback(place, to=to, step=_say))
 
 
