@@ -221,6 +221,7 @@ def _place(repository: Path, var: Path, name: str, golden: Path, url: str | None
 def _judge(
     evaluation: Path, most: int | None, delivery: str, product: Sequence[str], margins: gate.Margins
 ) -> tuple[Callable[[Any, Any], list[gate.Row]], str]:
+    from rich.console import Console  # noqa: PLC0415
     from rich.progress import track  # noqa: PLC0415
 
     from veriphoto.errors import UsageError  # noqa: PLC0415
@@ -241,7 +242,7 @@ def _judge(
             margins=margins,
             product_sources=product,
             delivery=delivery,
-            track=lambda each: track(each, description="comparing"),
+            track=lambda each: track(each, description="comparing", console=Console(stderr=True)),
         )
 
     return judge, f"{evaluation.name}, {len(pictures)} pictures, {delivery}, {data.fingerprint[:12]}"

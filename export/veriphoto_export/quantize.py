@@ -30,13 +30,14 @@ WEIGHT_LIMIT: Final = 64
 Crops = npt.NDArray[np.uint8]
 
 
-def quantize_int8(model: Path, target: Path, calibration: Sequence[Crops]) -> list[str]:
+def quantize_int8(model: Path, target: Path, calibration: Sequence[Crops], *, symmetric: bool = False) -> list[str]:
     """Writes an INT8 copy of a graph.
 
     Args:
         model: ``model.onnx``.
         target: The file to write.
         calibration: UINT8 [1, K, S, S, 3] each, of real photos of both classes.
+        symmetric: Signed activations around zero, which is all that TensorRT knows; CPUs do better without.
 
     Returns:
         Names of the quantised convolutions.
@@ -69,10 +70,15 @@ def quantize_int8(model: Path, target: Path, calibration: Sequence[Crops]) -> li
             nodes_to_quantize=chosen,
             per_channel=True,
             reduce_range=True,
-            activation_type=quantization.QuantType.QUInt8,
+            activation_type=quantization.QuantType.QInt8 if symmetric else quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             calibrate_method=quantization.CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": True, "OpTypesToExcludeOutputQuantization": ["Conv"]},
+            extra_options={
+                "CalibMovingAverage": True,
+                "OpTypesToExcludeOutputQuantization": ["Conv"],
+                "ActivationSymmetric": symmetric,
+                "QuantizeBias": not symmetric,  # as INT32, which TensorRT does not take
+            },
         )
         target.write_bytes(written.read_bytes())
     return chosen

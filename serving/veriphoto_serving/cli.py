@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -52,6 +53,13 @@ def serve(
         Flavour | None,
         typer.Option(envvar="VERIPHOTO_FLAVOUR", help="How the classifier runs; by default as the server here can."),
     ] = None,
+    variant: Annotated[
+        str,
+        typer.Option(
+            envvar="VERIPHOTO_VARIANT",
+            help="What the embedded classifier runs: fp32, another variant of the version, or the fastest accepted.",
+        ),
+    ] = "auto",
     samples: Annotated[
         Path, typer.Option(envvar="VERIPHOTO_SAMPLES", help="Folder of photos to score once the server is ready.")
     ] = Path("samples"),
@@ -79,6 +87,7 @@ def serve(
         metrics_port=metrics_port,
         flavour=flavour,
     )
+    os.environ["VERIPHOTO_VARIANT"] = variant  # read by the classifier's processes; unset, they run fp32
     # `kill` and a terminal that closes end as Ctrl-C does: by unwinding, which stops the server.
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)

@@ -1,0 +1,119 @@
+"""Promotion and rollback through the real tritonserver, by the real command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from promotion_kit import GOLDEN, Ground, content, prepare
+from toy_model import SAMPLES
+from typer.testing import CliRunner
+
+from veriphoto.contract import CLASSIFIER
+from veriphoto.errors import ModelError, VeriphotoError
+from veriphoto_export import models_cli
+from veriphoto_export.candidate import load_candidate
+from veriphoto_export.journal import JOURNAL_FILE
+from veriphoto_export.promotion import promote
+from veriphoto_export.registry import CHAMPION
+from veriphoto_export.triton import find_triton
+from veriphoto_serving.launcher import TritonServer
+
+PICTURE = SAMPLES[0].read_bytes()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    return prepare(tmp_path_factory.mktemp("promotion") / "ground")
+
+
+@pytest.fixture
+def ground(prepared: Ground, tmp_path: Path) -> Ground:
+    return prepared.copy(tmp_path / "a ground")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """An evaluation set, of sorts."""
+    for label, files in (("real", SAMPLES[::2]), ("ai", SAMPLES[1::2])):
+        for file in files:
+            (tmp_path / "photos" / label / "a source").mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, tmp_path / "photos" / label / "a source")
+    return tmp_path / "photos"
+
+
+def command(ground: Ground, *arguments: str) -> str:
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    models_cli.register(app)
+    options = ["--var", str(ground.root / "var")]
+    if arguments[0] in ("promote", "rollback", "list"):
+        options += ["--model-repository", str(ground.repository)]
+    result = CliRunner().invoke(app, ["models", *arguments, *options])
+    if isinstance(result.exception, VeriphotoError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_promote_and_roll_back(ground: Ground, photos: Path, start_triton: Callable[..., TritonServer]) -> None:
+    """Each answer has the version that made it, and that version's offline score."""
+    start_triton(ground.repository, var=ground.root / "var")
+    triton = find_triton(ground.root / "var", ground.repository)
+
+    def answers_offline_score(version: int) -> bool:
+        directory = ground.repository / CLASSIFIER / str(version)
+        offline = load_candidate(directory, "offline").probability(PICTURE)
+        answer = triton.score(PICTURE)
+        return answer.version == version and abs(answer.probability - offline) < 1e-5
+
+    assert answers_offline_score(1)
+    wide = [f"--margin-{name}=1" for name in ("auroc", "balanced-accuracy", "source", "false-alarms")]
+    golden = ["--golden", str(SAMPLES[0].parent)]
+    told = command(ground, "promote", "--evaluation", str(photos), *wide, *golden)
+    assert "promote: model 2 serves as version 2, after version 1" in told
+    assert answers_offline_score(2)
+    assert "rollback: model 1 serves as version 3" in command(ground, "rollback", *golden)
+    assert answers_offline_score(3)
+    listed = json.loads(command(ground, "list", "--json"))
+    assert listed["serving"] == 3
+    assert [each["version"] for each in listed["models"][0]["served"]] == [1, 3]
+    shown = json.loads(command(ground, "show", CHAMPION))
+    assert shown["number"] == 1
+    compared = json.loads(command(ground, "compare", "1", "2", "--evaluation", str(photos), "--json"))
+    assert compared[0]["figure"] == "AUROC"
+
+
+def test_a_version_that_scores_otherwise_is_taken_back(
+    ground: Ground, start_triton: Callable[..., TritonServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_triton(ground.repository, var=ground.root / "var")
+    triton = find_triton(ground.root / "var", ground.repository)
+    monkeypatch.setattr("veriphoto_export.promotion.golden_scores", lambda *_: dict.fromkeys(GOLDEN, 2.0))
+    with pytest.raises(ModelError, match=r"stopped at 'golden'.*version 1 still serves"):
+        promote("2", ground.place(triton), judge=content)
+    assert triton.score(PICTURE).version == 1
+    assert not (ground.repository / CLASSIFIER / JOURNAL_FILE).exists()
+    assert ground.registry.find(CHAMPION).number == 1
+
+
+def test_a_server_that_cannot_load_it_keeps_the_old_one(
+    ground: Ground, start_triton: Callable[..., TritonServer]
+) -> None:
+    """The glue breaks, not the graph: offline nothing is wrong."""
+    start_triton(ground.repository, var=ground.root / "var")
+    triton = find_triton(ground.root / "var", ground.repository)
+    glue = ground.repository / CLASSIFIER / "1" / "model.py"
+    kept = glue.read_text()
+    glue.write_text("raise RuntimeError('broken glue')\n")
+    try:
+        with pytest.raises(ModelError, match=r"stopped at 'load'.*does not load the version"):
+            promote("2", ground.place(triton), judge=content)
+    finally:
+        glue.write_text(kept)
+    triton.load_classifier()
+    assert triton.score(PICTURE).version == 1
