@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; run: make test")
 
 FLAGS = [
     "--headless",
@@ -23,9 +22,10 @@ FLAGS = [
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[sync_api.Browser]:
+def chromium() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; run: make test")
     with sync_api.sync_playwright() as playwright:
-        system = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+        system = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
         path = system or playwright.chromium.executable_path
         if not Path(path).is_file():
             pytest.skip("there is no Chromium on this machine; install one with: make browser")
