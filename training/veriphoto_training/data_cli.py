@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _LIMIT_EXCEEDED: Final = 1
 
 
-class PublicSet(str, Enum):
+class PublicSet(StrEnum):
     """Public data sets that ``fetch`` knows."""
 
     CIFAKE = "cifake"

@@ -23,7 +23,7 @@ from veriphoto_training.deliveries import DELIVERIES, deliver
 from veriphoto_training.evidence_check import EvidenceCheck, check_evidence
 from veriphoto_training.pages import data_uri, picture_uri, render
 from veriphoto_training.report import Evaluation, Mistake, measure, tabulate, worst_mistakes
-from veriphoto_training.scorers import Scorer, score_pictures
+from veriphoto_training.scorers import Scorer, Track, score_pictures
 from veriphoto_training.scoring import Scores
 from veriphoto_training.splits import split_dataset
 from veriphoto_training.tracking import Tracker
@@ -62,7 +62,12 @@ class Options:
 
 
 def run_evaluation(
-    scorer: Scorer, options: Options, output: Path, tracker: Tracker, say: Callable[[str], None]
+    scorer: Scorer,
+    options: Options,
+    output: Path,
+    tracker: Tracker,
+    say: Callable[[str], None],
+    track: Track = lambda starts: starts,
 ) -> Evaluation:
     """Evaluates a model and writes the report.
 
@@ -72,6 +77,7 @@ def run_evaluation(
         output: Directory of the page and the JSON; made if it is missing.
         tracker: Where parameters, figures, report and model are noted.
         say: Told what is being done.
+        track: Shows progress.
 
     Returns:
         What was found.
@@ -87,7 +93,7 @@ def run_evaluation(
     scores = {}
     for name in DELIVERIES:
         say(f"scoring {len(pictures)} pictures, {name}")
-        scores[name] = score_pictures(scorer, pictures, partial(deliver, name=name))
+        scores[name] = score_pictures(scorer, pictures, partial(deliver, name=name), track)
     evidence = None
     if options.evidence_trials:
         say(f"checking the evidence map on {options.evidence_trials} pasted regions")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ import typer
 from veriphoto.errors import MissingExtraError, UsageError
 
 
-class Part(str, Enum):
+class Part(StrEnum):
     """Which pictures of the data set."""
 
     ALL = "all"
@@ -50,6 +50,8 @@ def evaluate(
 ) -> None:
     """Measure a model in three deliveries at its one threshold; write a report to look at."""
     try:
+        from rich.progress import track  # noqa: PLC0415 - a light command line without these
+
         from veriphoto_training.evaluate import HTML_FILE, Options, choose_part, run_evaluation  # noqa: PLC0415
         from veriphoto_training.tracking import MlflowTracker, NoTracker, Tracker  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -65,7 +67,9 @@ def evaluate(
     )
     tracker: Tracker = MlflowTracker(f"evaluate-{data.name}", var) if tracking else NoTracker()
     try:
-        found = run_evaluation(scorer, options, output, tracker, lambda line: typer.echo(line, err=True))
+        found = run_evaluation(
+            scorer, options, output, tracker, _say, lambda starts: track(starts, description="scoring")
+        )
     finally:
         tracker.close()
     for name, delivery in found.deliveries.items():
@@ -74,6 +78,10 @@ def evaluate(
     if found.evidence:
         typer.echo(f"evidence in the pasted region: {found.evidence.rate}, control {found.evidence.control}")
     typer.echo(f"report: {output / HTML_FILE}")
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _load(model: Path) -> tuple[Any, dict[str, Any]]:

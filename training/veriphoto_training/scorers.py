@@ -6,7 +6,7 @@ shop's pictures will meet, not a stand-in for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -28,6 +28,8 @@ from veriphoto_training.scoring import Scores, crop_logits
 Crops = npt.NDArray[np.uint8]
 Evidence = npt.NDArray[np.float32]
 Transform = Callable[[bytes], bytes]
+Track = Callable[[Sequence[int]], Iterable[int]]
+"""Shows progress while batches are gone through."""
 Made = tuple[Crops, npt.NDArray[np.float32]]
 
 BATCH: Final = 8
@@ -139,13 +141,19 @@ class CheckpointScorer:
         return np.asarray(found.numpy(), dtype=np.float32).reshape(*crops.shape[:2], *found.shape[1:])
 
 
-def score_pictures(scorer: Scorer, pictures: Sequence[Picture], transform: Transform = lambda data: data) -> Scores:
+def score_pictures(
+    scorer: Scorer,
+    pictures: Sequence[Picture],
+    transform: Transform = lambda data: data,
+    track: Track = lambda starts: starts,
+) -> Scores:
     """Scores a data set.
 
     Args:
         scorer: The model.
         pictures: What to score; decoded a batch at a time.
         transform: What happens to a file on its way to the detector.
+        track: Shows progress.
 
     Returns:
         Calibrated logits in the order of ``pictures``, without those that could not be read.
@@ -163,7 +171,7 @@ def score_pictures(scorer: Scorer, pictures: Sequence[Picture], transform: Trans
         return made.crops, made.statistics
 
     with ThreadPoolExecutor(2, thread_name_prefix="scorers") as pool:
-        for start in range(0, len(pictures), BATCH):
+        for start in track(range(0, len(pictures), BATCH)):
             batch = pictures[start : start + BATCH]
             ready = []
             for picture, made in zip(batch, pool.map(prepare, batch), strict=True):

@@ -14,26 +14,27 @@ from veriphoto_training.deliveries import reencode
 from veriphoto_training.evaluation import Indices
 from veriphoto_training.intervals import estimate
 from veriphoto_training.metrics import Floats, Labels, balanced_accuracy, sigmoid
-from veriphoto_training.scorers import Scorer, score_pictures
+from veriphoto_training.scorers import Scorer, Track, score_pictures
 
 REENCODE_QUALITY: Final = 90
 CONFIDENT: Final = 0.95
 """Probability of the other class from which a label is worth a second look."""
 
 
-def ask_model(pictures: Sequence[Picture], scorer: Scorer) -> ModelFindings:
+def ask_model(pictures: Sequence[Picture], scorer: Scorer, track: Track = lambda starts: starts) -> ModelFindings:
     """Scores every picture twice, as it is and saved once more as a JPEG.
 
     Args:
         pictures: Readable pictures of both classes.
         scorer: The model.
+        track: Shows progress.
 
     Returns:
         Balanced accuracy at the model's threshold both times, their difference, and the labels it contradicts.
     """
     again = partial(reencode, longest=None, quality=REENCODE_QUALITY)
-    plain = sigmoid(score_pictures(scorer, pictures).logits)
-    moved = sigmoid(score_pictures(scorer, pictures, again).logits)
+    plain = sigmoid(score_pictures(scorer, pictures, track=track).logits)
+    moved = sigmoid(score_pictures(scorer, pictures, again, track).logits)
     labels = np.array([picture.label for picture in pictures], dtype=np.int64)
     groups = [picture.group for picture in pictures]
     threshold = scorer.findings.operating_point.threshold

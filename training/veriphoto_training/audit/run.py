@@ -97,7 +97,7 @@ def run_audit(options: Options, track: Track) -> tuple[Audit, dict[str, Picture]
     raw = _shortcut(np.stack([item.facts.metadata for item in items]), own)
     aligned = _shortcut(_align(own, options.recipe, track), own)
     copies = _copies([*items, *others], len(items))
-    model = ask_model(own, scorer) if scorer else None
+    model = ask_model(own, scorer, lambda starts: track(starts, f"asking {scorer.name}")) if scorer else None
     audit = Audit(
         name=options.root.name,
         fingerprint=Dataset(pictures=tuple(own)).fingerprint,
