@@ -27,7 +27,7 @@ from veriphoto_training.recipes import Recipe
 from veriphoto_training.scoring import score
 from veriphoto_training.splits import Split
 from veriphoto_training.tracking import Tracker
-from veriphoto_training.weights import load_weights
+from veriphoto_training.weights import describe_weights, load_weights
 
 LAST: Final = "last.pt"
 BEST: Final = "best.pt"
@@ -64,7 +64,7 @@ class Job:
             "seed": self.seed,
             "replica": self.replica,
             "data_fingerprint": self.fingerprint,
-            "weights": self.weights,
+            "weights": describe_weights(self.weights),
             "holdout_sources": list(self.holdout_sources),
             "holdout_generators": list(self.holdout_generators),
         }

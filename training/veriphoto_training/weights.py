@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +42,25 @@ def load_weights(option: str, network: torch.nn.Module) -> None:
     if len(fitting) < len(own) // 2:
         raise UsageError(f"weights '{option}': only {len(fitting)} of {len(own)} tensors fit an EfficientNet-B0")
     network.load_state_dict({**own, **fitting})
+
+
+def describe_weights(option: str) -> str:
+    """Says where a run begins, without naming places of this machine.
+
+    Args:
+        option: See ``load_weights``.
+
+    Returns:
+        The option; for a checkpoint of ours, what its run began with and which run that was.
+    """
+    file = Path(option)
+    if option in ("none", "timm", *PACKAGES) or not file.is_file():
+        return option
+    try:
+        metadata = torch.load(file, map_location="cpu", weights_only=True)["metadata"]
+        return f"{metadata['weights']}, then run {metadata['run_id']}"
+    except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError):  # any file of tensors may be a start
+        return file.name
 
 
 def _find(option: str) -> State:

@@ -11,7 +11,7 @@ from veriphoto_training.depthwise import speed_up
 from veriphoto_training.ema import WeightAverage
 from veriphoto_training.loop import losses
 from veriphoto_training.model import build_network, forward, load_checkpoint, normalise, save_checkpoint
-from veriphoto_training.weights import load_weights
+from veriphoto_training.weights import describe_weights, load_weights
 
 
 def test_the_logit_is_the_mean_of_what_each_place_contributes() -> None:
@@ -106,3 +106,11 @@ def test_views_that_agree_cost_nothing_more() -> None:
     alone = losses([features], [logits], targets, 0.0)
     assert losses([features, features], [logits, logits], targets, 1.0) == pytest.approx(float(alone), abs=1e-5)
     assert losses([features, -features], [logits, -logits], targets, 1.0) > alone + 1.0
+
+
+def test_a_start_is_described_without_places(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "best.pt", {}, {"weights": "lite0", "run_id": "r1"})
+    (tmp_path / "other.pt").write_bytes(b"x")
+    assert describe_weights("timm") == "timm"
+    assert describe_weights(str(tmp_path / "best.pt")) == "lite0, then run r1"
+    assert describe_weights(str(tmp_path / "other.pt")) == "other.pt"
