@@ -95,22 +95,20 @@ def _variants(run: Path | None, repository: Path, version: int | None, evaluatio
     if run is not None or evaluation is None:
         raise UsageError("--variants works on a published version: leave out the run, and name --evaluation DIR")
     try:
-        from rich.console import Console  # noqa: PLC0415
-        from rich.table import Table  # noqa: PLC0415
-
         from veriphoto_export.variants import build_variants, fastest  # noqa: PLC0415
         from veriphoto_training.data import read_dataset  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtraError("export", error.name) from error
     rows = build_variants(repository, read_dataset(evaluation), version=version, pictures=most, say=_say)
-    table = Table("variant", "MB", *rows[0].ms_per_crop, "speed-up", "AUROC", "balanced accuracy", "verdict")
+    typer.echo("ms per crop by pictures (b) and cores (c); AUROC and balanced accuracy clean / hard")
     for row in rows:
-        times = [f"{value:.2f}" for value in row.ms_per_crop.values()]
-        figures = [" / ".join(f"{value:.4f}" for value in each.values()) for each in (row.auroc, row.balanced_accuracy)]
+        times = ", ".join(f"{size} {value:.2f}" for size, value in row.ms_per_crop.items())
+        area, accuracy = (" / ".join(f"{v:.4f}" for v in each.values()) for each in (row.auroc, row.balanced_accuracy))
         verdict = "accepted" if row.accepted else f"refused: {row.why_not}"
-        speed = f"{row.speed_up['b1c1']:.2f}"
-        table.add_row(row.variant, f"{row.bytes / 1e6:.1f}", *times, speed, *figures, verdict)
-    Console().print(table)
+        typer.echo(
+            f"{row.variant}: {row.bytes / 1e6:.1f} MB; {times}; {row.speed_up['b1c1']:.2f} times fp32; "
+            f"AUROC {area}; balanced accuracy {accuracy}; {verdict}"
+        )
     typer.echo(f"fastest accepted here: {fastest(rows)}")
 
 

@@ -14,21 +14,27 @@ import argparse
 import importlib
 import json
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import onnx
 
 from veriphoto.contract import CONTRACT, CROPS, OPERATING_POINT
 from veriphoto.errors import MissingExtraError, ModelError, UsageError
 from veriphoto.manifest import ONNX_FILE, read_manifest, verify_onnx
+from veriphoto.preprocessing import preprocess
+from veriphoto_export.pictures import find_pictures
+from veriphoto_export.quantize import quantize_int8
 
 PLAN_FILE: Final = "model.plan"
 PACKAGES: Final = ("tensorrt", "tensorrt_rtx")
 PRECISIONS: Final = ("fp32", "fp16")
+CALIBRATION_PICTURES: Final = 64
 BATCHES: Final = (1, 16, 64)
 """Smallest, usual and largest number of pictures, K crops each."""
 
@@ -206,20 +212,32 @@ def _convolutions(package: Any, network: Any) -> dict[str, int]:
     return dict(found)
 
 
+def _quantised(model: Path, target: Path, photos: Path) -> Path:
+    found = find_pictures(photos)
+    step = max(1, len(found) // CALIBRATION_PICTURES)
+    calibration = [preprocess(path.read_bytes()).crops[np.newaxis] for path in found[::step]]
+    quantize_int8(model, target, calibration, symmetric=True)
+    return target
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Builds ``model.plan`` into a version directory."""
     parser = argparse.ArgumentParser(description="Builds model.plan beside a version's model.onnx.")
     parser.add_argument("version", type=Path, help="model_repository/classifier/N")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp16")
+    parser.add_argument(
+        "--int8", type=Path, metavar="PHOTOS", help="quantise the pointwise layers, calibrated on these"
+    )
     parser.add_argument("--capability", default="", help="for example SM89; the GPU at hand where left out")
     options = parser.parse_args(arguments)
     verify_onnx(options.version, read_manifest(options.version))
-    plan = build_plan(
-        options.version / ONNX_FILE,
-        options.version / PLAN_FILE,
-        precision=options.precision,
-        capability=options.capability,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        graph = options.version / ONNX_FILE
+        if options.int8:
+            graph = _quantised(graph, Path(folder) / ONNX_FILE, options.int8)
+        plan = build_plan(
+            graph, options.version / PLAN_FILE, precision=options.precision, capability=options.capability
+        )
     sys.stdout.write(json.dumps(asdict(plan), indent=2) + "\n")
 
 

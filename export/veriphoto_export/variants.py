@@ -63,7 +63,7 @@ def build_variants(
     version: int | None = None,
     calibration: int = 32,
     pictures: int = 200,
-    rounds: int = 20,
+    rounds: int = 10,
     only: Sequence[Variant] = (),
     say: Say = lambda _: None,
 ) -> list[Row]:

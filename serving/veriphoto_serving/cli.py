@@ -92,6 +92,7 @@ def serve(
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)
     try:
+        settings["shadow_var"] = settings["shadow_var"] or var
         front = Front(gateway=GatewaySettings(**settings), page_port=page_port if page else None)
         failed = serve_until_stopped(options, None if no_samples else samples, None if demo else front)
     except KeyboardInterrupt:

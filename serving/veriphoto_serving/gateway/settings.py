@@ -58,6 +58,13 @@ class GatewaySettings:
     drain: float = field(
         default=2.0, metadata={"help": "Seconds between failing readiness and closing the door, on SIGTERM."}
     )
+    shadow_share: float = field(
+        default=0.0,
+        metadata={"help": "Share of pictures, 0 to 1, that the model of `veriphoto models shadow` scores too."},
+    )
+    shadow_var: Path | None = field(
+        default=None, metadata={"help": "Directory whose shadow/ holds that model and its tally; var by default."}
+    )
     sidecar_url: str = field(
         default=f"http://127.0.0.1:{SIDECAR_PORT}/drift", metadata={"help": "Where the drift sidecar answers."}
     )
@@ -70,7 +77,7 @@ class GatewaySettings:
         """
         for each in fields(self):
             value = getattr(self, each.name)
-            least = 0 if each.name in ("gateway_port", "rate_limit", "drain") else 1e-3
+            least = 0 if each.name in ("gateway_port", "rate_limit", "drain", "shadow_share") else 1e-3
             if isinstance(value, int | float) and not isinstance(value, bool) and value < least:
                 raise UsageError(f"--{each.name.replace('_', '-')} {value} makes no sense; give a larger number")
 
