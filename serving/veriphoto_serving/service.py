@@ -13,13 +13,14 @@ from typing import Final
 from rich.console import Console
 from rich.markup import escape
 
-from veriphoto.errors import UsageError
+from veriphoto.errors import StartupError, UsageError
 from veriphoto_serving import samples, selfcheck
 from veriphoto_serving.gateway.server import prepare
 from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.launcher import TritonServer
 from veriphoto_serving.options import TritonOptions
 from veriphoto_serving.page import serve_page
+from veriphoto_serving.ports import obstacle
 
 _KEY_BYTES: Final = 24
 
@@ -90,6 +91,8 @@ def _open_door(console: Console, server: TritonServer, front: Front, stack: cont
     Returns:
         What serves until Ctrl-C.
     """
+    if front.page_port and (found := obstacle(front.page_port)):
+        raise StartupError(f"{found}; choose another for the page with --page-port")
     settings = replace(front.gateway, triton_url=f"grpc://{server.grpc_url}")
     key = ""
     if front.page_port is not None and settings.keys():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -31,6 +32,7 @@ from veriphoto_serving.gateway.upload import Uploads
 from veriphoto_serving.gateway.vigil import Vigil
 from veriphoto_serving.gateway.watchdog import Watchdog
 from veriphoto_serving.launcher import TritonServer
+from veriphoto_serving.shadow import Shadow
 
 _ABOVE_ALL_PLACES = 4
 """Requests to Triton beyond the admitted pictures: a test picture must never wait for a turn."""
@@ -75,7 +77,10 @@ def create_app(
     app.add_middleware(Envelope, desk=desk, keys=keys)
     if settings.origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=settings.origins, allow_methods=["GET", "POST"], allow_headers=["X-API-Key"]
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
         )
     return app
 
@@ -110,6 +115,7 @@ def _desk(settings: GatewaySettings, detector: AsyncDetector, server: TritonServ
         metrics=metrics,
         rate=RateLimit(settings.rate_limit, settings.rate_burst),
         sidecar=Sidecar(settings.sidecar_url),
+        shadow=Shadow(settings.shadow_var or Path("var"), settings.shadow_share),
     )
 
 

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from veriphoto.errors import VeriphotoError
 from veriphoto_client import Detection
 from veriphoto_serving.gateway import provenance
+from veriphoto_serving.gateway.admission import Bound
 from veriphoto_serving.gateway.containers import may_claim
 from veriphoto_serving.gateway.drift import Sidecar
 from veriphoto_serving.gateway.explanation import Explanation, explain
@@ -25,6 +26,7 @@ from veriphoto_serving.gateway.scoring import Scored, Scorer
 from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.gateway.upload import Uploads
 from veriphoto_serving.gateway.watchdog import Watchdog
+from veriphoto_serving.shadow import Shadow
 
 _METADATA_S: Final = 0.5
 """How much longer than the score itself the metadata may take."""
@@ -66,8 +68,11 @@ class Desk:
     metrics: Metrics
     rate: RateLimit
     sidecar: Sidecar
+    shadow: Shadow
     started: float = field(default_factory=time.monotonic)
     draining: bool = False
+    drawings: Bound = field(default_factory=lambda: Bound(8, "explanations"))
+    """Explanations being made or waiting for their turn."""
     # Metadata is parsed off the loop, and hostile metadata holds up no more than these two threads.
     _readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "provenance"))
     _artists: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "explanation"))
@@ -84,18 +89,14 @@ class Desk:
         Raises:
             VeriphotoError: If the picture could not be scored.
         """
-        if not may_claim(data):
-            return self._opinion(await self.scorer.score(data), provenance.NO_CLAIMS)
         score = asyncio.ensure_future(self.scorer.score(data))
-        await asyncio.sleep(0)  # sends the picture on its way before the threads begin to compete
-        claims = self._inspect(data)
         try:
-            scored = await score
+            await asyncio.sleep(0)  # sends the picture on its way before a thread begins to compete
+            claims = self._inspect(data)
+            return self._opinion(data, await score, await _in_time(claims))
         except BaseException:
             score.cancel()
-            claims.cancel()
             raise
-        return self._opinion(scored, await _in_time(claims))
 
     async def judge_together(self, pictures: Sequence[bytes]) -> list[Opinion | VeriphotoError]:
         """Does for several pictures what ``judge`` does for one.
@@ -112,8 +113,8 @@ class Desk:
         claims = [self._inspect(data) for data in pictures]
         answers = await self.scorer.score_together(pictures)
         return [
-            answer if isinstance(answer, VeriphotoError) else self._opinion(answer, await _in_time(claim))
-            for answer, claim in zip(answers, claims, strict=True)
+            answer if isinstance(answer, VeriphotoError) else self._opinion(data, answer, await _in_time(claim))
+            for data, answer, claim in zip(pictures, answers, claims, strict=True)
         ]
 
     async def explain(self, data: bytes, detection: Detection) -> Explanation:
@@ -125,21 +126,28 @@ class Desk:
         """
         return await asyncio.get_running_loop().run_in_executor(self._artists, explain, data, detection)
 
-    def _inspect(self, data: bytes) -> asyncio.Future[Provenance]:
+    def _inspect(self, data: bytes) -> asyncio.Future[Provenance] | None:
+        if not may_claim(data):
+            return None
         return asyncio.get_running_loop().run_in_executor(self._readers, provenance.inspect, data)
 
-    def _opinion(self, scored: Scored, claims: Provenance) -> Opinion:
+    def _opinion(self, data: bytes, scored: Scored, claims: Provenance) -> Opinion:
         self.metrics.scored(scored.detection, scored.milliseconds)
+        verdict = scored.detection.verdict
+        self.shadow.offer(data, verdict.model_version, verdict.probability, verdict.threshold)
         return Opinion(scored, claims)
 
     async def close(self) -> None:
         """Ends its threads and connections."""
         self._readers.shutdown(wait=False, cancel_futures=True)
         self._artists.shutdown(wait=False, cancel_futures=True)
+        self.shadow.close()
         await self.sidecar.close()
 
 
-async def _in_time(claims: asyncio.Future[Provenance]) -> Provenance:
+async def _in_time(claims: asyncio.Future[Provenance] | None) -> Provenance:
+    if claims is None:
+        return provenance.NO_CLAIMS
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_METADATA_S):
             return await claims

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from veriphoto.errors import VeriphotoError
 from veriphoto_serving.gateway.desk import Desk
-from veriphoto_serving.gateway.errors import UnauthorizedError, detail_of, retry_after, status_of
+from veriphoto_serving.gateway.errors import UnauthorizedError, UploadTimeoutError, detail_of, retry_after, status_of
 from veriphoto_serving.gateway.keys import ANONYMOUS, KeyRing, shown_key
 
 OPEN: Final = frozenset(
@@ -131,7 +131,7 @@ class _Exchange:
         )
         if self._status:
             return  # the answer has begun; nothing can be said any more
-        if self._unread:
+        if self._unread and not isinstance(error, UploadTimeoutError):
             await self._drink(_SIP_S, _SIP_BYTES)
         if not self._unread:
             await response(self._scope, self.receive, self.send)
@@ -143,7 +143,7 @@ class _Exchange:
             {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
         )
         await self.send({"type": "http.response.body", "body": response.body, "more_body": True})
-        if b"expect" not in self._headers:
+        if b"expect" not in self._headers and not isinstance(error, UploadTimeoutError):
             await self._drink(_LINGER_S, _LINGER_BYTES)
         await self.send({"type": "http.response.body", "body": b""})
 

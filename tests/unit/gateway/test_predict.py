@@ -95,6 +95,14 @@ async def test_explanation_adds_up_and_is_a_picture(gateway: Gateway) -> None:
     assert "AI generation (red)" in body.explanation
 
 
+async def test_explanations_have_a_bound_of_their_own(gateway: Gateway, photo: bytes) -> None:
+    with gateway.desk.drawings.take(gateway.desk.drawings.places):
+        answer = await gateway.http.post("/predict/explain", content=photo)
+        assert (answer.status_code, answer.json()["error"]) == (503, "overloaded")
+        assert (await gateway.http.post("/predict", content=photo)).status_code == 200
+    assert (await gateway.http.post("/predict/explain", content=photo)).status_code == 200
+
+
 async def test_no_place_is_lost_when_callers_hang_up(gateway: Gateway, photo: bytes) -> None:
     gateway.triton.slow = 5.0
     calls = [asyncio.create_task(gateway.http.post("/predict", content=photo)) for _ in range(5)]

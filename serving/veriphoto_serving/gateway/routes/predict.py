@@ -75,9 +75,11 @@ async def predict_explain(request: Request) -> JSONResponse:
     """Score one picture and show where in it the score comes from."""
     desk = desk_of(request)
     desk.scorer.check()
+    desk.drawings.check()
     async with desk.uploads.single(request) as file:
-        opinion = await desk.judge(file.content)
-        explanation = await desk.explain(file.content, opinion.scored.detection)
+        with desk.drawings.take():
+            opinion = await desk.judge(file.content)
+            explanation = await desk.explain(file.content, opinion.scored.detection)
     return JSONResponse({**opinion.to_json(), **explanation.to_json(), "request_id": request.state.request_id})
 
 
