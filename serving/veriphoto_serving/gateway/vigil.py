@@ -28,6 +28,7 @@ class Vigil:
         self._server: int | None = None
         self._watched: dict[int, int] = {}
         self._instances: set[str] = set()
+        self._survey: asyncio.Future[None] | None = None
 
     def watch(self, server: int | None) -> None:
         """Begins to watch a server that is known to work, or looks which processes it has now.
@@ -35,18 +36,27 @@ class Vigil:
         Args:
             server: Its process id; None or a dead one stops watching.
         """
+        if self._survey is None or self._survey.done():
+            self._survey = asyncio.ensure_future(self._look_around(server))
+
+    async def _look_around(self, server: int | None) -> None:
         if server != self._server:
-            self.close()
+            self._forget()
             self._server = server
         if server is None:
             return
-        found = stubs(server)
+        found = await asyncio.to_thread(stubs, server)  # milliseconds, which others should not wait
         self._instances = set(found.values())
         for process in (server, *found):
             self._add(process)
 
     def close(self) -> None:
         """Stops watching."""
+        if self._survey is not None:
+            self._survey.cancel()
+        self._forget()
+
+    def _forget(self) -> None:
         for process in list(self._watched):
             self._drop(process)
         self._server = None
