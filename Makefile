@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test train-env check lint types imports unit format clean
+.PHONY: help serve demo test browser bench train-env check lint types imports unit format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -15,7 +15,16 @@ serve: $(VENV)/serving.stamp ## start Triton with the shipped model, score the s
 demo: $(VENV)/serving.stamp ## as serve, but stop after the samples; fails if one could not be scored
 	$(BIN)/veriphoto serve --demo
 
-test: $(VENV)/dev.stamp check unit ## lint, types, import rules and all tests
+test: $(VENV)/dev.stamp browser check unit ## lint, types, import rules and all tests
+
+browser: ## Debian's Chromium for the page's tests, where apt-get may install it; without it they are skipped
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium >/dev/null; } || \
+		echo "no Chromium: the page's browser tests will be skipped"
+
+bench: $(VENV)/dev.stamp ## what the gateway adds to Triton, and version swaps under load
+	$(BIN)/python -m benchmarks.gateway
+	$(BIN)/python -m benchmarks.hotswap --rounds 20
 
 train-env: $(VENV)/dev.stamp ## the full environment: training, export and the tests' tools
 
@@ -52,5 +61,5 @@ $(VENV)/serving.stamp: $(VENV)/pip.stamp pyproject.toml
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/serving.stamp pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[serving,train,export]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[serving,train,export,page]' --group dev
 	touch $@

@@ -6,7 +6,6 @@ wraps the file in JSON and a copy, for two thirds of the requests a second.
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 from typing import Any, Final
@@ -53,7 +52,7 @@ class HttpTransport:
             async with self._connected().post(self._target, data=io.BytesIO(data), headers=_HEADERS) as answer:
                 body = await answer.read()
                 return _outputs(answer.status, body, answer.headers.get(_LENGTH))
-        except (InferenceServerException, aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, InferenceServerException, aiohttp.ClientError, OSError) as error:
             raise translate(error, self._url, self._timeout) from error
 
     async def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ MODELS_LINK: Final = "models"
 BACKENDS_DIRECTORY: Final = "backends"
 
 
-class Flavour(str, Enum):
+class Flavour(StrEnum):
     """How the classifier runs: one of its configurations in the model repository."""
 
     ONNXRUNTIME = "onnxruntime"

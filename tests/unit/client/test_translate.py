@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import aiohttp
 import pytest
 from tritonclient.utils import InferenceServerException
@@ -61,7 +59,7 @@ def test_statuses(protocol, http, grpc, text, expected):
         (aiohttp.ServerDisconnectedError(), ServiceUnavailableError),
         (aiohttp.ClientPayloadError("cut"), ServiceUnavailableError),
         (ConnectionResetError(104, "Connection reset by peer"), ServiceUnavailableError),
-        (asyncio.TimeoutError(), DeadlineExceededError),
+        (TimeoutError(), DeadlineExceededError),
         (aiohttp.ServerTimeoutError(), DeadlineExceededError),
         (InferenceServerException(None, status=None), ServiceError),
     ],
