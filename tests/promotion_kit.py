@@ -8,15 +8,12 @@ import shutil
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
-from toy_model import SAMPLES, ToyNetwork, copy_repository, publish_toy, toy_findings
+from toy_model import SAMPLES, copy_repository, publish_toy, toy_findings, toy_graph
 
-from veriphoto_export.graph import DetectorGraph, export_onnx
 from veriphoto_export.promotion import Place, adopt, example, promote, rollback
 from veriphoto_export.registering import register
 from veriphoto_export.registry import Registry
@@ -48,14 +45,6 @@ class Ground:
         """Copies it; MLflow keeps absolute paths, so models are still read from the original."""
         shutil.copytree(self.root, target)
         return Ground(target)
-
-
-@cache
-def toy_graph(seed: int) -> tuple[onnx.ModelProto, float]:
-    """Exports a toy network, or reads it from where the process before has put it: exporting takes seconds."""
-    graph = DetectorGraph(ToyNetwork(seed=seed), toy_findings().calibration)
-    kept = os.environ.get(f"TOY_GRAPH_{seed}")
-    return onnx.load(kept) if kept else export_onnx(graph), graph.evidence_bias
 
 
 def register_toy(registry: Registry, seed: int, step: Callable[[str], None] = lambda _: None) -> int:

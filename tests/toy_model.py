@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from functools import cache
 from pathlib import Path
 
+import onnx
 import torch
 from torch import nn
 
@@ -30,9 +33,16 @@ def copy_repository(target: Path) -> Path:
 
 def publish_toy(repository: Path, version: int) -> Path:
     """Publishes a toy network with the version as its seed."""
-    graph = DetectorGraph(ToyNetwork(seed=version), toy_findings().calibration)
-    bias = graph.evidence_bias
-    return publish(export_onnx(graph), toy_findings(), evidence_bias=bias, repository=repository, version=version)
+    model, bias = toy_graph(version)
+    return publish(model, toy_findings(), evidence_bias=bias, repository=repository, version=version)
+
+
+@cache
+def toy_graph(seed: int) -> tuple[onnx.ModelProto, float]:
+    """Exports a toy network; returns its evidence bias too. Exporting takes seconds: once for each seed."""
+    graph = DetectorGraph(ToyNetwork(seed=seed), toy_findings().calibration)
+    kept = os.environ.get(f"TOY_GRAPH_{seed}")  # from the process before
+    return onnx.load(kept) if kept else export_onnx(graph), graph.evidence_bias
 
 
 class ToyNetwork(nn.Module):

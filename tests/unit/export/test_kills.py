@@ -6,8 +6,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from promotion_kit import Ground, content, die_at, register_toy, run_promote, run_register, run_rollback, toy_graph
+from promotion_kit import Ground, content, die_at, register_toy, run_promote, run_register, run_rollback
 from repository_server import KEY, RepositoryServer
+from toy_model import toy_graph
 
 from veriphoto.manifest import read_manifest, verify_onnx
 from veriphoto_export.candidate import load_candidate

@@ -10,10 +10,12 @@ import typer
 from toy_model import SAMPLES, toy_findings
 from typer.testing import CliRunner
 
-from veriphoto.errors import DataError, MissingExtraError, ParityError, UsageError
+from veriphoto.errors import DataError, MissingExtraError, ParityError, ServiceUnavailableError, UsageError
 from veriphoto.manifest import read_manifest, verify_onnx
 from veriphoto_export import cli, parity, pipeline
 from veriphoto_export.pipeline import PARITY_PICTURES, export_version, find_pictures, spread
+from veriphoto_export.publish import latest
+from veriphoto_export.registry import Registry
 from veriphoto_training.model import build_network, save_checkpoint
 
 MAX_BYTES = 20_000_000
@@ -37,8 +39,34 @@ def app() -> typer.Typer:
     return app
 
 
-def test_the_command_publishes_the_real_network(run: Path, repository: Path, app: typer.Typer) -> None:
+def test_the_first_serves_and_the_second_waits(
+    run: Path, repository: Path, app: typer.Typer, monkeypatch: pytest.MonkeyPatch, network, findings
+) -> None:
+    """Where something is served already, an export is a challenger; only promotion gets it past that."""
+    monkeypatch.setattr(pipeline, "load_checkpoint", lambda _: (network, {}))
     options = ["--model-repository", str(repository), "--photos", str(SAMPLES[0].parent), "--var", str(run.parent)]
+    told = [CliRunner().invoke(app, ["export", str(run), *options]).stdout.split(",")[0] for _ in range(2)]
+    assert told == ["version 1", "model 2"]
+    assert sorted(path.name for path in (repository / "classifier").iterdir()) == ["1", "config.pbtxt", "configs"]
+    champion, challenger = Registry(run.parent).models()
+    assert (champion.aliases, [each.version for each in champion.served]) == (("champion",), [1])
+    assert (challenger.aliases, challenger.served) == (("challenger",), ())
+    assert champion.sha256 == challenger.sha256
+    assert champion.tags["data_fingerprint"] == findings.lineage.data_fingerprint
+
+
+def test_where_mlflow_is_away_nothing_is_published(
+    network, findings, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = Registry(tmp_path, uri="http://127.0.0.1:9")
+    with pytest.raises(ServiceUnavailableError, match="MLflow registry at"):
+        export_version(network, findings, repository=repository, pictures=SAMPLES[:1], registry=away)
+    assert latest(repository) is None
+
+
+def test_the_command_publishes_the_real_network(run: Path, repository: Path, app: typer.Typer) -> None:
+    options = ["--model-repository", str(repository), "--photos", str(SAMPLES[0].parent), "--no-registry"]
     result = CliRunner().invoke(app, ["export", str(run), *options])
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("version 1, ")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import onnx
 import pytest
-from promotion_kit import GOLDEN, Ground, content, register_toy, run_promote, toy_graph
+from promotion_kit import GOLDEN, Ground, content, register_toy, run_promote
 from repository_server import KEY, RepositoryServer
-from toy_model import toy_findings
+from toy_model import toy_findings, toy_graph
 
 from veriphoto.errors import ChecksumError, ContractMismatchError, ModelError, ServiceUnavailableError, UsageError
 from veriphoto.manifest import read_manifest, sha256_file

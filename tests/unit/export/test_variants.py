@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +156,39 @@ def test_the_glue_knows_the_same_variants(own: Path) -> None:
         assert f'"{file_of(variant)}"' in text or file_of(variant) == "model.onnx"
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("openvino"), reason="pip install 'veriphoto[openvino]'")
+needs_openvino = pytest.mark.skipif(
+    not importlib.util.find_spec("openvino"), reason="pip install 'veriphoto[openvino]'"
+)
+
+SCORE = """
+import sys
+from pathlib import Path
+import numpy as np
+from veriphoto_export.runners import Variant, open_variant
+run = open_variant(Variant.OPENVINO_INT8, Path(sys.argv[1]))
+print(*(float(run(crops[np.newaxis])[0]) for crops in np.load(sys.argv[2])))
+"""
+
+
+@needs_openvino
+def test_int8_scores_the_same_without_vnni(published: Path, crops: np.ndarray, tmp_path: Path) -> None:
+    """The same CPU, told to use AVX2 alone: with full-range weights its 16-bit sums would saturate."""
+    quantize_int8(published / "classifier" / "1" / "model.onnx", tmp_path / INT8_FILE, [crops[:1]])
+    np.save(tmp_path / "crops.npy", crops[:4])
+    scores = []
+    for instructions in ("DEFAULT", "AVX2"):
+        answer = subprocess.run(
+            [sys.executable, "-c", SCORE, str(tmp_path), str(tmp_path / "crops.npy")],
+            env={**os.environ, "ONEDNN_MAX_CPU_ISA": instructions},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        scores.append([float(each) for each in answer.stdout.split()])
+    np.testing.assert_allclose(*scores, atol=1e-4)
+
+
+@needs_openvino
 def test_openvino_scores_as_onnx_runtime(own: Path, crops: np.ndarray) -> None:
     directory = own / "classifier" / "1"
     one, other = (open_variant(each, directory)(crops[:1]) for each in (Variant.FP32, Variant.OPENVINO_FP32))
