@@ -61,5 +61,5 @@ $(VENV)/serving.stamp: $(VENV)/pip.stamp pyproject.toml
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/serving.stamp pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[serving,train,export,page]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[serving,train,export,page,openvino,tensorrt]' --group dev
 	touch $@
