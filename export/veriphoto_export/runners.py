@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from veriphoto.contract import CROPS, PROBABILITY
 from veriphoto.errors import MissingExtraError, UsageError
-from veriphoto.manifest import ONNX_FILE
-
-INT8_FILE: Final = "model.int8.onnx"
+from veriphoto.variants import SETUPS, Variant
 
 Crops = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -24,38 +20,9 @@ Run = Callable[[Crops], Floats]
 """UINT8 [N, K, S, S, 3] to PROBABILITY FP32 [N]."""
 
 
-class Variant(StrEnum):
-    """A way to run a version on a CPU."""
-
-    FP32 = "fp32"
-    """ONNX Runtime; what every other is measured against."""
-    INT8 = "int8"
-    """ONNX Runtime on the quantised graph."""
-    OPENVINO_FP32 = "openvino-fp32"
-    OPENVINO_BF16 = "openvino-bf16"
-    """Fast where the CPU has AMX; elsewhere OpenVINO refuses or emulates it."""
-    OPENVINO_INT8 = "openvino-int8"
-
-
-@dataclass(frozen=True, slots=True)
-class _Recipe:
-    file: str
-    precision: str = ""
-    """OpenVINO's hint; empty for ONNX Runtime."""
-
-
-_RECIPES: Final = {
-    Variant.FP32: _Recipe(ONNX_FILE),
-    Variant.INT8: _Recipe(INT8_FILE),
-    Variant.OPENVINO_FP32: _Recipe(ONNX_FILE, "f32"),
-    Variant.OPENVINO_BF16: _Recipe(ONNX_FILE, "bf16"),
-    Variant.OPENVINO_INT8: _Recipe(INT8_FILE, "f32"),
-}
-
-
 def file_of(variant: Variant) -> str:
     """Returns the name of the file that a variant runs."""
-    return _RECIPES[variant].file
+    return SETUPS[variant].file
 
 
 def available() -> list[Variant]:
@@ -82,11 +49,11 @@ def open_variant(variant: Variant, directory: Path, threads: int = 1) -> Run:
         UsageError: If its file is missing.
         MissingExtraError: If its runtime is not installed.
     """
-    recipe = _RECIPES[variant]
-    file = directory / recipe.file
+    setup = SETUPS[variant]
+    file = directory / setup.file
     if not file.is_file():
         raise UsageError(f"{file} is missing; build the variants with: veriphoto export --variants")
-    return _with_openvino(file, recipe.precision, threads) if recipe.precision else _with_onnxruntime(file, threads)
+    return _with_openvino(file, setup.precision, threads) if setup.precision else _with_onnxruntime(file, threads)
 
 
 def _with_onnxruntime(file: Path, threads: int) -> Run:

@@ -17,15 +17,14 @@ from veriphoto.contract import CLASSIFIER, CONTRACT
 from veriphoto.errors import DataError, ImageError, ModelError
 from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file, verify_onnx
 from veriphoto.preprocessing import preprocess
+from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant
 from veriphoto_export.publish import latest
 from veriphoto_export.quantize import quantize_int8
-from veriphoto_export.runners import INT8_FILE, Crops, Run, Variant, available, file_of, open_variant
+from veriphoto_export.runners import Crops, Run, available, file_of, open_variant
 from veriphoto_training.data import Dataset, Picture, thin
 from veriphoto_training.deliveries import deliver
 from veriphoto_training.metrics import auroc, balanced_accuracy
 
-VARIANTS_FILE: Final = "variants.json"
-"""Beside ``manifest.json``: the rows, the CPU they were measured on, and the fastest accepted variant."""
 MAX_AUROC_LOSS: Final = 0.003
 MAX_ACCURACY_LOSS: Final = 0.005
 DELIVERIES: Final = ("clean", "hard")

@@ -13,7 +13,8 @@ from triton_stand_in import Request, Tensor, TritonModelException
 from veriphoto.contract import CROPS, LOGIT
 from veriphoto.manifest import read_manifest, sha256_file
 from veriphoto.preprocessing import preprocess
-from veriphoto_export.variants import VARIANTS_FILE, cpu_name
+from veriphoto.variants import VARIANTS_FILE
+from veriphoto_export.variants import cpu_name
 
 CROPS_OF_ONE = preprocess(SAMPLES[0].read_bytes()).crops[np.newaxis]
 

@@ -21,7 +21,9 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+# For one module, not the session: Playwright keeps an event loop running in this thread, and with it there no
+# asynchronous test can run.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; run: make test")
     with sync_api.sync_playwright() as playwright:

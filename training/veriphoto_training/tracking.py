@@ -68,10 +68,10 @@ class MlflowTracker:
             raise MissingExtraError("train", error.name) from error
         var.mkdir(parents=True, exist_ok=True)
         self._mlflow = mlflow
-        mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(var / 'mlflow.db').absolute()}")
+        remote = os.environ.get("MLFLOW_TRACKING_URI")  # read first: set_tracking_uri writes it
+        mlflow.set_tracking_uri(remote or f"sqlite:///{(var / 'mlflow.db').absolute()}")
         if mlflow.get_experiment_by_name(EXPERIMENT) is None:
-            local = not os.environ.get("MLFLOW_TRACKING_URI")
-            mlflow.create_experiment(EXPERIMENT, (var / "mlartifacts").absolute().as_uri() if local else None)
+            mlflow.create_experiment(EXPERIMENT, None if remote else (var / "mlartifacts").absolute().as_uri())
         mlflow.set_experiment(EXPERIMENT)
         self.run_id: str = mlflow.start_run(run_id=run_id, run_name=None if run_id else name).info.run_id
 
