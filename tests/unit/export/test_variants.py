@@ -25,7 +25,7 @@ from veriphoto_export import variants
 from veriphoto_export.graph import DetectorGraph, export_onnx
 from veriphoto_export.publish import publish
 from veriphoto_export.quantize import quantisable, quantize_int8, weights_fit
-from veriphoto_export.runners import available, file_of, open_variant
+from veriphoto_export.runners import available, open_variant
 from veriphoto_export.variants import Row, build_variants, fastest
 from veriphoto_training.data import Dataset, read_dataset
 
