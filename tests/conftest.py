@@ -18,6 +18,11 @@ ROOT = Path(__file__).parent.parent
 FREE_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
 TRITON_FIXTURES = {"triton", "start_triton"}
 
+# A background job of a shell without job control ignores Ctrl-C, and so would every program that the tests start and
+# send one to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 TOY_CONFIG = """
 name: "toy"
 backend: "python"
