@@ -42,7 +42,9 @@ def scale(probability: float, threshold: float, band: tuple[float, float]) -> st
 
     label = f"{probability:.1%} probability of being AI-generated; unsure between {band[0]:.0%} and {band[1]:.0%}"
     anchor = "start" if probability < 0.15 else "end" if probability > 0.85 else "middle"
-    svg = f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 78" font-family="sans-serif">
+    # On a line of its own: a band near an end would lie under that end's words.
+    middle = min(max(at(sum(band) / 2), left + 20), right - 20)
+    svg = f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 92" font-family="sans-serif">
 <defs><linearGradient id="s"><stop offset="0" stop-color="#1f77b4"/><stop offset="0.5" stop-color="#dddddd"/>
 <stop offset="1" stop-color="#d62728"/></linearGradient></defs>
 <rect x="{left}" y="30" width="{right - left}" height="14" rx="7" fill="url(#s)"/>
@@ -53,7 +55,7 @@ def scale(probability: float, threshold: float, band: tuple[float, float]) -> st
 <text x="{at(probability):.1f}" y="18" text-anchor="{anchor}" font-size="15" font-weight="700"
  fill="#31333f">{probability:.1%}</text>
 <text x="{left}" y="72" font-size="11" fill="#31333f">camera</text>
-<text x="{at(sum(band) / 2):.1f}" y="72" text-anchor="middle" font-size="11" fill="#31333f">unsure</text>
+<text x="{middle:.1f}" y="86" text-anchor="middle" font-size="11" fill="#31333f">unsure</text>
 <text x="{right}" y="72" text-anchor="end" font-size="11" fill="#31333f">AI generator</text></svg>"""
     # Streamlit takes drawings out of HTML, and leaves pictures in.
     source = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
