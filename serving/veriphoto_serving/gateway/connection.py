@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, ClassVar, Final
 
+from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _MOST_HEADER_BYTES: Final = 65_536
@@ -45,6 +46,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Lets the request take its time from here on: bodies and answers have limits of their own."""
         self._stop_timer()
+        # Headers that all come in one read are complete before data_received has looked at their size. uvicorn turns
+        # this into a 400.
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _MOST_HEADER_BYTES:
+            raise HttpParserError("headers too large")
         super().on_headers_complete()
 
     def _between_requests(self) -> bool:
