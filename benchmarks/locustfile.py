@@ -28,9 +28,11 @@ class Platform(HttpUser):
     wait_time = between(0.1, 0.5)
 
     def on_start(self) -> None:
-        """Prepares a photo and the key."""
+        """Prepares a photo and the key, and looks how the service is: a short run may never draw the rarer tasks."""
         self.photo = photo()
         self.client.headers["X-API-Key"] = os.environ.get("VERIPHOTO_API_KEY", "")
+        self.health()
+        self.metrics()
 
     @task(10)
     def predict(self) -> None:
