@@ -18,6 +18,7 @@ from veriphoto.errors import ChecksumError, ContractMismatchError, ManifestError
 from veriphoto.verdict import OperatingPoint
 
 SCHEMA: Final = 1
+FINDINGS_FILE: Final = "findings.json"
 MANIFEST_FILE: Final = "manifest.json"
 ONNX_FILE: Final = "model.onnx"
 

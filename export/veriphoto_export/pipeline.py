@@ -8,22 +8,19 @@ from pathlib import Path
 from typing import Final, cast
 
 from veriphoto.errors import UsageError
-from veriphoto.manifest import Findings, read_manifest
+from veriphoto.manifest import FINDINGS_FILE, Findings, read_manifest
 from veriphoto_export.graph import DetectorGraph, Network, export_onnx, stamp
 from veriphoto_export.parity import Parity, check_parity, load_crops
 from veriphoto_export.pictures import find_pictures
 from veriphoto_export.publish import latest, next_version, operating_point, publish, require_free
 from veriphoto_export.registering import register
 from veriphoto_export.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
-from veriphoto_training.model import load_checkpoint
+from veriphoto_training.model import CHECKPOINT_FILE, load_checkpoint
 
 __all__ = ["Exported", "export_run", "export_version", "find_pictures", "spread"]
 
 PARITY_PICTURES: Final = 64
 """More would only take longer: differences come from the graph, hardly from the picture."""
-
-CHECKPOINT_FILE: Final = "best.pt"
-FINDINGS_FILE: Final = "findings.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from veriphoto.errors import UsageError
+from veriphoto.manifest import FINDINGS_FILE
 from veriphoto_training.data import read_dataset
 from veriphoto_training.finish import CalibrationSet, write_findings
-from veriphoto_training.model import load_checkpoint, save_checkpoint
+from veriphoto_training.model import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from veriphoto_training.splits import Split, split_dataset
 
 _MUST_AGREE = ("seed", "data_fingerprint", "weights", "holdout_sources", "holdout_generators")
@@ -44,8 +45,10 @@ def average(checkpoints: Sequence[Path], output: Path) -> Path:
         name: (sum(state[name].double() for state in states) / len(states)).to(tensor.dtype)
         for name, tensor in states[0].items()
     }
-    save_checkpoint(output / "best.pt", mean, {**first, "averaged": [metadata["run_id"] for _, metadata in loaded]})
-    return output / "best.pt"
+    save_checkpoint(
+        output / CHECKPOINT_FILE, mean, {**first, "averaged": [metadata["run_id"] for _, metadata in loaded]}
+    )
+    return output / CHECKPOINT_FILE
 
 
 def split_of(metadata: dict[str, Any], data: Path) -> Split:
@@ -91,4 +94,4 @@ def calibrate_checkpoint(
     write_findings(
         checkpoint, CalibrationSet(pictures=pictures, product_sources=tuple(product_sources)), half=half, size=size
     )
-    return checkpoint.parent / "findings.json"
+    return checkpoint.parent / FINDINGS_FILE

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from veriphoto.errors import DataError
-from veriphoto.manifest import Findings
+from veriphoto.manifest import FINDINGS_FILE, Findings
 from veriphoto_training.calibration import find, only
 from veriphoto_training.data import Picture
 from veriphoto_training.deliveries import DELIVERIES
 from veriphoto_training.evaluation import is_product
 from veriphoto_training.model import load_checkpoint
 from veriphoto_training.scoring import score
-
-FINDINGS: Final = "findings.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,5 +55,5 @@ def write_findings(
         for name, part in scores.items()
     }
     findings = find(scores, product, metadata)
-    findings.write(checkpoint.parent / FINDINGS)
+    findings.write(checkpoint.parent / FINDINGS_FILE)
     return findings

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from veriphoto.errors import UsageError
+from veriphoto.manifest import FINDINGS_FILE
 from veriphoto_training.data import read_dataset, thin
-from veriphoto_training.finish import FINDINGS, CalibrationSet, write_findings
+from veriphoto_training.finish import CalibrationSet, write_findings
 from veriphoto_training.loop import LAST, Job, parts, resumable_run, train
 from veriphoto_training.progress import Progress
 from veriphoto_training.recipes import Recipe, get_recipe
@@ -123,7 +124,7 @@ def _finish(
     findings = write_findings(best, CalibrationSet(pictures=kept_out, product_sources=product_sources), size=size)
     tracker.metrics({f"final_{name}": value for name, value in findings.metrics.items()})
     tracker.artifact(best)
-    tracker.artifact(best.parent / FINDINGS)
+    tracker.artifact(best.parent / FINDINGS_FILE)
     progress.note(f"threshold {findings.operating_point.threshold:.3f}, {findings.metrics}")
 
 

@@ -21,7 +21,14 @@ from veriphoto_training.data import Dataset, Picture, thin
 from veriphoto_training.depthwise import speed_up
 from veriphoto_training.ema import WeightAverage
 from veriphoto_training.metrics import auroc
-from veriphoto_training.model import build_network, forward, normalise, save_checkpoint, write_atomically
+from veriphoto_training.model import (
+    CHECKPOINT_FILE,
+    build_network,
+    forward,
+    normalise,
+    save_checkpoint,
+    write_atomically,
+)
 from veriphoto_training.progress import Progress
 from veriphoto_training.recipes import Recipe
 from veriphoto_training.scoring import score
@@ -30,7 +37,6 @@ from veriphoto_training.tracking import Tracker
 from veriphoto_training.weights import describe_weights, load_weights
 
 LAST: Final = "last.pt"
-BEST: Final = "best.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +189,7 @@ class _Run:
             if ended or self._state.step % job.save_every == 0:
                 self._save()
         self._progress.stop()
-        return job.output / BEST
+        return job.output / CHECKPOINT_FILE
 
     def _step(self, views: Tensor, labels: Tensor) -> float:
         recipe = self._job.recipe
@@ -223,7 +229,7 @@ class _Run:
         if math.isnan(merit) or merit >= self._state.best:
             self._state.best = self._state.best if math.isnan(merit) else merit
             metadata = {**self._job.metadata(self._tracker.run_id), "step": self._state.step, "validation": figures}
-            save_checkpoint(self._job.output / BEST, self._average.network.state_dict(), metadata)
+            save_checkpoint(self._job.output / CHECKPOINT_FILE, self._average.network.state_dict(), metadata)
 
     def _save(self) -> None:
         body = {

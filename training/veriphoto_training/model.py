@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from veriphoto.contract import CONTRACT
 from veriphoto.errors import UsageError
 
+CHECKPOINT_FILE: Final = "best.pt"
+"""The best checkpoint in a run's directory; the core's ``FINDINGS_FILE`` lies beside it."""
+
 FORMAT: Final = 1
 
 

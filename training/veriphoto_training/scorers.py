@@ -17,10 +17,9 @@ import torch
 
 from veriphoto.contract import CONTRACT, CROPS, EVIDENCE, LOGIT, PROBABILITY
 from veriphoto.errors import ImageError, MissingExtraError
-from veriphoto.manifest import ONNX_FILE, Findings, latest_version, read_manifest, verify_onnx
+from veriphoto.manifest import FINDINGS_FILE, ONNX_FILE, Findings, latest_version, read_manifest, verify_onnx
 from veriphoto.preprocessing import preprocess
 from veriphoto_training.data import Picture
-from veriphoto_training.finish import FINDINGS
 from veriphoto_training.metrics import Floats
 from veriphoto_training.model import load_checkpoint, normalise
 from veriphoto_training.scoring import Scores, crop_logits
@@ -113,7 +112,7 @@ class CheckpointScorer:
             ManifestError: If the run's findings are missing.
         """
         network, self.training = load_checkpoint(path)
-        self.findings = Findings.read(path.with_name(FINDINGS))
+        self.findings = Findings.read(path.with_name(FINDINGS_FILE))
         self.file = path
         self.name = f"checkpoint of run {self.training.get('run_id', '?')}"
         self._network: Any = network

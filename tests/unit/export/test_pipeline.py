@@ -11,12 +11,12 @@ from toy_model import SAMPLES, toy_findings
 from typer.testing import CliRunner
 
 from veriphoto.errors import DataError, MissingExtraError, ParityError, ServiceUnavailableError, UsageError
-from veriphoto.manifest import read_manifest, verify_onnx
+from veriphoto.manifest import FINDINGS_FILE, read_manifest, verify_onnx
 from veriphoto_export import cli, parity, pipeline
 from veriphoto_export.pipeline import PARITY_PICTURES, export_version, find_pictures, spread
 from veriphoto_export.publish import latest
 from veriphoto_export.registry import Registry
-from veriphoto_training.model import build_network, save_checkpoint
+from veriphoto_training.model import CHECKPOINT_FILE, build_network, save_checkpoint
 
 MAX_BYTES = 20_000_000
 
@@ -26,8 +26,8 @@ def run(tmp_path: Path) -> Path:
     """A training run's directory, with an untrained EfficientNet-B0."""
     torch.manual_seed(0)
     directory = tmp_path / "a run"
-    save_checkpoint(directory / pipeline.CHECKPOINT_FILE, build_network().state_dict(), {})
-    toy_findings().write(directory / pipeline.FINDINGS_FILE)
+    save_checkpoint(directory / CHECKPOINT_FILE, build_network().state_dict(), {})
+    toy_findings().write(directory / FINDINGS_FILE)
     return directory
 
 
@@ -75,7 +75,7 @@ def test_the_command_publishes_the_real_network(run: Path, repository: Path, app
     assert (directory / "model.onnx").stat().st_size < MAX_BYTES
 
 
-@pytest.mark.parametrize("missing", [pipeline.CHECKPOINT_FILE, pipeline.FINDINGS_FILE])
+@pytest.mark.parametrize("missing", [CHECKPOINT_FILE, FINDINGS_FILE])
 def test_an_unfinished_run_is_refused(missing: str, run: Path, repository: Path, app: typer.Typer) -> None:
     (run / missing).unlink()
     options = ["--model-repository", str(repository), "--photos", str(SAMPLES[0].parent), "--var", str(run.parent)]

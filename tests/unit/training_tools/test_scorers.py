@@ -10,10 +10,9 @@ import torch
 from tool_pictures import draw
 
 from veriphoto.errors import ChecksumError, ManifestError
-from veriphoto.manifest import ONNX_FILE, Calibration, Findings
+from veriphoto.manifest import FINDINGS_FILE, ONNX_FILE, Calibration, Findings
 from veriphoto.preprocessing import preprocess
 from veriphoto_training.data import Picture
-from veriphoto_training.finish import FINDINGS
 from veriphoto_training.model import build_network, save_checkpoint
 from veriphoto_training.scorers import CheckpointScorer, OnnxScorer, score_pictures
 
@@ -58,7 +57,7 @@ def test_the_evidence_of_a_checkpoint_adds_up_to_its_logit(
     save_checkpoint(tmp_path / "best.pt", network.state_dict(), {"run_id": "r", "recipe": recipe})
     with pytest.raises(ManifestError):
         CheckpointScorer(tmp_path / "best.pt")
-    replace(findings, calibration=calibration).write(tmp_path / FINDINGS)
+    replace(findings, calibration=calibration).write(tmp_path / FINDINGS_FILE)
     scorer = CheckpointScorer(tmp_path / "best.pt")
     crops = preprocess(draw(4, size=(260, 240))).crops[None]
     bias = network.classifier.bias.item() / calibration.temperature + calibration.bias  # type: ignore[operator,union-attr]
