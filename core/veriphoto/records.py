@@ -1,0 +1,108 @@
+"""The prediction log: what the server notes about each answer, and nothing that could identify a picture.
+
+One JSON object a line, in segments that are only ever appended to: a writer that rotates opens a segment with a new
+name and never renames one, so a reader needs a name and an offset to go on where it stopped. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+from veriphoto.contract import CONTRACT, FORMATS
+
+SEGMENT_GLOB: Final = "predictions-*.jsonl"
+"""Segments of a log directory; their names sort by age within one writer."""
+
+PROBE_PREFIX: Final = "probe-"
+"""Begin of the request ids of canaries and self-checks: logged, never counted as traffic."""
+
+MAX_REQUEST_ID: Final = 128
+"""Longer request ids are cut."""
+
+
+def segment_name(writer: str, nanoseconds: int) -> str:
+    """Returns the name of a new segment.
+
+    Args:
+        writer: One word that no other writer of the directory uses.
+        nanoseconds: Time at which it begins.
+    """
+    return f"predictions-{writer}-{nanoseconds:020d}.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One line: one picture that was scored.
+
+    Raises:
+        ValueError: If a number is not finite or a statistic is missing.
+    """
+
+    time: float
+    """Seconds since the epoch, at the server."""
+    request_id: str
+    """As the caller named it; never a file name (the gateway makes its own)."""
+    model_version: int
+    logit: float
+    probability: float
+    verdict: str
+    statistics: tuple[float, ...]
+    """In the order of ``Contract.statistics``."""
+
+    def __post_init__(self) -> None:
+        if len(self.statistics) != len(CONTRACT.statistics):
+            raise ValueError(f"expected {len(CONTRACT.statistics)} statistics, not {len(self.statistics)}")
+        if not all(map(math.isfinite, (self.time, self.logit, self.probability, *self.statistics))):
+            raise ValueError("a number of the record is not finite")
+
+    @property
+    def probe(self) -> bool:
+        """Whether a canary or a self-check asked, not a user."""
+        return self.request_id.startswith(PROBE_PREFIX)
+
+    def statistic(self, name: str) -> float:
+        """Returns one statistic by its name in the contract."""
+        return self.statistics[CONTRACT.statistics.index(name)]
+
+    def to_line(self) -> str:
+        """Returns the record as one line of JSON, newline included."""
+        body: dict[str, Any] = {
+            "time": round(self.time, 3),
+            "request_id": self.request_id[:MAX_REQUEST_ID],
+            "model_version": self.model_version,
+            "logit": round(self.logit, 5),
+            "probability": round(self.probability, 6),
+            "verdict": self.verdict,
+        }
+        for name, value in zip(CONTRACT.statistics, self.statistics, strict=True):
+            body[name] = FORMATS[int(value)] if name == "format" else round(value, 4)
+        return json.dumps(body, separators=(",", ":")) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str | bytes) -> Record:
+        """Reads a line.
+
+        Args:
+            line: With or without its newline.
+
+        Raises:
+            ValueError: If it is no complete record: cut off, not JSON, a field missing or of another kind.
+        """
+        try:
+            body = json.loads(line)
+            return cls(
+                time=float(body["time"]),
+                request_id=str(body["request_id"]),
+                model_version=int(body["model_version"]),
+                logit=float(body["logit"]),
+                probability=float(body["probability"]),
+                verdict=str(body["verdict"]),
+                statistics=tuple(
+                    float(FORMATS.index(body[name]) if name == "format" else body[name]) for name in CONTRACT.statistics
+                ),
+            )
+        except (KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"no record of the prediction log: {type(error).__name__}") from error

@@ -1,0 +1,1 @@
+"""Drift: knows when the world has moved away from the model."""
