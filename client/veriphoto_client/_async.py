@@ -6,12 +6,18 @@ import asyncio
 import time
 from collections.abc import Iterable
 from types import TracebackType
+from typing import Final
 
 from veriphoto.errors import UsageError, VeriphotoError
+from veriphoto.records import PROBE_PREFIX
 from veriphoto_client._codec import canary, decode_answer
 from veriphoto_client._detection import Detection, Health
 from veriphoto_client._images import ImageInput, check_type, load
 from veriphoto_client._transports import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, Transport, connect
+
+
+HEALTH_ID: Final = f"{PROBE_PREFIX}health"
+"""Names the test pictures of ``health`` in the prediction log: they are no traffic."""
 
 
 class AsyncDetector:
@@ -48,11 +54,13 @@ class AsyncDetector:
         self._transport = transport or connect(url, timeout=timeout, in_flight=max_in_flight)
         self._turns = asyncio.Semaphore(max_in_flight)
 
-    async def predict(self, image: ImageInput) -> Detection:
+    async def predict(self, image: ImageInput, *, request_id: str = "") -> Detection:
         """Scores one picture.
 
         Args:
             image: The bytes of a JPEG, PNG or WebP file, a path to one, or a PIL image.
+            request_id: Under which the server's prediction log notes the answer, so that it can be found there: a UUID
+                or another generated id. What could be a file name is not kept.
 
         Returns:
             The detection.
@@ -65,7 +73,7 @@ class AsyncDetector:
         async with self._turns:
             # Reading and encoding block, so they leave the loop; a buffer at hand is not worth the hop.
             data = load(image) if isinstance(image, bytes) else await asyncio.to_thread(load, image)
-            return decode_answer(await self._transport.score(data))
+            return decode_answer(await self._transport.score(data, request_id))
 
     async def predict_batch(self, images: Iterable[ImageInput]) -> list[Detection | VeriphotoError]:
         """Scores pictures together, several in flight.
@@ -95,7 +103,7 @@ class AsyncDetector:
             ServiceError: If it is not healthy; the leaf says why.
         """
         started = time.perf_counter()
-        verdict = (await self.predict(canary())).verdict
+        verdict = (await self.predict(canary(), request_id=HEALTH_ID)).verdict
         return Health(
             url=self.url,
             model_version=verdict.model_version,

@@ -37,6 +37,8 @@ class FakeTransport:
         self._in_flight = 0
         self.requests = 0
         """Requests so far, refused ones too."""
+        self.request_ids: list[str] = []
+        """Their ids."""
         self.most_in_flight = 0
         """Largest number of requests at a time."""
         self.closed = False
@@ -56,9 +58,10 @@ class FakeTransport:
         }
         return {name: np.asarray(value, dtype=np.float32)[np.newaxis] for name, value in values.items()}
 
-    async def score(self, data: bytes) -> Outputs:
+    async def score(self, data: bytes, request_id: str = "") -> Outputs:
         """See ``Transport.score``."""
         self.requests += 1
+        self.request_ids.append(request_id)
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:

@@ -39,13 +39,15 @@ class GrpcTransport:
         self._timeout = timeout
         self._client: InferenceServerClient | None = None
 
-    async def score(self, data: bytes) -> Outputs:
+    async def score(self, data: bytes, request_id: str = "") -> Outputs:
         """See ``Transport.score``."""
         image = InferInput(IMAGE, [1, 1], "BYTES")
         image.set_data_from_numpy(encode_request(data))
         wanted = [InferRequestedOutput(name) for name in OUTPUT_SHAPES]
         try:
-            result = await self._connected().infer(ENSEMBLE, [image], outputs=wanted, client_timeout=self._timeout)
+            result = await self._connected().infer(
+                ENSEMBLE, [image], outputs=wanted, request_id=request_id, client_timeout=self._timeout
+            )
         except InferenceServerException as error:
             raise translate(error, self._url, self._timeout) from error
         return {name: tensor for name in OUTPUT_SHAPES if (tensor := result.as_numpy(name)) is not None}

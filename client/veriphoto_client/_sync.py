@@ -51,9 +51,9 @@ class Detector:
         """The server's address."""
         return self._detector.url
 
-    def predict(self, image: ImageInput) -> Detection:
+    def predict(self, image: ImageInput, *, request_id: str = "") -> Detection:
         """Scores one picture; see ``AsyncDetector.predict``."""
-        return self._wait(self._detector.predict(image))
+        return self._wait(self._detector.predict(image, request_id=request_id))
 
     def predict_batch(self, images: Iterable[ImageInput]) -> list[Detection | VeriphotoError]:
         """Scores pictures together, several in flight; see ``AsyncDetector.predict_batch``."""

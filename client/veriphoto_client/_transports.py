@@ -18,11 +18,12 @@ DEFAULT_IN_FLIGHT: Final = 8
 class Transport(Protocol):
     """Carries one encoded picture to a server and its tensors back. Bound to the event loop of its first request."""
 
-    async def score(self, data: bytes) -> Outputs:
+    async def score(self, data: bytes, request_id: str = "") -> Outputs:
         """Scores one picture.
 
         Args:
             data: The bytes of an encoded file.
+            request_id: Under which the server notes its answer; empty for none.
 
         Returns:
             FP32 PROBABILITY [1, 1], LOGIT [1, 1], EVIDENCE [1, K, G, G], STATISTICS [1, n], OPERATING_POINT [1, m].

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import urllib.request
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,10 +15,13 @@ from rich.console import Console
 
 from veriphoto.contract import SIDECAR_PORT
 from veriphoto.errors import ServiceError, ServiceUnavailableError, UsageError
+from veriphoto.variants import Variant
 from veriphoto_client._async import AsyncDetector
 from veriphoto_client._detection import Detection
 from veriphoto_client._sync import Detector
 from veriphoto_client._transports import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL
+from veriphoto_client.catalogue import CatalogueOptions, scan_catalogue
+from veriphoto_client.catalogue.options import DEFAULT_PRICE, DEFAULT_ROWS_PER_FILE, DEFAULT_TRIES
 from veriphoto_client.page.command import page
 from veriphoto_client.scan import ScanOptions, ScanReport, scan
 
@@ -27,6 +32,15 @@ EXIT_INTERRUPTED: Final = 130  # as shells report Ctrl-C
 Url = Annotated[str, typer.Option(envvar="VERIPHOTO_URL", help="Triton: http://host:port or grpc://host:port.")]
 Timeout = Annotated[float, typer.Option(envvar="VERIPHOTO_TIMEOUT", help="Seconds that one request may take.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_RAY: Final = "With --engine ray"
+
+
+class Engine(StrEnum):
+    """Who scores what a scan finds."""
+
+    TRITON = "triton"
+    RAY = "ray"
 
 
 def register(app: typer.Typer) -> None:
@@ -43,9 +57,19 @@ def register(app: typer.Typer) -> None:
 
 
 def scan_command(
-    paths: Annotated[list[Path], typer.Argument(exists=True, help="Files and folders, walked recursively.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files and folders, walked recursively; with --engine ray one folder, glob, manifest or URI."
+        ),
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A .csv or .jsonl file; one that exists is resumed.")
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A .csv or .jsonl file, with --engine ray a folder or URI; one that exists is resumed.",
+        ),
     ] = None,
     url: Url = DEFAULT_URL,
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -58,12 +82,84 @@ def scan_command(
             envvar="VERIPHOTO_PATIENCE", min=0, help="Seconds to wait for a server that is away or overloaded."
         ),
     ] = 60.0,
+    engine: Annotated[
+        Engine, typer.Option(envvar="VERIPHOTO_ENGINE", help="triton asks a server; ray scores on a Ray cluster.")
+    ] = Engine.TRITON,
+    model: Annotated[
+        Path,
+        typer.Option(
+            envvar="VERIPHOTO_MODEL", rich_help_panel=_RAY, help="The classifier's directory, or one of its versions."
+        ),
+    ] = Path("model_repository/classifier"),
+    variant: Annotated[
+        str, typer.Option(envvar="VERIPHOTO_VARIANT", rich_help_panel=_RAY, help="How the version is run, or auto.")
+    ] = Variant.FP32.value,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(envvar="RAY_ADDRESS", rich_help_panel=_RAY, help="Of a cluster; without it, this machine is one."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(envvar="VERIPHOTO_WORKERS", min=1, rich_help_panel=_RAY, help="Cores to use; by default all."),
+    ] = None,
+    rows_per_file: Annotated[
+        int, typer.Option(envvar="VERIPHOTO_ROWS_PER_FILE", min=1, rich_help_panel=_RAY, help="Rows of a part file.")
+    ] = DEFAULT_ROWS_PER_FILE,
+    tries: Annotated[
+        int, typer.Option(envvar="VERIPHOTO_TRIES", min=1, rich_help_panel=_RAY, help="Attempts to read an object.")
+    ] = DEFAULT_TRIES,
+    deduplicate: Annotated[
+        bool, typer.Option("--deduplicate", rich_help_panel=_RAY, help="Score equal bytes once.")
+    ] = False,
+    price: Annotated[
+        float, typer.Option(envvar="VERIPHOTO_PRICE", min=0, rich_help_panel=_RAY, help="Of one core-hour.")
+    ] = DEFAULT_PRICE,
 ) -> None:
     """Score folders: one row per file found.
 
-    Rows hold path, verdict, probability, confidence, model_version and error. Exit code: 0 all scored, 1 some files
-    failed, 2 could not run or had to stop; the same command then goes on where it stopped.
+    Rows hold path, verdict, probability, confidence, model_version and error; in the Parquet of --engine ray also
+    sha256, model_sha256, retries and duplicate. Exit code: 0 all scored, 1 some files failed, 2 could not run or had
+    to stop; the same command then goes on where it stopped.
     """
+    if engine is Engine.TRITON:
+        _scan_by_triton(paths, output, url, timeout, in_flight, patience)
+        return
+    if len(paths) != 1 or output is None:
+        raise UsageError("--engine ray takes one source and an --output folder")
+    _scan_by_ray(
+        CatalogueOptions(
+            source=paths[0],
+            output=output,
+            model=model,
+            variant=variant,
+            address=ray_address,
+            workers=workers,
+            rows_per_file=rows_per_file,
+            tries=tries,
+            deduplicate=deduplicate,
+            price=price,
+        )
+    )
+
+
+def _scan_by_ray(options: CatalogueOptions) -> None:
+    try:
+        report = scan_catalogue(options, Console(stderr=True))
+    except KeyboardInterrupt:
+        typer.echo(f"stopped{_how_to_go_on(options.output)}", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    typer.echo(report.summary(), err=True)
+    if not report.complete:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _scan_by_triton(
+    sources: list[str], target: str | None, url: str, timeout: float, in_flight: int, patience: float
+) -> None:
+    paths, output = [Path(source) for source in sources], Path(target) if target else None
+    for path in paths:
+        if not os.path.lexists(path):
+            raise UsageError(f"there is no {path}; give files and folders")
     options = ScanOptions(paths=paths, output=output, in_flight=in_flight, patience=patience)
     report = ScanReport()
     console = Console(stderr=True)
@@ -130,7 +226,7 @@ def _sentence(detection: Detection) -> str:
     )
 
 
-def _how_to_go_on(output: Path | None) -> str:
+def _how_to_go_on(output: Path | str | None) -> str:
     return f"; run the same command again to go on with {output}" if output else ""
 
 

@@ -13,7 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from veriphoto.errors import VeriphotoError
+from veriphoto.records import PROBE_PREFIX
 from veriphoto_client import Detection, Detector
+
+SAMPLE_ID: Final = f"{PROBE_PREFIX}sample"
+"""Names the samples in the prediction log: they are no traffic."""
 
 _SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _COLOURS: Final = {"real": "green", "ai_generated": "magenta", "unsure": "yellow"}
@@ -60,7 +64,7 @@ def score(address: str, pictures: Sequence[Path]) -> Iterator[Scored]:
     with Detector(address) as detector:
         for path in pictures:
             start = time.perf_counter()
-            answer = detector.predict_batch([path])[0]
+            answer = _ask(detector, path)
             yield Scored(path, answer, 1000 * (time.perf_counter() - start))
 
 
@@ -80,6 +84,13 @@ def show(console: Console, scored: Sequence[Scored]) -> None:
     for sample in scored:
         if isinstance(sample.answer, VeriphotoError):
             console.print(f"{sample.path.name}: {sample.answer.message}", style="red", markup=False)
+
+
+def _ask(detector: Detector, path: Path) -> Detection | VeriphotoError:
+    try:
+        return detector.predict(path, request_id=SAMPLE_ID)
+    except VeriphotoError as error:
+        return error
 
 
 def _row(sample: Scored) -> tuple[str, ...]:

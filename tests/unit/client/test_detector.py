@@ -35,6 +35,13 @@ def detector(fake):
         yield detector
 
 
+def test_requests_have_the_id_they_are_given(detector, fake):
+    detector.predict(picture())
+    detector.predict(picture(), request_id="probe-test")
+    detector.health()
+    assert fake.request_ids == ["", "probe-test", "probe-health"]
+
+
 def test_every_kind_of_input_gives_the_same_verdict(detector, tmp_path):
     data = picture(3, "PNG")
     path = tmp_path / "p.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import threading
 
 import pytest
@@ -29,6 +30,17 @@ def test_a_request_is_never_called_a_form(server, tmp_path):
         assert headers["inference-header-content-length"] == "0"
         assert headers["accept-encoding"] == "identity"
     assert [body for _, _, body in server.requests] == [picture(), bytes(5_000_000)]
+
+
+def test_a_request_with_an_id_carries_the_file_behind_a_header(server):
+    with Detector(server.url) as detector:
+        named = detector.predict(picture(), request_id="probe-test")
+        assert named.logit == detector.predict(picture()).logit
+    _, headers, body = server.requests[0]
+    length = int(headers["inference-header-content-length"])
+    assert json.loads(body[:length])["id"] == "probe-test"
+    assert body[length:] == struct.pack("<I", len(picture())) + picture()
+    assert headers["content-type"] == "application/octet-stream"
 
 
 @pytest.mark.parametrize(

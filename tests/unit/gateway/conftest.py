@@ -32,11 +32,11 @@ class Triton(FakeTransport):
         self.fault: Exception | None = None
         self.slow = 0.0
 
-    async def score(self, data: bytes) -> Outputs:
+    async def score(self, data: bytes, request_id: str = "") -> Outputs:
         if self.fault is not None:
             raise self.fault
         await asyncio.sleep(self.slow)
-        return await super().score(data)
+        return await super().score(data, request_id)
 
 
 class Gateway:

@@ -1,0 +1,242 @@
+"""A catalogue scan on Ray Data: plan, stream the units through actors, go again for what a lost node took along."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Final
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from rich.console import Console
+
+from veriphoto.errors import ServiceError, ServiceUnavailableError, UsageError
+from veriphoto_client.catalogue import storage
+from veriphoto_client.catalogue.ledger import Claim, Ledger
+from veriphoto_client.catalogue.model import ModelPackage
+from veriphoto_client.catalogue.options import CatalogueOptions
+from veriphoto_client.catalogue.places import Place, place
+from veriphoto_client.catalogue.plan import Plan, Unit
+from veriphoto_client.catalogue.progress import Pace, ProgressLine
+from veriphoto_client.catalogue.report import CatalogueReport, known_scores, take_stock
+from veriphoto_client.catalogue.scorer import READ_AHEAD, Work, score_unit
+from veriphoto_client.catalogue.sources import inputs
+from veriphoto_client.catalogue.tally import Count, Tally
+from veriphoto_client.scan.rows import Row
+
+_STATE_FILE: Final = "_scan.json"
+_SCHEMA: Final = 1
+_IDLE_PASSES: Final = 4
+"""Passes in a row without a new part file before the scan gives up: enough to find a picture that kills its process."""
+_LOCAL_STORE_BYTES: Final = 128 * 2**20  # next to nothing travels: numbers of units one way, counts the other
+
+
+def run(options: CatalogueOptions, console: Console) -> CatalogueReport:
+    """Scans a catalogue.
+
+    Args:
+        options: What to scan and how.
+        console: Where progress goes.
+
+    Returns:
+        What the output holds at the end, every input of the source exactly once.
+
+    Raises:
+        UsageError: If the source or the output cannot be used.
+        ModelError: If the model version must not be used.
+        ServiceError: If the cluster is away, or scores nothing any more; the same scan run again goes on.
+    """
+    started = time.monotonic()
+    package = ModelPackage.read(options.model, options.variant)
+    output = place(options.output)
+    _claim(output, package, options)
+    plan = Plan(output)
+    with console.status("listing the source"):
+        plan.extend(inputs(options.source, leave_out=options.output), options.rows_per_file)
+    todo, earlier = _open_units(plan)
+    done = Count()
+    if todo:
+        with _cluster(options), _desk(options, output) as desk:
+            pace = Pace(earlier + sum(unit.rows for unit in todo), earlier, options.price)
+            with ProgressLine(console, pace) as line, _watching(desk, line):
+                _passes(plan, todo, options, package, desk)
+            done = ray.get(desk.total.remote())
+    report = take_stock(output, earlier, done, time.monotonic() - started, options.price)
+    planned = sum(unit.rows for unit in plan.units())
+    if report.rows != planned:
+        raise ServiceError(f"the plan has {planned} inputs, the output {report.rows} rows; leave both and report this")
+    return report
+
+
+def _claim(output: Place, package: ModelPackage, options: CatalogueOptions) -> None:
+    state = {"schema": _SCHEMA, "model_sha256": package.sha256, "precision": package.precision}
+    at = output.child(_STATE_FILE)
+    try:
+        if storage.exists(at):
+            if json.loads(storage.read(at)) != state:
+                raise UsageError(f"{options.output} holds rows of another model or variant; name another --output")
+        elif next(storage.files(output, recursive=True), None):
+            raise UsageError(f"{options.output} holds other files; name an empty --output")
+        else:
+            storage.put(at, json.dumps(state).encode())
+        storage.clear_torn(output)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{options.output} cannot be used: {error}; name another --output") from error
+
+
+def _open_units(plan: Plan) -> tuple[list[Unit], int]:
+    done = plan.done()
+    todo, earlier = [], 0
+    for unit in plan.units():
+        if (unit.shard, unit.index) in done:
+            earlier += unit.rows
+        else:
+            todo.append(unit)
+    return todo, earlier
+
+
+def _passes(plan: Plan, todo: list[Unit], options: CatalogueOptions, package: ModelPackage, desk: Any) -> None:
+    """Runs until every unit has its part file: one pass, unless a process or a node is lost on the way."""
+    package_ref = ray.put(package)
+    idle = 0
+    while todo:
+        _pass(todo, options, package_ref, package.sha256, desk)
+        before, (todo, _) = len(todo), _open_units(plan)
+        idle = idle + 1 if len(todo) == before else 0
+        if idle == _IDLE_PASSES:
+            raise ServiceUnavailableError(
+                f"{len(todo)} part files cannot be written: actors end before they do; look at Ray's logs (memory?), "
+                "then run the same command again"
+            )
+
+
+def _pass(todo: list[Unit], options: CatalogueOptions, package: Any, model_sha256: str, desk: Any) -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    # A unit whose actor died is left for the next pass. Ray would wait with it until that very actor is back, which
+    # needs a free core: on a cluster that does not get its node back, for ever.
+    context.max_errored_blocks = -1
+    items = [{"shard": unit.shard, "index": unit.index, "rows": unit.rows} for unit in todo]
+    workers = options.workers or int(ray.cluster_resources().get("CPU", 1))
+    scored = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        _Actor,
+        fn_constructor_args=(options, package, model_sha256, desk),
+        batch_size=1,
+        batch_format="pyarrow",
+        # One unit in flight: a second one would wait behind the first while other actors run dry at the end.
+        compute=ray.data.ActorPoolStrategy(size=min(workers, len(items)), max_tasks_in_flight_per_actor=1),
+        num_cpus=1,
+        max_task_retries=0,
+    )
+    for _ in scored.iter_batches(batch_size=None, prefetch_batches=0):
+        pass
+
+
+class _Actor:
+    """Holds a session of one thread, and threads that read ahead for it."""
+
+    def __init__(self, options: CatalogueOptions, package: Any, model_sha256: str, desk: Any) -> None:
+        found: ModelPackage = ray.get(package) if isinstance(package, ray.ObjectRef) else package
+        self._readers = ThreadPoolExecutor(READ_AHEAD)
+        self._work = Work(
+            judge=found.open(),
+            model_sha256=model_sha256,
+            output=place(options.output),
+            desk=_RemoteDesk(desk),
+            tries=options.tries,
+            deduplicate=options.deduplicate,
+        )
+
+    def __call__(self, batch: Any) -> dict[str, list[int]]:
+        units = [Unit(**values) for values in batch.to_pylist()]
+        return {"rows": [score_unit(unit, self._work, self._readers) for unit in units]}
+
+
+class _SharedDesk(Tally, Ledger):
+    """The scan's shared memory, an actor beside the driver: lives as long as the scan."""
+
+    def __init__(self) -> None:
+        Tally.__init__(self)
+        Ledger.__init__(self)
+
+
+class _RemoteDesk:
+    """A unit's view of it."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def begin(self, unit: str) -> tuple[bool, set[int]]:
+        found: tuple[bool, set[int]] = ray.get(self._actor.begin.remote(unit))
+        return found
+
+    def working(self, unit: str, position: int) -> None:
+        ray.get(self._actor.working.remote(unit, position))  # known before the picture can do harm
+
+    def note(self, unit: str, count: Count) -> None:
+        self._actor.note.remote(unit, count)
+
+    def finish(self, unit: str, count: Count) -> None:
+        ray.get(self._actor.finish.remote(unit, count))
+
+    def ask(self, sha256: str, owner: str, *, insist: bool = False) -> Row | Claim:
+        found: Row | Claim = ray.get(self._actor.ask.remote(sha256, owner, insist=insist))
+        return found
+
+    def tell(self, rows: dict[str, Row]) -> None:
+        self._actor.tell.remote(rows)
+
+
+@contextmanager
+def _cluster(options: CatalogueOptions) -> Iterator[None]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    own = {"num_cpus": options.workers, "include_dashboard": False, "object_store_memory": _LOCAL_STORE_BYTES}
+    try:
+        ray.init(
+            address=options.address or "local",
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            **({} if options.address else own),
+        )
+    except Exception as error:  # Ray raises a dozen kinds
+        where = f"the Ray cluster at {options.address} is away" if options.address else "Ray does not start here"
+        raise ServiceUnavailableError(f"{where}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _desk(options: CatalogueOptions, output: Place) -> Iterator[Any]:
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    desk = ray.remote(_SharedDesk).options(num_cpus=0, scheduling_strategy=here).remote()
+    if options.deduplicate:
+        for scores in known_scores(output):
+            ray.get(desk.tell.remote(scores))
+    yield desk
+
+
+@contextmanager
+def _watching(desk: Any, line: ProgressLine) -> Iterator[None]:
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(1.0):
+            line.show(ray.get(desk.total.remote()))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,46 @@
+"""Who scores which bytes, where equal bytes are to be scored once."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from veriphoto_client.scan.rows import Row
+
+
+class Claim(Enum):
+    """What to do about bytes that have no score yet."""
+
+    YOURS = "score them and tell"
+    WAIT = "another unit is scoring them"
+
+
+class Ledger:
+    """Claims and scores by sha256; one for a whole scan, about 300 bytes for each distinct picture."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, str] = {}
+        self._rows: dict[str, Row] = {}
+
+    def ask(self, sha256: str, owner: str, *, insist: bool = False) -> Row | Claim:
+        """Asks for the score of some bytes.
+
+        Args:
+            sha256: Of the bytes.
+            owner: The unit that asks. One that is scored again gets its own claims back.
+            insist: Take the claim over from a unit that does not seem to finish.
+
+        Returns:
+            The score, a row without a path, or whose turn it is to score them.
+        """
+        if sha256 in self._rows:
+            return self._rows[sha256]
+        if insist or self._owners.setdefault(sha256, owner) == owner:
+            self._owners[sha256] = owner
+            return Claim.YOURS
+        return Claim.WAIT
+
+    def tell(self, rows: dict[str, Row]) -> None:
+        """Enters scores."""
+        for sha256, row in rows.items():
+            self._rows[sha256] = row
+            self._owners.pop(sha256, None)

@@ -1,0 +1,92 @@
+"""Where bytes lie: local paths and URIs, through pyarrow's filesystems and, for other schemes, fsspec's."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+from pyarrow import fs
+
+from veriphoto.errors import UsageError
+
+_OURS: Final = ("s3", "gs", "gcs", "abfs", "abfss")
+"""Schemes that pyarrow reads itself; the rest is fsspec's (``az`` with adlfs, ``http``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A path in a filesystem."""
+
+    system: Any
+    """A ``pyarrow.fs.FileSystem``."""
+    path: str
+    prefix: str
+    """What makes a path of this filesystem a URI again; empty for local files."""
+
+    @property
+    def local(self) -> bool:
+        """Whether this is a path of this machine."""
+        return not self.prefix
+
+    def uri(self, path: str) -> str:
+        """Returns a path of this filesystem as it stands in rows."""
+        return f"{self.prefix}{path}"
+
+    def child(self, *names: str) -> Place:
+        """Returns a path under this one."""
+        return Place(self.system, "/".join((self.path.rstrip("/"), *names)), self.prefix)
+
+
+def is_uri(text: str) -> bool:
+    """Tells whether a text names a place by scheme, as ``s3://bucket/photo.jpg`` does."""
+    scheme, found, _ = text.partition("://")
+    return bool(found) and scheme.isalnum() and len(scheme) > 1
+
+
+def place(text: str) -> Place:
+    """Finds a place.
+
+    Args:
+        text: A local path or a URI. Credentials and endpoints come from the environment, as each store's own tools
+            read them.
+
+    Raises:
+        UsageError: If nothing here can read the scheme.
+    """
+    if not is_uri(text):
+        return Place(_local(), os.path.abspath(text), "")  # noqa: PTH100  Path.resolve would follow links
+    scheme, _, rest = text.partition("://")
+    if scheme == "file":
+        return Place(_local(), unquote(urlsplit(text).path), "")
+    bucket, slash, key = rest.partition("/")
+    if scheme in _OURS:
+        return Place(_arrow(scheme, bucket), f"{bucket}{slash}{key}", f"{scheme}://")
+    system = _fsspec(scheme, bucket)
+    path = system.handler.fs._strip_protocol(text)
+    return Place(system, path, "" if is_uri(path) else f"{scheme}://")
+
+
+@lru_cache(maxsize=1)
+def _local() -> Any:
+    return fs.LocalFileSystem()
+
+
+@lru_cache(maxsize=256)
+def _arrow(scheme: str, bucket: str) -> Any:
+    # One client for each bucket: S3 finds a bucket's region when it is made.
+    try:
+        return fs.FileSystem.from_uri(f"{scheme}://{bucket}/")[0]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{scheme}://{bucket} cannot be opened: {error}") from error
+
+
+@lru_cache(maxsize=256)
+def _fsspec(scheme: str, bucket: str) -> Any:
+    try:
+        return fs.PyFileSystem(fs.FSSpecHandler(fsspec.core.url_to_fs(f"{scheme}://{bucket}/")[0]))
+    except (ImportError, ValueError) as error:  # fsspec names the package that reads the scheme
+        raise UsageError(f"{scheme}:// cannot be read here: {error}") from error

@@ -1,0 +1,123 @@
+"""The plan of a scan: every input once, in units, written before the first photo is scored.
+
+A unit is the inputs of one part file. Units never change once they are written: a unit that is scored twice (its node
+died, or the whole scan was killed and goes on) writes the same rows under the same name, so nothing can be lost or
+counted twice. New inputs of a source become new units behind the old ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from veriphoto.errors import UnreadableFileError
+from veriphoto_client.catalogue import storage
+from veriphoto_client.catalogue.keys import KeySet
+from veriphoto_client.catalogue.places import Place
+from veriphoto_client.scan.walk import Found
+
+UNITS_PER_SHARD: Final = 100
+"""Row groups of a plan file, and so part files of a folder."""
+_FOLDER: Final = "_plan"  # readers of Parquet folders leave out names that begin so
+_NAME: Final = re.compile(r"plan-(\d+)\.parquet")
+_PART: Final = re.compile(r"shard=(\d+)/part-(\d+)\.parquet")
+# Names of files are bytes: one that is not UTF-8 must still open.
+_SCHEMA: Final = pa.schema([("input", pa.binary()), ("error", pa.string())])
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Unit:
+    """The inputs of one part file."""
+
+    shard: int
+    index: int
+    rows: int
+
+    @property
+    def part(self) -> tuple[str, str]:
+        """Folder and name of the part file, under the output."""
+        return f"shard={self.shard:05}", f"part-{self.index:05}.parquet"
+
+    def inputs(self, output: Place) -> list[Found]:
+        """Reads the unit's inputs from the plan."""
+        with parquet.ParquetFile(output.system.open_input_file(_plan_file(output, self.shard).path)) as file:
+            table = file.read_row_group(self.index)
+        return [
+            Found(os.fsdecode(row["input"]), UnreadableFileError(row["error"]) if row["error"] else None)
+            for row in table.to_pylist()
+        ]
+
+
+class Plan:
+    """The units under an output."""
+
+    def __init__(self, output: Place) -> None:
+        self._output = output
+
+    def extend(self, found: Iterable[Found], rows_per_unit: int) -> int:
+        """Adds the inputs that the plan does not hold yet.
+
+        Args:
+            found: All inputs of the source, also ones that the plan holds, also twice.
+            rows_per_unit: Inputs of a new unit.
+
+        Returns:
+            How many were new.
+        """
+        keys = KeySet()
+        shards = self._shards()
+        for shard in shards:
+            with self._open(shard) as file:
+                for batch in file.iter_batches(columns=["input"]):
+                    keys.add_new([os.fsdecode(name) for name in batch.column(0).to_pylist()])
+        before, shard = len(keys), max(shards, default=-1) + 1
+        fresh = _fresh(found, keys)
+        while units := list(islice(_units(fresh, rows_per_unit), UNITS_PER_SHARD)):
+            storage.put_tables(_plan_file(self._output, shard), units)
+            shard += 1
+        return len(keys) - before
+
+    def units(self) -> Iterator[Unit]:
+        """Lists all units, in order."""
+        for shard in self._shards():
+            with self._open(shard) as file:
+                metadata = file.metadata
+            for index in range(metadata.num_row_groups):
+                yield Unit(shard, index, metadata.row_group(index).num_rows)
+
+    def done(self) -> set[tuple[int, int]]:
+        """Returns shard and index of the units whose part file is there."""
+        names = storage.files(self._output, recursive=True)
+        return {(int(found[1]), int(found[2])) for found in map(_PART.fullmatch, names) if found}
+
+    def _shards(self) -> list[int]:
+        names = storage.files(self._output.child(_FOLDER))
+        return sorted(int(found[1]) for found in map(_NAME.fullmatch, names) if found)
+
+    def _open(self, shard: int) -> Any:
+        return parquet.ParquetFile(self._output.system.open_input_file(_plan_file(self._output, shard).path))
+
+
+def _plan_file(output: Place, shard: int) -> Place:
+    return output.child(_FOLDER, f"plan-{shard:05}.parquet")
+
+
+def _fresh(found: Iterable[Found], keys: KeySet) -> Iterator[Found]:
+    pending = iter(found)
+    while some := list(islice(pending, 10_000)):
+        new = keys.add_new([one.path for one in some])
+        yield from (one for one, is_new in zip(some, new, strict=True) if is_new)
+
+
+def _units(found: Iterator[Found], rows: int) -> Iterator[pa.Table]:
+    while some := list(islice(found, rows)):
+        inputs = [os.fsencode(one.path) for one in some]
+        errors = [one.error.message if one.error else "" for one in some]
+        yield pa.table({"input": inputs, "error": errors}, schema=_SCHEMA)

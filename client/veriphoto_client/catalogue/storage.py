@@ -1,0 +1,78 @@
+"""Files that are there whole or not at all, on a disk as in an object store."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+from pyarrow import fs, parquet
+
+from veriphoto_client.catalogue.places import Place
+
+_TEMPORARY: Final = ".tmp-"
+
+
+def put(at: Place, data: Any) -> None:
+    """Writes a file, replacing one of this name.
+
+    Args:
+        at: Its place; folders are made.
+        data: Bytes or a pyarrow buffer.
+
+    Raises:
+        OSError: If it cannot be written; nothing is left then.
+    """
+    if not at.local:
+        with at.system.open_output_stream(at.path) as stream:  # seen by others once it is closed
+            stream.write(data)
+        return
+    path = Path(at.path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(memoryview(data))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def put_tables(at: Place, tables: list[pa.Table]) -> None:
+    """Writes a Parquet file with one row group for each table; see ``put``."""
+    sink = pa.BufferOutputStream()
+    with parquet.ParquetWriter(sink, tables[0].schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=max(len(table), 1))
+    put(at, sink.getvalue())
+
+
+def exists(at: Place) -> bool:
+    """Tells whether there is a file."""
+    return bool(at.system.get_file_info(at.path).type == fs.FileType.File)
+
+
+def read(at: Place) -> bytes:
+    """Reads a file."""
+    with at.system.open_input_stream(at.path) as stream:
+        return bytes(stream.read())
+
+
+def files(at: Place, *, recursive: bool = False) -> Iterator[str]:
+    """Lists the names of files under a folder, relative to it and sorted; none where there is no folder."""
+    root = at.path.rstrip("/") + "/"
+    found = at.system.get_file_info(fs.FileSelector(at.path, allow_not_found=True, recursive=recursive))
+    names = sorted(entry.path.removeprefix(root) for entry in found if entry.type == fs.FileType.File)
+    return (name for name in names if not name.rpartition("/")[2].startswith(_TEMPORARY))
+
+
+def clear_torn(at: Place) -> None:
+    """Removes what writers that were killed left in a local folder and its subfolders."""
+    if at.local:
+        for path in Path(at.path).rglob(f"{_TEMPORARY}*"):
+            path.unlink(missing_ok=True)
