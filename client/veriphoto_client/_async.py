@@ -15,7 +15,6 @@ from veriphoto_client._detection import Detection, Health
 from veriphoto_client._images import ImageInput, check_type, load
 from veriphoto_client._transports import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, Transport, connect
 
-
 HEALTH_ID: Final = f"{PROBE_PREFIX}health"
 """Names the test pictures of ``health`` in the prediction log: they are no traffic."""
 
