@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +17,7 @@ from veriphoto.errors import ModelError
 from veriphoto.manifest import ONNX_FILE, Manifest, sha256_file
 
 VARIANTS_FILE: Final = "variants.json"
-"""Beside the manifest: the rows, the CPU they were measured on, and the fastest accepted variant."""
+"""Beside the manifest: the rows, and the kind of CPU they were measured on."""
 INT8_FILE: Final = "model.int8.onnx"
 AUTO: Final = "auto"
 """Instead of a name: the fastest accepted variant on this kind of CPU, else fp32."""
@@ -33,6 +34,17 @@ class Variant(StrEnum):
     OPENVINO_BF16 = "openvino-bf16"
     """Fast where the CPU has AMX; elsewhere OpenVINO refuses or emulates it."""
     OPENVINO_INT8 = "openvino-int8"
+
+
+class CpuKind(StrEnum):
+    """What decides which variant is fastest: the instructions for short numbers."""
+
+    AMX = "amx"
+    """Tiles of BF16 and INT8."""
+    VNNI = "vnni"
+    """Dot products of INT8."""
+    PLAIN = "plain"
+    """Neither, or a CPU that does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,46 +64,93 @@ SETUPS: Final = {
     Variant.OPENVINO_INT8: Setup(INT8_FILE, "f32"),
 }
 
+UNMEASURED: Final[Mapping[CpuKind, tuple[Variant, ...]]] = {
+    CpuKind.AMX: (Variant.OPENVINO_BF16, Variant.OPENVINO_INT8),
+    CpuKind.VNNI: (Variant.OPENVINO_INT8,),
+    CpuKind.PLAIN: (),
+}
+"""Order on a kind of CPU that a version was not measured on: what docs/variants.md found faster there, then fp32."""
 
-def choose(directory: Path, manifest: Manifest, wanted: str) -> Setup:
+
+def cpu_kind(cpuinfo: str | None = None) -> CpuKind:
+    """Tells what kind of CPU this is.
+
+    Args:
+        cpuinfo: The text of ``/proc/cpuinfo``; read where None.
+    """
+    if cpuinfo is None:
+        try:
+            cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        except OSError:
+            return CpuKind.PLAIN
+    lines = (line.partition(":") for line in cpuinfo.splitlines())
+    flags = next((set(value.split()) for name, _, value in lines if name.strip() in ("flags", "Features")), set())
+    if {"amx_tile", "amx_bf16"} <= flags:
+        return CpuKind.AMX
+    return CpuKind.VNNI if flags & {"avx512_vnni", "avx_vnni"} else CpuKind.PLAIN
+
+
+def read_variants(directory: Path, onnx_sha256: str) -> dict[str, Any]:
+    """Reads what was measured of a version.
+
+    Args:
+        directory: A version directory or a registered model's.
+        onnx_sha256: Of its ``model.onnx``.
+
+    Returns:
+        The content of ``variants.json``; empty where it is missing, unreadable, or of another graph.
+    """
+    try:
+        found = json.loads((directory / VARIANTS_FILE).read_text(encoding="utf-8"))
+        whole = found["onnx_sha256"] == onnx_sha256 and all(
+            row["variant"] and row["sha256"] and isinstance(row["accepted"], bool) for row in found["rows"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return dict(found) if whole else {}
+
+
+def choose(directory: Path, manifest: Manifest, wanted: str, *, kind: CpuKind | None = None) -> Setup:
     """Finds what a server may run.
 
     Args:
         directory: A version directory.
         manifest: Its manifest.
         wanted: A variant's name, or ``AUTO``.
+        kind: Of CPU; this one's where None.
 
     Returns:
-        The setup; fp32 needs no measurement.
+        The setup; fp32 needs no measurement, and ``AUTO`` ends with it where nothing else can run.
 
     Raises:
         ModelError: If there is no such variant, or it was not built, not accepted, or its file is another.
     """
-    rows = _measured(directory, manifest)
-    name = _fastest_here(rows) if wanted == AUTO else wanted
-    if name not in SETUPS:
-        raise ModelError(f"there is no variant '{name}'; choose {AUTO} or one of {', '.join(SETUPS)}")
-    setup = SETUPS[Variant(name)]
-    if name != Variant.FP32:
-        row = next((row for row in rows.get("rows", ()) if row["variant"] == name), None)
-        if row is None or not row["accepted"] or sha256_file(directory / setup.file) != row["sha256"]:
-            raise ModelError(f"variant '{name}' was not built or not accepted; see: veriphoto export --variants")
-    return setup
+    measured = read_variants(directory, manifest.onnx_sha256)
+    if wanted == AUTO:
+        fitting = (name for name in _order(measured, kind or cpu_kind()) if _fits(directory, measured, name))
+        return SETUPS[next(fitting, Variant.FP32)]
+    if wanted not in SETUPS:
+        raise ModelError(f"there is no variant '{wanted}'; choose {AUTO} or one of {', '.join(SETUPS)}")
+    name = Variant(wanted)
+    if name is not Variant.FP32 and not _fits(directory, measured, name, installed=True):
+        raise ModelError(f"variant '{wanted}' was not built or not accepted; see: veriphoto export --variants")
+    return SETUPS[name]
 
 
-def _measured(directory: Path, manifest: Manifest) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads((directory / VARIANTS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if found.get("onnx_sha256") == manifest.onnx_sha256 else {}
+def _order(measured: Mapping[str, Any], kind: CpuKind) -> Iterator[Variant]:
+    """Names variants, the fastest on this kind of CPU first."""
+    if measured.get("cpu_kind") != kind:
+        yield from UNMEASURED[kind]
+        return
+    known = [row for row in measured["rows"] if row["variant"] in SETUPS and row.get("ms_per_crop", {}).get("b1c1")]
+    yield from (Variant(row["variant"]) for row in sorted(known, key=lambda row: float(row["ms_per_crop"]["b1c1"])))
 
 
-def _fastest_here(rows: dict[str, Any]) -> str:
-    try:
-        same_cpu = f": {rows['cpu']}\n" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        name = str(rows["fastest"])
-    except (OSError, KeyError):
-        return Variant.FP32
-    runnable = not name.startswith("openvino") or importlib.util.find_spec("openvino") is not None
-    return name if same_cpu and runnable else Variant.FP32
+def _fits(directory: Path, measured: Mapping[str, Any], name: Variant, *, installed: bool = False) -> bool:
+    """Tells whether a variant was accepted, its file is the one that was measured, and its runtime is here."""
+    row = next((row for row in measured.get("rows", ()) if row["variant"] == name), None)
+    if row is None or not row["accepted"]:
+        return False
+    setup, file = SETUPS[name], directory / SETUPS[name].file
+    here = installed or not setup.precision or importlib.util.find_spec("openvino") is not None
+    return here and file.is_file() and sha256_file(file) == row["sha256"]

@@ -30,6 +30,8 @@ class Candidate:
     manifest: Manifest
     model: onnx.ModelProto
     session: Any
+    directory: Path
+    """Where it was loaded from."""
 
     @property
     def findings(self) -> Findings:
@@ -86,7 +88,7 @@ def load_candidate(directory: Path, name: str, *, sha256: str = "") -> Candidate
         raise ModelError(f"{directory / ONNX_FILE} is no graph that can be served: {error}; export it again") from error
     if found != manifest.findings.operating_point:
         raise ModelError(f"{directory / ONNX_FILE} answers at another operating point than its manifest says")
-    return Candidate(name=name, manifest=manifest, model=model, session=session)
+    return Candidate(name=name, manifest=manifest, model=model, session=session, directory=directory)
 
 
 def golden_scores(candidate: Candidate, pictures: Sequence[Path]) -> dict[Path, float]:

@@ -1,4 +1,4 @@
-"""Is the candidate at least as good as the champion on a named evaluation set?
+"""Is the candidate at least as good as the champion on a named evaluation set, as it is and as it arrives at its worst?
 
 Each model is judged at its own threshold. A difference counts as worse where it is larger than the margin *and*, for
 rates of few pictures, than a handful of pictures: in a source of 20, one picture is 5 points.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,9 +19,13 @@ from veriphoto.preprocessing import preprocess
 from veriphoto_export.candidate import Candidate, Floats
 from veriphoto_training.data import Picture
 from veriphoto_training.deliveries import deliver
+from veriphoto_training.evaluation import is_product
 from veriphoto_training.metrics import Labels, auroc, balanced_accuracy
 
 Track = Callable[[Sequence[Picture]], Iterable[Picture]]
+
+DELIVERIES: Final = ("clean", "hard")
+"""What holds for the two ends holds for what lies between: see ``veriphoto_training.deliveries``."""
 
 _AHEAD: Final = 4
 """Pictures decoded ahead: the memory does not grow with the set."""
@@ -87,48 +91,50 @@ def compare(
     *,
     margins: Margins | None = None,
     product_sources: Sequence[str] = (),
-    delivery: str = "clean",
+    deliveries: Sequence[str] = DELIVERIES,
     track: Track = lambda pictures: pictures,
 ) -> list[Row]:
-    """Compares two models.
+    """Compares two models, figure by figure in every delivery.
 
     Args:
         champion: What is served.
         candidate: What would be.
         pictures: The evaluation set.
         margins: See ``Margins``.
-        product_sources: Sources of real product photos; all real pictures where empty.
-        delivery: See ``veriphoto_training.deliveries``.
+        product_sources: Patterns of the sources of real product photos; all real pictures where empty.
+        deliveries: See ``veriphoto_training.deliveries``.
         track: Shows progress.
 
     Returns:
-        One row a figure.
+        One row a figure and delivery.
 
     Raises:
         DataError: If the set cannot show the figures.
     """
     allowed = margins or Margins()
-    scored = score_together((champion, candidate), pictures, delivery=delivery, track=track)
+    rows: list[Row] = []
+    for delivery in deliveries:
+        scored = score_together((champion, candidate), pictures, delivery=delivery, track=track)
+        points = (champion.point.threshold, candidate.point.threshold)
+        found = _judge(scored, points, allowed, product_sources)
+        rows += [replace(row, figure=f"{row.figure}, {delivery}") for row in found]
+    return rows
+
+
+def _judge(scored: Scored, points: tuple[float, float], allowed: Margins, product: Sequence[str]) -> list[Row]:
     labels = np.array([picture.label for picture in scored.pictures], dtype=np.int64)
     if len(set(labels.tolist())) != 2:
         raise DataError("the evaluation set needs readable pictures of both classes")
-    points = (champion.point.threshold, candidate.point.threshold)
     both = list(zip(scored.probabilities, points, strict=True))
-    first, second = (auroc(labels, scores) for scores, _ in both)
-    rows = [Row(figure="AUROC", pictures=len(labels), champion=first, candidate=second, allowed=allowed.auroc)]
-    first, second = (balanced_accuracy(labels, scores, threshold) for scores, threshold in both)
-    rows.append(
-        Row(
-            figure="balanced accuracy",
-            pictures=len(labels),
-            champion=first,
-            candidate=second,
-            allowed=allowed.balanced_accuracy,
-        )
-    )
-    rows.append(_false_alarms(scored.pictures, both, allowed, product_sources))
-    rows += _sources(scored.pictures, labels, both, allowed)
-    return rows
+    areas = [auroc(labels, scores) for scores, _ in both]
+    shares = [balanced_accuracy(labels, scores, threshold) for scores, threshold in both]
+    figures = (("AUROC", areas, allowed.auroc), ("balanced accuracy", shares, allowed.balanced_accuracy))
+    rows = [
+        Row(figure=name, pictures=len(labels), champion=first, candidate=second, allowed=most)
+        for name, (first, second), most in figures
+    ]
+    rows.append(_false_alarms(scored.pictures, both, allowed, product))
+    return rows + _sources(scored.pictures, labels, both, allowed)
 
 
 def require(rows: Sequence[Row]) -> None:
@@ -190,10 +196,8 @@ def score_together(
 def _crops(picture: Picture, delivery: str) -> Any:
     try:
         return preprocess(deliver(picture.data, delivery)).crops[np.newaxis]
-    except (ImageError, OSError):
+    except ImageError:
         return None
-    finally:
-        picture.__dict__.pop("data", None)  # the set may be larger than the memory
 
 
 def _false_alarms(
@@ -202,7 +206,7 @@ def _false_alarms(
     margins: Margins,
     sources: Sequence[str],
 ) -> Row:
-    chosen = np.array([picture.label == 0 and (not sources or picture.source in sources) for picture in pictures])
+    chosen = np.array([is_product(picture, sources or ("*",)) for picture in pictures])
     if not chosen.any():
         raise DataError(f"the evaluation set has no real picture of the sources {', '.join(sources)}")
     first, second = (float((scores[chosen] >= threshold).mean()) for scores, threshold in both)

@@ -39,11 +39,17 @@ Evaluation = Annotated[
     Path,
     typer.Option(envvar="VERIPHOTO_EVALUATION", help="Evaluation set: a folder with manifest.csv or real/ and ai/."),
 ]
-Delivery = Annotated[str, typer.Option(help="How its pictures arrive: clean, web or hard.")]
-Product = Annotated[
-    list[str] | None, typer.Option(help="Source of real product photos, for false alarms; all real ones by default.")
+Delivery = Annotated[
+    list[str] | None,
+    typer.Option(help="How its pictures arrive: clean, web or hard; may be repeated. Clean and hard by default."),
 ]
-PerClass = Annotated[int | None, typer.Option(min=2, help="Use at most so many pictures a class, chosen by hash.")]
+Product = Annotated[
+    list[str] | None,
+    typer.Option(help="Source of real product photos, or a pattern, for false alarms; all real ones by default."),
+]
+PerClass = Annotated[
+    int, typer.Option(min=2, help="Use at most so many pictures a class, chosen by hash: some 0.2 s each.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _VAR = Path("var")
@@ -125,9 +131,9 @@ def promote(
     golden: Golden = _GOLDEN,
     triton_url: Url = None,
     tolerance: Tolerance = 0.005,
-    delivery: Delivery = "clean",
+    delivery: Delivery = None,
     product_source: Product = None,
-    max_per_class: PerClass = None,
+    max_per_class: PerClass = 400,
     margin_auroc: Annotated[float, typer.Option(min=0, help="AUROC may be lower by this.")] = 0.005,
     margin_balanced_accuracy: Annotated[
         float, typer.Option(min=0, help="Balanced accuracy may be lower by this.")
@@ -148,7 +154,7 @@ def promote(
         source=margin_source,
         false_alarms=margin_false_alarms,
     )
-    judge, label = _judge(evaluation, max_per_class, delivery, product_source or (), margins)
+    judge, label = _judge(evaluation, max_per_class, delivery or (), product_source or (), margins)
     place = _place(model_repository, var, name, golden, triton_url, tolerance)
     done = promotion.promote(model, place, judge=judge, evaluation=label, step=_say)
     _tell_rows(done.rows)
@@ -198,9 +204,9 @@ def compare(
     candidate: Annotated[str, typer.Argument(help="Number or alias of the second.")] = "challenger",
     var: Var = _VAR,
     name: Name = "veriphoto",
-    delivery: Delivery = "clean",
+    delivery: Delivery = None,
     product_source: Product = None,
-    max_per_class: PerClass = None,
+    max_per_class: PerClass = 400,
     as_json: AsJson = False,
 ) -> None:
     """Compare two models on an evaluation set, figure by figure, and show what the shadow has counted."""
@@ -216,7 +222,7 @@ def compare(
     first, second = (
         load_candidate(registry.download(model), f"model {model.number}", sha256=model.sha256) for model in models
     )
-    judge, _ = _judge(evaluation, max_per_class, delivery, product_source or (), gate.Margins())
+    judge, _ = _judge(evaluation, max_per_class, delivery or (), product_source or (), gate.Margins())
     rows = judge(first, second)
     if as_json:
         typer.echo(json.dumps([row.to_json() for row in rows], indent=2))
@@ -245,7 +251,7 @@ def _place(repository: Path, var: Path, name: str, golden: Path, url: str | None
 
 
 def _judge(
-    evaluation: Path, most: int | None, delivery: str, product: Sequence[str], margins: gate.Margins
+    evaluation: Path, most: int, deliveries: Sequence[str], product: Sequence[str], margins: gate.Margins
 ) -> tuple[Callable[[Any, Any], list[gate.Row]], str]:
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import track  # noqa: PLC0415
@@ -255,10 +261,12 @@ def _judge(
     from veriphoto_training.data import read_dataset, thin  # noqa: PLC0415
     from veriphoto_training.deliveries import DELIVERIES  # noqa: PLC0415
 
-    if delivery not in DELIVERIES:
-        raise UsageError(f"there is no delivery '{delivery}'; choose from {', '.join(DELIVERIES)}")
+    for name in deliveries:
+        if name not in DELIVERIES:
+            raise UsageError(f"there is no delivery '{name}'; choose from {', '.join(DELIVERIES)}")
     data = read_dataset(evaluation)
-    pictures = data.pictures if most is None else thin(data.pictures, most)
+    pictures = thin(data.pictures, most)
+    chosen = tuple(deliveries) or gate.DELIVERIES
 
     def judge(first: Any, second: Any) -> list[gate.Row]:
         return gate.compare(
@@ -267,11 +275,11 @@ def _judge(
             pictures,
             margins=margins,
             product_sources=product,
-            delivery=delivery,
+            deliveries=chosen,
             track=lambda each: track(each, description="comparing", console=Console(stderr=True)),
         )
 
-    return judge, f"{evaluation.name}, {len(pictures)} pictures, {delivery}, {data.fingerprint[:12]}"
+    return judge, f"{evaluation.name}, {len(pictures)} pictures, {' and '.join(chosen)}, {data.fingerprint[:12]}"
 
 
 def _numbers(model: RegisteredModel) -> list[int]:
@@ -317,6 +325,8 @@ def _tell_shadow(var: Path, as_json: bool) -> None:
 def _tell(done: Change) -> None:
     before = f", after version {done.previous}" if done.previous else ""
     typer.echo(f"{done.action}: model {done.model} serves as version {done.version}{before}")
+    if done.variant:
+        typer.echo(f"Triton runs it as {done.variant}")
 
 
 def _say(line: str) -> None:

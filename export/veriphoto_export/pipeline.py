@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
+
+import onnx
 
 from veriphoto.errors import UsageError
-from veriphoto.manifest import FINDINGS_FILE, Findings, read_manifest
+from veriphoto.manifest import FINDINGS_FILE, ONNX_FILE, Findings, read_manifest
+from veriphoto_export.carrying import Carried, load_variants
 from veriphoto_export.graph import DetectorGraph, Network, export_onnx, stamp
 from veriphoto_export.parity import Parity, check_parity, load_crops
 from veriphoto_export.pictures import find_pictures
 from veriphoto_export.publish import latest, next_version, operating_point, publish, require_free
-from veriphoto_export.registering import register
+from veriphoto_export.registering import describe_unserved, register
 from veriphoto_export.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
+from veriphoto_export.stamping import UNSERVED
 from veriphoto_training.model import CHECKPOINT_FILE, load_checkpoint
 
 __all__ = ["Exported", "export_run", "export_version", "find_pictures", "spread"]
 
 PARITY_PICTURES: Final = 64
 """More would only take longer: differences come from the graph, hardly from the picture."""
+
+Measure = Callable[[Path], object]
+"""Builds the variants of the model in a directory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +53,7 @@ def export_run(
     version: int | None = None,
     registry: Registry | None = None,
     serve: bool = True,
+    variants: Callable[[Mapping[str, Any]], Measure] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Exported:
     """Exports what a training run left behind.
@@ -56,6 +65,7 @@ def export_run(
         version: Version number; the next free one if None.
         registry: Where to register it as challenger; nowhere if None.
         serve: Publish it in the repository, without asking whether it is better than what is there.
+        variants: From what the checkpoint says of its training, the measuring of variants; None builds none.
         say: Told what is being done.
 
     Returns:
@@ -71,7 +81,7 @@ def export_run(
         if not needed.is_file():
             raise UsageError(f"{needed} is missing; name the directory of a training run that has finished")
     findings = Findings.read(decided)
-    network, _ = load_checkpoint(checkpoint)
+    network, training = load_checkpoint(checkpoint)
     return export_version(
         cast(Network, network),
         findings,
@@ -80,6 +90,7 @@ def export_run(
         version=version,
         registry=registry,
         serve=serve,
+        measure=variants(training) if variants else None,
         say=say,
     )
 
@@ -93,6 +104,7 @@ def export_version(
     version: int | None = None,
     registry: Registry | None = None,
     serve: bool = True,
+    measure: Measure | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Exported:
     """Exports a network, checks the graph against it on real pictures, registers and publishes it.
@@ -105,6 +117,7 @@ def export_version(
         version: Version number; the next free one if None.
         registry: Where to register it as challenger; nowhere if None.
         serve: Publish it in the repository, without asking whether it is better than what is there.
+        measure: Builds its variants, which then go wherever it goes; None builds none.
         say: Told what is being done.
 
     Returns:
@@ -129,16 +142,18 @@ def export_version(
         evidence_bias=graph.evidence_bias,
         point=point,
     )
+    bias = graph.evidence_bias
+    carried = _measured(model, findings, bias, measure) if measure else None
     registered = None
     if registry is not None:
         say(f"registering it at {registry.uri}")
         registered = register(
-            model, findings, evidence_bias=graph.evidence_bias, registry=registry, example=crops[:1], step=_mute
+            model, findings, evidence_bias=bias, registry=registry, example=crops[:1], variants=carried
         )
     size = len(model.SerializeToString())
     if not serve:
         return Exported(directory=None, version=None, bytes=size, parity=parity, model=_number(registered))
-    directory = publish(model, findings, evidence_bias=graph.evidence_bias, repository=repository, version=number)
+    directory = publish(model, findings, evidence_bias=bias, repository=repository, version=number, variants=carried)
     if registry is not None and registered is not None:
         registry.note_served(registered, number, read_manifest(directory).onnx_sha256, "export")
         if number == latest(repository):
@@ -151,8 +166,14 @@ def _number(model: RegisteredModel | None) -> int | None:
     return None if model is None else model.number
 
 
-def _mute(_: str) -> None:
-    pass
+def _measured(model: onnx.ModelProto, findings: Findings, bias: float, measure: Measure) -> Carried | None:
+    """Measures before anything is registered or published: a kill in these minutes leaves nothing behind."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        (home / ONNX_FILE).write_bytes(stamp(model, operating_point(findings, UNSERVED)).SerializeToString())
+        describe_unserved(home, findings, bias)
+        measure(home)
+        return load_variants(home)
 
 
 def spread(pictures: Sequence[Path]) -> Sequence[Path]:

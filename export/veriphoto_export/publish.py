@@ -22,7 +22,8 @@ import onnx
 
 from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import ModelError, UsageError
-from veriphoto.manifest import MANIFEST_FILE, ONNX_FILE, Findings, Manifest, read_manifest, sha256_file, verify_onnx
+from veriphoto.manifest import ONNX_FILE, Findings, Manifest, read_manifest, sha256_file, verify_onnx
+from veriphoto_export.carrying import Carried, write_variants
 from veriphoto_export.stamping import operating_point, stamp
 
 __all__ = [
@@ -75,7 +76,13 @@ def require_free(repository: Path, version: int) -> None:
 
 
 def publish(
-    model: onnx.ModelProto, findings: Findings, *, evidence_bias: float, repository: Path, version: int
+    model: onnx.ModelProto,
+    findings: Findings,
+    *,
+    evidence_bias: float,
+    repository: Path,
+    version: int,
+    variants: Carried | None = None,
 ) -> Path:
     """Writes a version of the classifier.
 
@@ -85,6 +92,7 @@ def publish(
         evidence_bias: What the mean of EVIDENCE lacks to LOGIT.
         repository: A Triton model repository, with the classifier's configuration.
         version: A number that no version with a graph has yet.
+        variants: Measured of this model, to go with it.
 
     Returns:
         The version's directory.
@@ -94,11 +102,24 @@ def publish(
         ModelError: If the disk refuses, or what was written does not read back.
     """
     with repository_lock(repository):
-        return write_version(model, findings, evidence_bias=evidence_bias, repository=repository, version=version)
+        return write_version(
+            model,
+            findings,
+            evidence_bias=evidence_bias,
+            repository=repository,
+            version=version,
+            variants=variants,
+        )
 
 
 def write_version(
-    model: onnx.ModelProto, findings: Findings, *, evidence_bias: float, repository: Path, version: int
+    model: onnx.ModelProto,
+    findings: Findings,
+    *,
+    evidence_bias: float,
+    repository: Path,
+    version: int,
+    variants: Carried | None = None,
 ) -> Path:
     """Does what ``publish`` does for a caller that holds ``repository_lock``.
 
@@ -116,6 +137,8 @@ def write_version(
             shutil.copy(_glue(repository), staged / GLUE_FILE)
             (staged / ONNX_FILE).write_bytes(stamp(model, point).SerializeToString())
             _describe(staged, replace(findings, operating_point=point), evidence_bias, version)
+            if variants is not None:
+                write_variants(staged, variants, point)
             _settle(staged, target)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
@@ -172,8 +195,8 @@ def _settle(staged: Path, target: Path) -> None:
     _flush(staged)
     if target.is_dir():
         # A directory that has no graph yet, as in a fresh clone. Without the graph no flavour loads, so it goes last.
-        for name in (GLUE_FILE, MANIFEST_FILE, ONNX_FILE):
-            (staged / name).replace(target / name)
+        for path in sorted(staged.iterdir(), key=lambda path: path.name == ONNX_FILE):
+            path.replace(target / path.name)
         _flush(target)
     else:
         staged.rename(target)

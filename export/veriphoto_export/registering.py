@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ import onnx
 from veriphoto.contract import CONTRACT, CROPS, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY
 from veriphoto.errors import ModelError
 from veriphoto.manifest import MANIFEST_FILE, ONNX_FILE, Findings, Manifest, sha256_file
+from veriphoto_export.carrying import Carried, write_variants
 from veriphoto_export.registry import CHALLENGER, RegisteredModel, Registry, metrics_tag, sha_tag
 from veriphoto_export.stamping import UNSERVED, operating_point, stamp
 
@@ -49,6 +51,7 @@ def register(
     example: npt.NDArray[np.uint8],
     origin: str = "export",
     challenge: bool = True,
+    variants: Carried | None = None,
     step: Step = lambda _: None,
 ) -> RegisteredModel:
     """Registers a model.
@@ -61,6 +64,7 @@ def register(
         example: UINT8 [1, K, S, S, 3], an input to try it with.
         origin: Why it is registered.
         challenge: Give it the alias ``challenger``.
+        variants: Measured of this model, to go with it.
         step: Told what is being done.
 
     Returns:
@@ -79,7 +83,7 @@ def register(
             run = client.create_run(experiment, tags=tags, run_name=origin).info.run_id
         try:
             with tempfile.TemporaryDirectory() as folder:
-                built = _build(Path(folder) / "model", model, findings, evidence_bias, example)
+                built = _build(Path(folder) / "model", model, findings, evidence_bias, example, variants)
                 step("upload")
                 uploaded = _upload(registry, experiment, run, built, findings)
                 step("version")
@@ -115,7 +119,12 @@ def settle_exports(registry: Registry) -> None:
 
 
 def _build(
-    target: Path, model: onnx.ModelProto, findings: Findings, evidence_bias: float, example: npt.NDArray[np.uint8]
+    target: Path,
+    model: onnx.ModelProto,
+    findings: Findings,
+    evidence_bias: float,
+    example: npt.NDArray[np.uint8],
+    variants: Carried | None,
 ) -> Path:
     import mlflow.onnx  # noqa: PLC0415 - takes seconds
     from mlflow.models import ModelSignature  # noqa: PLC0415
@@ -130,21 +139,28 @@ def _build(
         save_as_external_data=False,
         metadata={"input_example": EXAMPLE_FILE, "manifest": MANIFEST_FILE},
     )
+    describe_unserved(target, findings, evidence_bias)
+    if variants is not None:
+        write_variants(target, variants, point)
+    np.savez_compressed(target / EXAMPLE_FILE, **{CROPS: example})
+    return target
+
+
+def describe_unserved(target: Path, findings: Findings, evidence_bias: float) -> None:
+    """Writes the manifest of a model that no number is given yet.
+
+    Args:
+        target: A directory with ``model.onnx``, stamped ``UNSERVED``.
+        findings: What its training run decided.
+        evidence_bias: What the mean of EVIDENCE lacks to LOGIT.
+    """
     Manifest(
         model_version=UNSERVED,
         onnx_sha256=sha256_file(target / ONNX_FILE),
         evidence_bias=evidence_bias,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        findings=_unserved(findings, point),
+        findings=replace(findings, operating_point=operating_point(findings, UNSERVED)),
     ).write(target)
-    np.savez_compressed(target / EXAMPLE_FILE, **{CROPS: example})
-    return target
-
-
-def _unserved(findings: Findings, point: Any) -> Findings:
-    from dataclasses import replace  # noqa: PLC0415
-
-    return replace(findings, operating_point=point)
 
 
 def _signature() -> dict[str, Any]:

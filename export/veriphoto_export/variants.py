@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,15 +15,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from veriphoto.contract import CLASSIFIER, CONTRACT
+from veriphoto.contract import CONTRACT
 from veriphoto.errors import DataError, ImageError, ModelError
 from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file, verify_onnx
 from veriphoto.preprocessing import preprocess
-from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant
-from veriphoto_export.publish import latest
+from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant, cpu_kind
 from veriphoto_export.quantize import quantize_int8
 from veriphoto_export.runners import Crops, Run, available, file_of, open_variant
-from veriphoto_training.data import Dataset, Picture, thin
+from veriphoto_training.data import Picture, thin
 from veriphoto_training.deliveries import deliver
 from veriphoto_training.metrics import auroc, balanced_accuracy
 
@@ -56,27 +57,27 @@ class Row:
 
 
 def build_variants(
-    repository: Path,
-    data: Dataset,
+    directory: Path,
+    pictures: Sequence[Picture],
     *,
-    version: int | None = None,
     calibration: int = 32,
-    pictures: int = 200,
+    most: int = 200,
     rounds: int = 10,
+    evaluation: str = "",
     only: Sequence[Variant] = (),
     say: Say = lambda _: None,
 ) -> list[Row]:
-    """Builds, measures and judges the variants of a published version; writes them into its directory.
+    """Builds, measures and judges the variants of a model; writes them beside its graph.
 
     Calibration pictures are not evaluated.
 
     Args:
-        repository: The Triton model repository.
-        data: Pictures of both classes, none of which the network was trained on if the figures are to mean anything.
-        version: Which version; the newest by default.
+        directory: A version directory, or one with a model that has no number yet.
+        pictures: Of both classes, none of which the network was trained on if the figures are to mean anything.
         calibration: Pictures a class to calibrate INT8 with.
-        pictures: Pictures a class to evaluate on.
+        most: Pictures a class to evaluate on.
         rounds: Timed rounds of each size.
+        evaluation: What the pictures are, for the record.
         only: Restricts the variants; fp32 is always measured.
         say: Told what is being done.
 
@@ -84,30 +85,32 @@ def build_variants(
         A row for each variant.
 
     Raises:
-        ModelError: If the version must not be used or cannot be written to.
+        ModelError: If the model must not be used or the directory cannot be written to.
         DataError: If there are too few pictures.
     """
-    number = version or latest(repository)
-    directory = repository / CLASSIFIER / str(number)
     manifest = read_manifest(directory)
     verify_onnx(directory, manifest)
     chosen = [each for each in available() if each is Variant.FP32 or not only or each in only]
-    calibrating = thin(data.pictures, calibration, "calibration")
+    calibrating = thin(pictures, calibration, "calibration")
     taken = {picture.path for picture in calibrating}
-    judging = thin([picture for picture in data.pictures if picture.path not in taken], pictures, "evaluation")
-    if any(file_of(each) == INT8_FILE for each in chosen):
-        say(f"calibrating INT8 on {len(calibrating)} pictures")
-        _quantize(directory, calibrating)
-    runs = {each: open_variant(each, directory) for each in chosen}
-    scores, labels = {}, np.zeros(0, dtype=np.int64)
-    for delivery in DELIVERIES:
-        say(f"scoring {len(judging)} pictures, {delivery}")
-        labels, scores[delivery] = _score(runs, judging, delivery)
-    say("timing")
-    times = _time(chosen, directory, rounds)
-    threshold = manifest.findings.operating_point.threshold
-    rows = [_row(each, directory, times, scores, labels, threshold) for each in chosen]
-    _write(directory, rows, manifest.onnx_sha256, f"{len(labels)} pictures, {data.fingerprint[:12]}")
+    judging = thin([picture for picture in pictures if picture.path not in taken], most, "evaluation")
+    with tempfile.TemporaryDirectory() as folder:
+        # Built elsewhere: the directory may be served, and a kill must not leave half a graph in it.
+        bench = Path(folder)
+        (bench / ONNX_FILE).symlink_to((directory / ONNX_FILE).absolute())
+        if any(file_of(each) == INT8_FILE for each in chosen):
+            say(f"calibrating INT8 on {len(calibrating)} pictures")
+            _quantize(bench, calibrating)
+        runs = {each: open_variant(each, bench) for each in chosen}
+        scores, labels = {}, np.zeros(0, dtype=np.int64)
+        for delivery in DELIVERIES:
+            say(f"scoring {len(judging)} pictures, {delivery}")
+            labels, scores[delivery] = _score(runs, judging, delivery)
+        say("timing")
+        times = _time(chosen, bench, rounds)
+        threshold = manifest.findings.operating_point.threshold
+        rows = [_row(each, bench, times, scores, labels, threshold) for each in chosen]
+        _write(directory, bench, rows, manifest.onnx_sha256, f"{len(labels)} pictures, {evaluation}")
     return rows
 
 
@@ -125,12 +128,12 @@ def cpu_name() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def _quantize(directory: Path, pictures: Sequence[Picture]) -> None:
+def _quantize(bench: Path, pictures: Sequence[Picture]) -> None:
     crops = [made for made in (_crops(picture, "clean") for picture in pictures) if made is not None]
     try:
-        quantize_int8(directory / ONNX_FILE, directory / INT8_FILE, crops)
+        quantize_int8(bench / ONNX_FILE, bench / INT8_FILE, crops)
     except OSError as error:
-        raise ModelError(f"cannot write {directory / INT8_FILE}: {error.strerror or error}") from error
+        raise ModelError(f"cannot write {bench / INT8_FILE}: {error.strerror or error}") from error
 
 
 def _crops(picture: Picture, delivery: str) -> Crops | None:
@@ -220,19 +223,24 @@ def _complaints(figure: str, found: dict[str, dict[Variant, float]], variant: Va
     ]
 
 
-def _write(directory: Path, rows: Sequence[Row], sha256: str, evaluation: str) -> None:
+def _write(directory: Path, bench: Path, rows: Sequence[Row], sha256: str, evaluation: str) -> None:
+    """Puts the graph there first and what vouches for it last: between the two, fp32 serves."""
     body = {
         "onnx_sha256": sha256,
         "cpu": cpu_name(),
+        "cpu_kind": cpu_kind().value,
         "evaluation": evaluation,
         "fastest": fastest(rows),
         "rows": [asdict(row) for row in rows],
     }
     fresh = directory / f".{VARIANTS_FILE}.new"
     try:
+        if any(row.accepted and file_of(Variant(row.variant)) == INT8_FILE for row in rows):
+            shutil.copy(bench / INT8_FILE, directory / f".{INT8_FILE}.new")
+            (directory / f".{INT8_FILE}.new").replace(directory / INT8_FILE)
         fresh.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
         fresh.replace(directory / VARIANTS_FILE)
-        if not any(row.accepted for row in rows if row.variant in (Variant.INT8, Variant.OPENVINO_INT8)):
+        if not any(row.accepted and file_of(Variant(row.variant)) == INT8_FILE for row in rows):
             (directory / INT8_FILE).unlink(missing_ok=True)  # nobody may run it
     except OSError as error:
         raise ModelError(f"cannot write {directory / VARIANTS_FILE}: {error.strerror or error}") from error

@@ -13,8 +13,7 @@ from triton_stand_in import Request, Tensor, TritonModelException
 from veriphoto.contract import CROPS, LOGIT
 from veriphoto.manifest import read_manifest, sha256_file
 from veriphoto.preprocessing import preprocess
-from veriphoto.variants import VARIANTS_FILE
-from veriphoto_export.variants import cpu_name
+from veriphoto.variants import VARIANTS_FILE, cpu_kind
 
 CROPS_OF_ONE = preprocess(SAMPLES[0].read_bytes()).crops[np.newaxis]
 
@@ -31,11 +30,15 @@ def version(tmp_path: Path) -> Path:
 
 
 def write(directory: Path, **changes: object) -> None:
-    row = {"variant": "int8", "accepted": True, "sha256": sha256_file(directory / "model.int8.onnx")}
+    row = {
+        "variant": "int8",
+        "accepted": True,
+        "sha256": sha256_file(directory / "model.int8.onnx"),
+        "ms_per_crop": {"b1c1": 5.0},
+    }
     body = {
         "onnx_sha256": read_manifest(directory).onnx_sha256,
-        "cpu": cpu_name(),
-        "fastest": "int8",
+        "cpu_kind": cpu_kind(),
         "rows": [{**row, **changes.pop("row", {})}],  # type: ignore[dict-item]
         **changes,
     }
@@ -60,7 +63,7 @@ def test_each_name_runs_what_it_names(version: Path, load_model, monkeypatch: py
     assert scores["int8"] == scores["auto"] != fp32
 
 
-@pytest.mark.parametrize("changes", [{"cpu": "another"}, {"onnx_sha256": "of another graph"}])
+@pytest.mark.parametrize("changes", [{"cpu_kind": "another"}, {"onnx_sha256": "of another graph"}, {"rows": "broken"}])
 def test_what_was_measured_elsewhere_is_not_chosen(changes, version: Path, load_model, monkeypatch) -> None:
     fp32 = logit(load_model, version)
     write(version, **changes)

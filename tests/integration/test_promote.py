@@ -93,7 +93,7 @@ def test_a_version_that_scores_otherwise_is_taken_back(
 ) -> None:
     start_triton(ground.repository, var=ground.root / "var")
     triton = find_triton(ground.root / "var", ground.repository)
-    monkeypatch.setattr("veriphoto_export.promotion.golden_scores", lambda *_: dict.fromkeys(GOLDEN, 2.0))
+    monkeypatch.setattr("veriphoto_export.golden.golden_scores", lambda *_: dict.fromkeys(GOLDEN, 2.0))
     with pytest.raises(ModelError, match=r"stopped at 'golden'.*version 1 still serves"):
         promote("2", ground.place(triton), judge=content)
     assert triton.score(PICTURE).version == 1

@@ -1,6 +1,7 @@
 """Reads a data set: a manifest.csv, a ``real/`` + ``ai/`` tree, or a zip of such a tree.
 
-Pictures stay encoded in memory until they are needed: decoding costs milliseconds, decoded pictures gigabytes.
+Only names and hashes stay in memory, so that a data set may be larger than it. Files are read when they are needed; the
+system's own cache keeps those that are read often.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from veriphoto.errors import DataError
+from veriphoto.errors import DataError, UnreadableFileError
 
 LABELS: Final = ("real", "ai")
 """Folder names and manifest labels, by class index."""
@@ -38,13 +40,18 @@ class Picture:
     member: str = ""
     """Name inside the zip."""
 
-    @cached_property
+    @property
     def data(self) -> bytes:
-        """The encoded bytes; kept once read."""
-        if self.member:
-            with zipfile.ZipFile(self.file) as archive:
-                return archive.read(self.member)
-        return self.file.read_bytes()
+        """The encoded bytes, read anew each time.
+
+        Raises:
+            UnreadableFileError: If the disk does not give them.
+        """
+        try:
+            return _archive(self.file).read(self.member) if self.member else self.file.read_bytes()
+        except (OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UnreadableFileError(f"the file cannot be read: {reason}") from error
 
     @cached_property
     def sha256(self) -> str:
@@ -151,15 +158,18 @@ def _from_tree(root: Path) -> Iterable[Picture]:
                 yield _plain(file.relative_to(root).as_posix(), file, "")
 
 
+@lru_cache(maxsize=8)
+def _archive(file: Path) -> zipfile.ZipFile:
+    """Opening reads the whole table of contents: once for all members, and for all threads, not once a picture."""
+    return zipfile.ZipFile(file)
+
+
 def _from_zip(file: Path) -> Iterable[Picture]:
-    with zipfile.ZipFile(file) as archive:
-        for name in sorted(archive.namelist()):
-            parts = PurePosixPath(name).parts
-            if len(parts) > 1 and parts[0] in LABELS and name.lower().endswith(_SUFFIXES):
-                picture = _plain(name, file, name)
-                # Opening an archive reads its whole table of contents: once for all members, not once a picture.
-                picture.__dict__["data"] = archive.read(name)
-                yield picture
+    _archive.cache_clear()  # the file may be another one by now
+    for name in sorted(_archive(file).namelist()):
+        parts = PurePosixPath(name).parts
+        if len(parts) > 1 and parts[0] in LABELS and name.lower().endswith(_SUFFIXES):
+            yield _plain(name, file, name)
 
 
 def _plain(path: str, file: Path, member: str) -> Picture:
@@ -171,8 +181,10 @@ def _plain(path: str, file: Path, member: str) -> Picture:
 def _why_broken(picture: Picture) -> str:
     try:
         data = picture.data
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        return f"cannot be read: {error}"
+    except UnreadableFileError as error:
+        return error.message.removeprefix("the file ")
+    # The one time that every file is read: the fingerprint then needs no second.
+    picture.__dict__["sha256"] = hashlib.sha256(data).hexdigest()
     if not data:
         return "empty file"
     known = data[:3] == b"\xff\xd8\xff" or data[:8] == b"\x89PNG\r\n\x1a\n" or data[8:12] == b"WEBP"

@@ -34,7 +34,8 @@ def rows(
     scores = (np.array(first, dtype=float), np.array(second, dtype=float))
     monkeypatch.setattr(gate, "score_together", lambda *_, **__: Scored(pictures=tuple(chosen), probabilities=scores))
     model: Any = Model()
-    return {row.figure: row for row in compare(model, model, chosen, **options)}
+    options.setdefault("deliveries", ["clean"])
+    return {row.figure.removesuffix(", clean"): row for row in compare(model, model, chosen, **options)}
 
 
 def test_equal_models_hold(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,8 +59,25 @@ def test_one_source_gone_blind_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     found = rows(monkeypatch, chosen, before, after)
     assert found["AUROC"].holds
     assert not found["right in nano (ai)"].holds
-    with pytest.raises(ModelError, match=r"right in nano \(ai\): 0.0000 against 1.0000"):
+    with pytest.raises(ModelError, match=r"right in nano \(ai\), clean: 0.0000 against 1.0000"):
         require(list(found.values()))
+
+
+def test_what_fails_in_the_hard_delivery_alone_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As good on files as they are; on recompressed ones it flags a shop's photos."""
+    chosen = pictures(shop=(0, 100), cameras=(0, 100), midjourney=(1, 200))
+    good = np.array([0.1] * 200 + [0.9] * 200)
+    bad = np.array([0.7] * 10 + [0.1] * 190 + [0.9] * 200)
+
+    def score(*_: Any, delivery: str, **__: Any) -> Scored:
+        return Scored(pictures=tuple(chosen), probabilities=(good, bad if delivery == "hard" else good))
+
+    monkeypatch.setattr(gate, "score_together", score)
+    model: Any = Model()
+    found = {row.figure: row for row in compare(model, model, chosen, product_sources=["sh*"])}
+    failed = [figure for figure, row in found.items() if not row.holds]
+    assert failed == ["balanced accuracy, hard", "false alarms on product photos, hard", "right in shop (real), hard"]
+    assert {figure.rpartition(", ")[2] for figure in found} == {"clean", "hard"}
 
 
 def test_a_picture_or_two_are_not_worse(monkeypatch: pytest.MonkeyPatch) -> None:

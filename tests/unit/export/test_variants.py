@@ -105,7 +105,7 @@ def _logits(file: Path, crops: np.ndarray) -> np.ndarray:
 
 
 def test_variants_are_built_measured_and_written(own: Path, data: Dataset) -> None:
-    rows = build_variants(own, data, calibration=2, pictures=2, rounds=2)
+    rows = build_variants(own / "classifier" / "1", data.pictures, calibration=2, most=2, rounds=2)
     assert [row.variant for row in rows] == [each.value for each in available()]
     body = json.loads((own / "classifier" / "1" / VARIANTS_FILE).read_text())
     assert body["fastest"] == fastest(rows)
@@ -119,7 +119,7 @@ def test_what_loses_accuracy_is_refused_and_removed(own: Path, data: Dataset, mo
     monkeypatch.setattr(variants, "MAX_AUROC_LOSS", -1.0)
     monkeypatch.setattr(variants, "available", lambda: [Variant.FP32, Variant.INT8])
     monkeypatch.setattr(variants, "fastest", lambda _: "fp32")
-    rows = build_variants(own, data, calibration=2, pictures=2, rounds=1)
+    rows = build_variants(own / "classifier" / "1", data.pictures, calibration=2, most=2, rounds=1)
     assert not rows[1].accepted
     assert "AUROC clean falls by" in rows[1].why_not
     assert not (own / "classifier" / "1" / INT8_FILE).exists()

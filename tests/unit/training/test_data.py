@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from veriphoto.errors import DataError
+from veriphoto.errors import DataError, UnreadableFileError
 from veriphoto_training.data import Picture, read_dataset, thin
 from veriphoto_training.splits import split_dataset
 
@@ -32,6 +34,38 @@ def test_the_fingerprint_moves_with_a_byte(tree: Path) -> None:
     file = next(tree.rglob("*.jpg"))
     file.write_bytes(file.read_bytes() + b"\0")
     assert read_dataset(tree).fingerprint != before
+
+
+def test_pictures_are_not_kept_in_memory(tree: Path) -> None:
+    """16 files of a megabyte each: what stays is names and hashes, however often they are read."""
+    for file in tree.rglob("*.jpg"):
+        file.write_bytes(file.read_bytes() + bytes(1_000_000))
+    tracemalloc.start()
+    try:
+        data = read_dataset(tree)
+        assert len(data.fingerprint) == 64
+        assert all(len(picture.data) > 1_000_000 for _ in range(2) for picture in data.pictures)
+        assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_goes_away_is_a_bad_picture_and_no_crash(tree: Path) -> None:
+    picture = read_dataset(tree).pictures[0]
+    picture.file.unlink()
+    with pytest.raises(UnreadableFileError, match="cannot be read: No such file"):
+        _ = picture.data
+
+
+def test_threads_share_a_zip(tree: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "tree.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in tree.rglob("*.jpg"):
+            archive.write(file, file.relative_to(tree).as_posix())
+    plain, zipped = ({p.path: p for p in read_dataset(root).pictures} for root in (tree, tmp_path / "tree.zip"))
+    paths = [*plain] * 20
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda path: zipped[path].data, paths))
+    assert found == [plain[path].data for path in paths]
 
 
 def test_broken_files_are_named_and_left_out(tree: Path) -> None:
