@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Starts tritonserver with the flags it is given, with VERIPHOTO_FLAVOUR (onnxruntime or tensorrt: how the classifier
+# runs), and with the two flags that hold a secret, which therefore stand in no compose file and no manifest: the administrative APIs answer only to the key in VERIPHOTO_TRITON_ADMIN_KEY_FILE. Without such
+# a file the key is made up here and told to nobody, so those APIs are closed.
+set -eu
+
+key_file=${VERIPHOTO_TRITON_ADMIN_KEY_FILE:-/run/secrets/triton_admin_key}
+if [ -r "$key_file" ]; then
+    key=$(cat "$key_file")
+else
+    key=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+fi
+case $key in
+    '' | *[!A-Za-z0-9._~-]*)
+        echo "$key_file: the key must be letters, digits and ._~- only" >&2
+        exit 2
+        ;;
+esac
+restricted="shared-memory,model-repository,model-config,statistics,trace,logging:admin-key=$key"
+
+# As in `veriphoto serve`: config.pbtxt is the flavour onnxruntime.
+case ${VERIPHOTO_FLAVOUR:-onnxruntime} in
+    onnxruntime) ;;
+    *) set -- "$@" "--model-config-name=$VERIPHOTO_FLAVOUR" ;;
+esac
+
+# Triton parses some request bodies on its stack: with the usual 8 MB, 4.2 MB of form data would end it.
+ulimit -s 65536
+
+exec tritonserver "$@" "--http-restricted-api=$restricted" "--grpc-restricted-protocol=$restricted"
