@@ -75,8 +75,8 @@ class HttpTransport:
 
 def _named(data: bytes, request_id: str) -> tuple[bytes, dict[str, str]]:
     """Makes a request with an id: the raw form has no place for one, so the file goes behind a header of JSON."""
-    image = {"name": IMAGE, "shape": [1, 1], "datatype": "BYTES"}
-    image["parameters"] = {"binary_data_size": _PREFIX + len(data)}
+    size = {"binary_data_size": _PREFIX + len(data)}
+    image = {"name": IMAGE, "shape": [1, 1], "datatype": "BYTES", "parameters": size}
     header = {"id": request_id, "parameters": {"binary_data_output": True}, "inputs": [image]}
     head = json.dumps(header).encode()
     return b"".join((head, len(data).to_bytes(_PREFIX, "little"), data)), {**_HEADERS, _LENGTH: str(len(head))}

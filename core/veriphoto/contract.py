@@ -64,6 +64,7 @@ CONTRACT: Final = Contract()
 ENSEMBLE: Final = "detector"
 PREPROCESS: Final = "preprocess"
 CLASSIFIER: Final = "classifier"
+RECORDER: Final = "recorder"
 
 # Tensors. Shapes are without the batch dimension.
 IMAGE: Final = "IMAGE"
