@@ -1,0 +1,228 @@
+"""The load generator, in a process of its own, so that its CPU is not the server's.
+
+A worker (see ``processes``): an order names a way to send, a concurrency or a rate, and a number of seconds; the answer
+holds latencies in seconds, refusals, and the CPU that sending took.
+
+* closed loop: so many callers, each asks again as soon as it has its answer;
+* open loop: requests begin at random moments (Poisson) of a given rate, whether or not earlier ones have been answered.
+  A latency counts from the moment at which the request was due.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from benchmarks.processes import orders, reply
+
+OCTETS: Final = {"Content-Type": "application/octet-stream"}
+RAW: Final = {**OCTETS, "Inference-Header-Content-Length": "0"}
+_PATIENCE_S: Final = 60.0
+_OUTPUTS: Final = ("PROBABILITY", "LOGIT", "EVIDENCE", "STATISTICS", "OPERATING_POINT")
+
+Send = Callable[[bytes], int]
+"""Sends one picture and waits for its answer; returns the HTTP status (200 is an answer, 503 a refusal)."""
+
+
+def http_sender(url: str, headers: dict[str, str]) -> Send:
+    """Posts the file as the body over one connection that stays open."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=_PATIENCE_S)
+
+    def send(data: bytes) -> int:
+        try:
+            connection.request("POST", parts.path, data, headers)
+            answer = connection.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            return 599
+        return answer.status
+
+    return send
+
+
+def multipart_sender(url: str) -> Send:
+    """Posts the file as the field ``file`` of a form, for servers that want one."""
+    mark = "veriphoto-benchmark-boundary"
+    head = f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    post = http_sender(url, {"Content-Type": f"multipart/form-data; boundary={mark}"})
+    return lambda data: post(head.encode() + data + f"\r\n--{mark}--\r\n".encode())
+
+
+def open_inference_sender(url: str) -> Send:
+    """Posts an Open Inference Protocol request whose picture is base64 in JSON, for servers without its binary part."""
+    import base64  # noqa: PLC0415 - each way imports what it needs
+    import json  # noqa: PLC0415
+
+    post = http_sender(url, {"Content-Type": "application/json"})
+
+    def send(data: bytes) -> int:
+        tensor = {"name": "image", "shape": [1, 1], "datatype": "BYTES", "parameters": {"content_type": "base64"}}
+        return post(json.dumps({"inputs": [{**tensor, "data": [base64.b64encode(data).decode()]}]}).encode())
+
+    return send
+
+
+def triton_http_sender(url: str) -> Send:
+    """Uses tritonclient over HTTP; its client belongs to one thread."""
+    import numpy as np  # noqa: PLC0415
+    import tritonclient.http as triton  # noqa: PLC0415
+    from tritonclient.utils import InferenceServerException  # noqa: PLC0415
+
+    client = triton.InferenceServerClient(urlsplit(url).netloc, network_timeout=_PATIENCE_S)
+    wanted = [triton.InferRequestedOutput(name) for name in _OUTPUTS]
+
+    def send(data: bytes) -> int:
+        tensor = np.empty((1, 1), dtype=np.object_)
+        tensor[0, 0] = data
+        image = triton.InferInput("IMAGE", [1, 1], "BYTES")
+        image.set_data_from_numpy(tensor)
+        try:
+            client.infer("detector", [image], outputs=wanted).as_numpy("PROBABILITY")
+        except InferenceServerException as error:
+            return int(error.status() or 500) if str(error.status()).isdecimal() else 500
+        return 200
+
+    return send
+
+
+def triton_grpc_sender(url: str) -> Send:
+    """Uses tritonclient over gRPC."""
+    import numpy as np  # noqa: PLC0415
+    import tritonclient.grpc as triton  # noqa: PLC0415
+    from tritonclient.utils import InferenceServerException  # noqa: PLC0415
+
+    client = triton.InferenceServerClient(urlsplit(url).netloc)
+    wanted = [triton.InferRequestedOutput(name) for name in _OUTPUTS]
+
+    def send(data: bytes) -> int:
+        tensor = np.empty((1, 1), dtype=np.object_)
+        tensor[0, 0] = data
+        image = triton.InferInput("IMAGE", [1, 1], "BYTES")
+        image.set_data_from_numpy(tensor)
+        try:
+            client.infer("detector", [image], outputs=wanted).as_numpy("PROBABILITY")
+        except InferenceServerException:
+            return 503
+        return 200
+
+    return send
+
+
+SENDERS: Final[dict[str, Callable[[str], Send]]] = {
+    "raw": lambda url: http_sender(url, RAW),
+    "body": lambda url: http_sender(url, OCTETS),
+    "form": multipart_sender,
+    "open-inference": open_inference_sender,
+    "tritonclient-http": triton_http_sender,
+    "tritonclient-grpc": triton_grpc_sender,
+}
+
+
+class Load:
+    """Callers on threads, kept with their connections from block to block."""
+
+    def __init__(self, pictures: Sequence[bytes]) -> None:
+        """Takes what to send, in turns."""
+        self._pictures = pictures
+        self._next = itertools.count()
+        self._senders: dict[tuple[str, str, int], Send] = {}
+        self._lock = threading.Lock()
+
+    def closed(self, way: str, url: str, width: int, seconds: float) -> dict[str, Any]:
+        """Runs a closed loop; what is in flight when the time is up is waited for and counts."""
+        found: list[tuple[float, int]] = []
+        started = time.perf_counter()
+
+        def caller(number: int) -> None:
+            send = self._sender(way, url, number)
+            while (began := time.perf_counter()) < started + seconds:
+                status = send(self._picture())
+                found.append((time.perf_counter() - began, status))
+
+        _together(caller, width)
+        return _counted(found, time.perf_counter() - started)
+
+    def open(self, way: str, url: str, rate: float, seconds: float, callers: int = 96) -> dict[str, Any]:
+        """Runs an open loop; ``callers`` bounds what can be in flight."""
+        moments, at, dice = [], 0.0, random.Random(0)  # noqa: S311 - arrivals, not secrets
+        while at < seconds:
+            moments.append(at)
+            at += dice.expovariate(rate)
+        due = iter(moments)
+        found: list[tuple[float, int]] = []
+        late: list[float] = []
+        started = time.perf_counter()
+
+        def caller(number: int) -> None:
+            send = self._sender(way, url, number)
+            while True:
+                with self._lock:
+                    moment = next(due, None)
+                if moment is None:
+                    return
+                time.sleep(max(0.0, started + moment - time.perf_counter()))
+                late.append(time.perf_counter() - started - moment)
+                status = send(self._picture())
+                found.append((time.perf_counter() - started - moment, status))
+
+        _together(caller, callers)
+        answer = _counted(found, time.perf_counter() - started)
+        # If the callers themselves were late, the loop was not open.
+        return answer | {"offered_per_s": len(moments) / seconds, "latest_start_ms": 1000.0 * max(late, default=0.0)}
+
+    def _picture(self) -> bytes:
+        return self._pictures[next(self._next) % len(self._pictures)]
+
+    def _sender(self, way: str, url: str, number: int) -> Send:
+        if way == "tritonclient-http":  # bound to the thread that made it
+            return SENDERS[way](url)
+        key = (way, url, number)
+        if key not in self._senders:
+            self._senders[key] = SENDERS[way](url)
+        return self._senders[key]
+
+
+def _together(work: Callable[[int], None], width: int) -> None:
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(width)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _counted(found: list[tuple[float, int]], seconds: float) -> dict[str, Any]:
+    good = [latency for latency, status in found if status == 200]
+    bad = [(latency, status) for latency, status in found if status != 200]
+    return {
+        "images": len(good),
+        "seconds": seconds,
+        "images_per_s": len(good) / seconds,
+        "latencies": good,
+        "refused": len(bad),
+        "refused_latencies": [latency for latency, _ in bad],
+        "refused_statuses": sorted({status for _, status in bad}),
+    }
+
+
+def main() -> None:
+    """Reads the pictures named on the command line, then works through orders."""
+    load = Load([Path(name).read_bytes() for name in sys.argv[1:]])
+    for order in orders():
+        cpu = time.process_time()
+        kind = order.pop("loop")
+        answer = load.closed(**order) if kind == "closed" else load.open(**order)
+        reply(answer | {"load_cpu": time.process_time() - cpu})
+
+
+if __name__ == "__main__":
+    main()
