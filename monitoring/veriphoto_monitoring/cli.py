@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from veriphoto_monitoring.canary import canary
+
 
 def register(app: typer.Typer) -> None:
     """Adds this package's commands.
@@ -11,3 +13,4 @@ def register(app: typer.Typer) -> None:
     Args:
         app: The command line to add to.
     """
+    app.command()(canary)

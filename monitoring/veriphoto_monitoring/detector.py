@@ -1,0 +1,221 @@
+"""Decides whether the world has moved: tests windows of the newest pictures, raises alarms and ends them.
+
+Knows no clock, no file and no network: the same records in the same order give the same alarms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from veriphoto.records import Record
+from veriphoto_monitoring import share
+from veriphoto_monitoring.alarms import Alarm, direction, trace
+from veriphoto_monitoring.budget import LEAST, WINDOWS, Budget, threshold
+from veriphoto_monitoring.columns import MONITORED, Floats, Monitored
+from veriphoto_monitoring.history import History
+from veriphoto_monitoring.reference import Distribution, Mean, Reference
+from veriphoto_monitoring.testing import Tested, summarise, test
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """One statistic of one window, tested."""
+
+    statistic: str
+    kind: str
+    value: float
+    threshold: float
+    p_value: float
+    alarm: bool
+    direction: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """One window, tested."""
+
+    window: int
+    images: int
+    """At most ``window``; fewer while a version is new."""
+    time: float
+    """Of the newest picture."""
+    results: tuple[Result, ...]
+
+    @property
+    def score(self) -> float:
+        """The largest value as a multiple of its threshold: above 1 is an alarm."""
+        return max((one.value / one.threshold for one in self.results), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What testing brought about."""
+
+    evaluations: list[tuple[int, Evaluation]]
+    """Model versions and their windows, in the order in which they were tested."""
+    alarms: list[Alarm]
+    """Raised, gone on or ended."""
+
+    def extend(self, other: Changes) -> None:
+        """Adds what came later."""
+        self.evaluations.extend(other.evaluations)
+        self.alarms.extend(other.alarms)
+
+
+References = Callable[[int], Reference | None]
+"""Gives the reference of a model version."""
+
+
+class Detector:
+    """All windows of all model versions, and the alarms."""
+
+    def __init__(self, budget: Budget, references: References, alarms: Iterable[Alarm] = ()) -> None:
+        """Begins without pictures.
+
+        Args:
+            budget: How many false alarms are allowed.
+            references: Asked once for each version, and again at ``refer``.
+            alarms: That were open when the monitor stopped.
+        """
+        self._budget = budget
+        self._references = references
+        self.histories: dict[int, History] = {}
+        self.alarms = {alarm.key: alarm for alarm in alarms}
+        self.evaluations: dict[tuple[int, int], Evaluation] = {}
+        self.version: int | None = None
+        """That gave the newest answer."""
+
+    def history(self, version: int, seen: int = 0) -> History:
+        """Returns a version's pictures; a version not seen before begins anew, after ``seen`` pictures."""
+        if version not in self.histories:
+            self.histories[version] = History(self._references(version), seen)
+        return self.histories[version]
+
+    def refer(self) -> Changes:
+        """Asks again for all references: one has changed. Alarms against the old ones are over."""
+        self.alarms.clear()
+        self.evaluations.clear()
+        changes = Changes([], [])
+        for version, history in self.histories.items():
+            history.refer(self._references(version))
+            changes.extend(self._evaluate(version, WINDOWS))
+        return changes
+
+    def add(self, records: Sequence[Record], rows: Floats) -> Changes:
+        """Takes new records and tests whichever window is due.
+
+        Args:
+            records: N records in the order in which they came.
+            rows: [N, WIDTH] of the same.
+
+        Returns:
+            All that was tested, and every alarm that was raised, went on, or ended.
+        """
+        changes = Changes([], [])
+        start = 0
+        while start < len(records):
+            version = records[start].model_version
+            self.version = version
+            history = self.history(version)
+            room = min(step - history.seen % step for step in WINDOWS.values())
+            end = start
+            while end < len(records) and end - start < room and records[end].model_version == version:
+                end += 1
+            part = records[start:end]
+            times = np.array([record.time for record in part])
+            history.append(rows[start:end], times, [record.request_id for record in part])
+            due = [window for window, step in WINDOWS.items() if history.seen % step == 0]
+            changes.extend(self._evaluate(version, due))
+            start = end
+        return changes
+
+    def _evaluate(self, version: int, windows: Iterable[int]) -> Changes:
+        history, changes = self.histories[version], Changes([], [])
+        for window in windows:
+            evaluation = self._test(history, window)
+            if evaluation is None:
+                continue
+            self.evaluations[version, window] = evaluation
+            changes.evaluations.append((version, evaluation))
+            followed = [self._follow(version, window, result, history) for result in evaluation.results]
+            changes.alarms.extend(alarm for alarm in followed if alarm)
+        return changes
+
+    def _test(self, history: History, window: int) -> Evaluation | None:
+        images = min(len(history), window)
+        if images < LEAST or history.reference is None:
+            return None
+        results = []
+        for each, found in _known(history.reference):
+            tested = _tested(each, found, history, images)
+            alpha = self._budget.alpha(each.name, window)
+            results.append(
+                Result(
+                    statistic=each.name,
+                    kind=each.kind,
+                    value=float(tested.value),
+                    threshold=threshold(found, alpha, images),
+                    p_value=float(tested.p),
+                    alarm=bool(tested.p < alpha),
+                    direction=direction(each, tested),
+                )
+            )
+        return Evaluation(window=window, images=images, time=float(history.times(1)[0]), results=tuple(results))
+
+    def _follow(self, version: int, window: int, result: Result, history: History) -> Alarm | None:
+        """Raises, keeps up or ends the alarm of one statistic."""
+        key = version, window, result.statistic
+        alarm = self.alarms.get(key)
+        if not result.alarm:
+            # A window that shares no picture with the last one that failed must be clean.
+            if alarm and history.seen - alarm.seen >= window:
+                return replace(self.alarms.pop(key), ended=float(history.times(1)[0]))
+            return None
+        if alarm is None:
+            alarm = self._raise(version, window, result, history)
+        else:
+            alarm = replace(
+                alarm, value=result.value, threshold=result.threshold, p_value=result.p_value, seen=history.seen
+            )
+        self.alarms[key] = alarm
+        return alarm
+
+    def _raise(self, version: int, window: int, result: Result, history: History) -> Alarm:
+        assert history.reference is not None  # noqa: S101 - nothing is tested without one
+        each = next(one for one in MONITORED if one.name == result.statistic)
+        found = history.reference.distributions[each.name]
+        images = min(len(history), window)
+        since, ids = trace(each, found, history, _tested(each, found, history, images))
+        return Alarm(
+            statistic=each.name,
+            window=window,
+            model_version=version,
+            direction=result.direction,
+            value=result.value,
+            threshold=result.threshold,
+            p_value=result.p_value,
+            cause=share.cause(each, history.reference, history.rows(images)),
+            raised=float(history.times(1)[0]),
+            since=since,
+            request_ids=ids,
+            seen=history.seen,
+        )
+
+
+def _known(reference: Reference) -> list[tuple[Monitored, Distribution]]:
+    return [(each, reference.distributions[each.name]) for each in MONITORED if each.name in reference.distributions]
+
+
+def _tested(each: Monitored, found: Distribution, history: History, images: int) -> Tested:
+    if isinstance(found, Mean):
+        return test(found, summarise(found, history.rows(images)[:, each.index]), images)
+    cells = history.cells(MONITORED.index(each), images)
+    return test(found, summarise(found, cells, coded=True), images)
