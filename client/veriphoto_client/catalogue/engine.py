@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final
 
-import ray
+import ray.data
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
@@ -30,6 +30,7 @@ from veriphoto_client.catalogue.sources import inputs
 from veriphoto_client.catalogue.tally import Count, Tally
 from veriphoto_client.scan.rows import Row
 
+_ray: Any = ray  # annotated in parts, which strict checking takes amiss
 _STATE_FILE: Final = "_scan.json"
 _SCHEMA: Final = 1
 _IDLE_PASSES: Final = 4
@@ -66,7 +67,7 @@ def run(options: CatalogueOptions, console: Console) -> CatalogueReport:
             pace = Pace(earlier + sum(unit.rows for unit in todo), earlier, options.price)
             with ProgressLine(console, pace) as line, _watching(desk, line):
                 _passes(plan, todo, options, package, desk)
-            done = ray.get(desk.total.remote())
+            done = _ray.get(desk.total.remote())
     report = take_stock(output, earlier, done, time.monotonic() - started, options.price)
     planned = sum(unit.rows for unit in plan.units())
     if report.rows != planned:
@@ -103,7 +104,7 @@ def _open_units(plan: Plan) -> tuple[list[Unit], int]:
 
 def _passes(plan: Plan, todo: list[Unit], options: CatalogueOptions, package: ModelPackage, desk: Any) -> None:
     """Runs until every unit has its part file: one pass, unless a process or a node is lost on the way."""
-    package_ref = ray.put(package)
+    package_ref = _ray.put(package)
     idle = 0
     while todo:
         _pass(todo, options, package_ref, package.sha256, desk)
@@ -117,20 +118,20 @@ def _passes(plan: Plan, todo: list[Unit], options: CatalogueOptions, package: Mo
 
 
 def _pass(todo: list[Unit], options: CatalogueOptions, package: Any, model_sha256: str, desk: Any) -> None:
-    context = ray.data.DataContext.get_current()
+    context = _ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     # A unit whose actor died is left for the next pass. Ray would wait with it until that very actor is back, which
     # needs a free core: on a cluster that does not get its node back, for ever.
     context.max_errored_blocks = -1
     items = [{"shard": unit.shard, "index": unit.index, "rows": unit.rows} for unit in todo]
-    workers = options.workers or int(ray.cluster_resources().get("CPU", 1))
-    scored = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+    workers = options.workers or int(_ray.cluster_resources().get("CPU", 1))
+    scored = _ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         _Actor,
         fn_constructor_args=(options, package, model_sha256, desk),
         batch_size=1,
         batch_format="pyarrow",
         # One unit in flight: a second one would wait behind the first while other actors run dry at the end.
-        compute=ray.data.ActorPoolStrategy(size=min(workers, len(items)), max_tasks_in_flight_per_actor=1),
+        compute=_ray.data.ActorPoolStrategy(size=min(workers, len(items)), max_tasks_in_flight_per_actor=1),
         num_cpus=1,
         max_task_retries=0,
     )
@@ -142,7 +143,7 @@ class _Actor:
     """Holds a session of one thread, and threads that read ahead for it."""
 
     def __init__(self, options: CatalogueOptions, package: Any, model_sha256: str, desk: Any) -> None:
-        found: ModelPackage = ray.get(package) if isinstance(package, ray.ObjectRef) else package
+        found: ModelPackage = _ray.get(package)
         self._readers = ThreadPoolExecutor(READ_AHEAD)
         self._work = Work(
             judge=found.open(),
@@ -173,20 +174,20 @@ class _RemoteDesk:
         self._actor = actor
 
     def begin(self, unit: str) -> tuple[bool, set[int]]:
-        found: tuple[bool, set[int]] = ray.get(self._actor.begin.remote(unit))
+        found: tuple[bool, set[int]] = _ray.get(self._actor.begin.remote(unit))
         return found
 
     def working(self, unit: str, position: int) -> None:
-        ray.get(self._actor.working.remote(unit, position))  # known before the picture can do harm
+        _ray.get(self._actor.working.remote(unit, position))  # known before the picture can do harm
 
     def note(self, unit: str, count: Count) -> None:
         self._actor.note.remote(unit, count)
 
     def finish(self, unit: str, count: Count) -> None:
-        ray.get(self._actor.finish.remote(unit, count))
+        _ray.get(self._actor.finish.remote(unit, count))
 
     def ask(self, sha256: str, owner: str, *, insist: bool = False) -> Row | Claim:
-        found: Row | Claim = ray.get(self._actor.ask.remote(sha256, owner, insist=insist))
+        found: Row | Claim = _ray.get(self._actor.ask.remote(sha256, owner, insist=insist))
         return found
 
     def tell(self, rows: dict[str, Row]) -> None:
@@ -200,7 +201,7 @@ def _cluster(options: CatalogueOptions) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.ERROR)
     own = {"num_cpus": options.workers, "include_dashboard": False, "object_store_memory": _LOCAL_STORE_BYTES}
     try:
-        ray.init(
+        _ray.init(
             address=options.address or "local",
             logging_level=logging.ERROR,
             log_to_driver=False,
@@ -212,16 +213,16 @@ def _cluster(options: CatalogueOptions) -> Iterator[None]:
     try:
         yield
     finally:
-        ray.shutdown()
+        _ray.shutdown()
 
 
 @contextmanager
 def _desk(options: CatalogueOptions, output: Place) -> Iterator[Any]:
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    desk = ray.remote(_SharedDesk).options(num_cpus=0, scheduling_strategy=here).remote()
+    here = NodeAffinitySchedulingStrategy(_ray.get_runtime_context().get_node_id(), soft=False)
+    desk = _ray.remote(_SharedDesk).options(num_cpus=0, scheduling_strategy=here).remote()
     if options.deduplicate:
         for scores in known_scores(output):
-            ray.get(desk.tell.remote(scores))
+            _ray.get(desk.tell.remote(scores))
     yield desk
 
 
@@ -231,7 +232,7 @@ def _watching(desk: Any, line: ProgressLine) -> Iterator[None]:
 
     def watch() -> None:
         while not stop.wait(1.0):
-            line.show(ray.get(desk.total.remote()))
+            line.show(_ray.get(desk.total.remote()))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

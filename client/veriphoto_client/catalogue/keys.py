@@ -44,7 +44,7 @@ class KeySet:
         fresh = np.zeros(len(keys), dtype=bool)
         fresh[first[~known]] = True
         self._append(unique[~known])
-        return fresh.tolist()
+        return [bool(one) for one in fresh]
 
     def _append(self, run: npt.NDArray[Any]) -> None:
         while self._runs and len(self._runs[-1]) <= 2 * len(run):

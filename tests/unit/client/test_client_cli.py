@@ -240,7 +240,10 @@ def test_options_are_these():
         words = runner.invoke(build([CLIENT]), [command, "--help"]).output.replace("│", " ").split()
         options[command] = sorted({word.strip(",[]") for word in words if word.startswith("--")})
     assert options == {
-        "scan": ["--help", "--in-flight", "--output", "--patience", "--timeout", "--url"],
+        "scan": [
+            *("--deduplicate", "--engine", "--help", "--in-flight", "--model", "--output", "--patience", "--price"),
+            *("--ray-address", "--rows-per-file", "--timeout", "--tries", "--url", "--variant", "--workers"),
+        ],
         "predict": ["--help", "--json", "--timeout", "--url"],
         "health": ["--help", "--json", "--timeout", "--url"],
         "drift": ["--help", "--sidecar-url", "--timeout"],
