@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -40,6 +41,10 @@ class TritonModelException(Exception):  # noqa: N818  Triton's name
 @dataclass
 class Request:
     tensors: list[Tensor]
+    id: str = ""
+
+    def request_id(self) -> str:
+        return self.id
 
 
 @dataclass
@@ -49,6 +54,43 @@ class InferenceResponse:
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {tensor.name(): tensor.as_numpy() for tensor in self.output_tensors}
+
+
+class Metric:
+    """Keeps what it is told; in the end a histogram is its observations."""
+
+    def __init__(self, labels: dict[str, str], buckets: list[float] | None) -> None:
+        self.labels, self.buckets = labels, buckets
+        self.observed: list[float] = []
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        assert self.buckets == sorted(self.buckets or ())
+        self.observed.append(value)
+
+    def increment(self, by: float) -> None:
+        assert by >= 0
+        self.total += by
+
+
+class MetricFamily:
+    COUNTER, GAUGE, HISTOGRAM = range(3)
+    made: ClassVar[dict[str, MetricFamily]] = {}
+
+    def __init__(self, name: str, description: str, kind: int) -> None:
+        self.name, self.kind = name, kind
+        self.metrics: list[weakref.ref[Metric]] = []
+        self.made[name] = self
+
+    def Metric(self, labels: dict[str, str], buckets: list[float] | None = None) -> Metric:  # noqa: N802  Triton's name
+        assert (buckets is not None) is (self.kind == self.HISTOGRAM)
+        metric = Metric(labels, buckets)
+        self.metrics.append(weakref.ref(metric))
+        return metric
+
+    def alive(self) -> list[Metric]:
+        """Those that somebody still holds: Triton forgets the others."""
+        return [metric for each in self.metrics if (metric := each()) is not None]
 
 
 class Logger:
@@ -72,5 +114,6 @@ def make_module() -> ModuleType:
     module.TritonModelException = TritonModelException
     module.InferenceResponse = InferenceResponse
     module.Logger = Logger()
+    module.MetricFamily = type("MetricFamily", (MetricFamily,), {"made": {}})
     module.get_input_tensor_by_name = _get_input_tensor_by_name
     return module

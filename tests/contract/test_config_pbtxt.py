@@ -30,6 +30,7 @@ CLASSIFIER_FLAVOURS = {
 EXPECTED = {
     "detector/config.pbtxt": (contract.ENSEMBLE, IMAGE, SCORES | STATISTICS),
     "preprocess/config.pbtxt": (contract.PREPROCESS, IMAGE, CROP | STATISTICS),
+    "recorder/config.pbtxt": (contract.RECORDER, SCORES | STATISTICS, SCORES | STATISTICS),
     **dict.fromkeys(CLASSIFIER_FLAVOURS, (contract.CLASSIFIER, CROP, SCORES)),
 }
 
@@ -83,16 +84,31 @@ def test_onnxruntime_keeps_to_one_thread_an_instance() -> None:
 
 
 def test_the_ensemble_is_wired_through() -> None:
-    """Every tensor goes by its own name; steps follow the served version; nothing is declared and not produced."""
+    """Steps follow the served version; every tensor goes by its own name, and every output comes from the recorder."""
     config = parse("detector/config.pbtxt")
     assert config.platform == "ensemble"
     steps = config.ensemble_scheduling.step
-    assert [step.model_name for step in steps] == [contract.PREPROCESS, contract.CLASSIFIER]
+    assert [step.model_name for step in steps] == [contract.PREPROCESS, contract.CLASSIFIER, contract.RECORDER]
     assert {step.model_version for step in steps} == {-1}
-    expected = [(IMAGE, CROP | STATISTICS), (CROP, SCORES)]
+    raw = {name: f"UNRECORDED_{name}" for name in SCORES | STATISTICS}
+    crops, final = {name: name for name in CROP}, {name: name for name in SCORES | STATISTICS}
+    expected = [
+        ({name: name for name in IMAGE}, crops | {name: raw[name] for name in STATISTICS}),
+        (crops, {name: raw[name] for name in SCORES}),
+        (raw, final),
+    ]
     for step, (inputs, outputs) in zip(steps, expected, strict=True):
-        assert dict(step.input_map) == {name: name for name in inputs}
-        assert dict(step.output_map) == {name: name for name in outputs}
+        assert dict(step.input_map) == inputs
+        assert dict(step.output_map) == outputs
+
+
+def test_the_recorder_turns_nobody_away() -> None:
+    """One writer; and what has been scored is answered, however many wait."""
+    config = parse("recorder/config.pbtxt")
+    assert config.backend == "python"
+    [group] = config.instance_group
+    assert (group.count, group.kind) == (1, model_config_pb2.ModelInstanceGroup.KIND_CPU)
+    assert config.dynamic_batching.default_queue_policy.max_queue_size == 0
 
 
 def test_the_ensemble_has_no_response_cache() -> None:
@@ -101,5 +117,5 @@ def test_the_ensemble_has_no_response_cache() -> None:
 
 
 def test_each_model_has_a_version() -> None:
-    for model in (contract.ENSEMBLE, contract.PREPROCESS, contract.CLASSIFIER):
+    for model in (contract.ENSEMBLE, contract.PREPROCESS, contract.CLASSIFIER, contract.RECORDER):
         assert any(path.name.isdigit() for path in (REPOSITORY / model).iterdir())

@@ -87,7 +87,8 @@ class Recorder:
             tensors: Arrays of LOGIT [B, 1], PROBABILITY [B, 1], STATISTICS [B, n] and OPERATING_POINT [B, m].
         """
         try:
-            rows = list(zip(*(tensor.tolist() for tensor in tensors), strict=True))
+            logits, probabilities, statistics, points = (tensor.tolist() for tensor in tensors)
+            rows = list(zip(logits, probabilities, statistics, points, strict=True))
         except Exception:  # noqa: BLE001 - the answer goes out whatever this is
             self.invalid += 1
             return

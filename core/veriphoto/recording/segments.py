@@ -61,7 +61,7 @@ class Segments:
         done = 0
         try:
             while done < len(lines):
-                self._ensure_open()
+                self._ensure_room(len(lines[done]))
                 done += self._write(lines[done:])
         except OSError as error:
             self._give_up(error)
@@ -99,8 +99,10 @@ class Segments:
         self.written += whole
         return whole
 
-    def _ensure_open(self) -> None:
-        if self._handle >= 0 and self._size < self._segment_bytes and os.fstat(self._handle).st_nlink:
+    def _ensure_room(self, needed: int) -> None:
+        """Begins a segment where there is none, or it is full, or somebody has deleted it."""
+        fits = self._size == 0 or self._size + needed <= self._segment_bytes
+        if self._handle >= 0 and fits and os.fstat(self._handle).st_nlink:
             return
         self.close()
         self._directory.mkdir(parents=True, exist_ok=True)
