@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -125,16 +126,19 @@ def _pass(todo: list[Unit], options: CatalogueOptions, package: Any, model_sha25
     context.max_errored_blocks = -1
     items = [{"shard": unit.shard, "index": unit.index, "rows": unit.rows} for unit in todo]
     workers = options.workers or int(_ray.cluster_resources().get("CPU", 1))
-    scored = _ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        _Actor,
-        fn_constructor_args=(options, package, model_sha256, desk),
-        batch_size=1,
-        batch_format="pyarrow",
-        # One unit in flight: a second one would wait behind the first while other actors run dry at the end.
-        compute=_ray.data.ActorPoolStrategy(size=min(workers, len(items)), max_tasks_in_flight_per_actor=1),
-        num_cpus=1,
-        max_task_retries=0,
-    )
+    with warnings.catch_warnings():
+        # From Ray 2.64 on this needs another way to say max_task_retries.
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        scored = _ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+            _Actor,
+            fn_constructor_args=(options, package, model_sha256, desk),
+            batch_size=1,
+            batch_format="pyarrow",
+            # One unit in flight: a second one would wait behind the first while other actors run dry at the end.
+            compute=_ray.data.ActorPoolStrategy(size=min(workers, len(items)), max_tasks_in_flight_per_actor=1),
+            num_cpus=1,
+            max_task_retries=0,
+        )
     for _ in scored.iter_batches(batch_size=None, prefetch_batches=0):
         pass
 
@@ -196,7 +200,8 @@ class _RemoteDesk:
 
 @contextmanager
 def _cluster(options: CatalogueOptions) -> Iterator[None]:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a scan is anybody else's business
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or every actor's start looks like an error
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     own = {"num_cpus": options.workers, "include_dashboard": False, "object_store_memory": _LOCAL_STORE_BYTES}

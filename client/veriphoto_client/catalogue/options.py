@@ -44,5 +44,6 @@ class CatalogueOptions:
     """Of one core-hour, in any currency; for the progress line and the summary."""
 
     def __post_init__(self) -> None:
-        if min(self.rows_per_file, self.tries, self.workers or 1) < 1 or self.price < 0:
+        workers = 1 if self.workers is None else self.workers
+        if min(self.rows_per_file, self.tries, workers) < 1 or self.price < 0:
             raise UsageError("rows per file, tries and workers are at least 1, the price at least 0")

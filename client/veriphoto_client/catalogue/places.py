@@ -25,16 +25,31 @@ class Place:
     """A ``pyarrow.fs.FileSystem``."""
     path: str
     prefix: str
-    """What makes a path of this filesystem a URI again; empty for local files."""
+    """What makes a path of this filesystem a URI again; empty where it is one, and for local files."""
 
     @property
     def local(self) -> bool:
         """Whether this is a path of this machine."""
-        return not self.prefix
+        return isinstance(self.system, fs.LocalFileSystem)
 
     def uri(self, path: str) -> str:
         """Returns a path of this filesystem as it stands in rows."""
         return f"{self.prefix}{path}"
+
+    def read(self, limit: int) -> bytes:
+        """Reads a file.
+
+        Args:
+            limit: Bytes at most.
+
+        Raises:
+            Exception: The store's own; mostly an OSError.
+        """
+        if isinstance(self.system, fs.PyFileSystem):
+            # Opened as a file, fsspec's HTTP calls every failure a missing file.
+            return bytes(self.system.handler.fs.cat_file(self.path, start=0, end=limit))
+        with self.system.open_input_stream(self.path) as stream:
+            return bytes(stream.read(limit))
 
     def child(self, *names: str) -> Place:
         """Returns a path under this one."""

@@ -56,8 +56,7 @@ def fetch(uri: str, tries: int, *, sleep: Callable[[float], None] = time.sleep) 
 def _read(at: Place) -> bytes:
     if at.local:
         return load(at.path)
-    with at.system.open_input_stream(at.path) as stream:
-        data = bytes(stream.read(MAX_FILE_BYTES + 1))
+    data = at.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         raise FileTooLargeError(f"{at.uri(at.path)} has more than {MAX_FILE_BYTES / 1e6:.0f} MB; send a smaller copy")
     return data
