@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from veriphoto.errors import DataError
 from veriphoto_monitoring.canary_verdict import MEASURES, Truth
@@ -69,4 +69,4 @@ def _row(directory: Path, row: dict[str, str]) -> Canary:
         raise DataError(f"{MANIFEST}: label {truth!r} of {row['path']} is neither ai nor real")
     if truth == "ai":
         group = row.get("generator") or group
-    return Canary(directory / row["path"], cast(Truth, truth), group)
+    return Canary(directory / row["path"], truth, group)

@@ -1,0 +1,332 @@
+"""Canaries: the statistics, the folder, the results, and the command against a server that is not there to be good."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_triton import FakeTriton, fake_triton
+from photo_corpus import write_broken
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+from scipy.stats import binom
+
+from veriphoto.errors import DataError
+from veriphoto.records import PROBE_PREFIX
+from veriphoto_monitoring import canary_results
+from veriphoto_monitoring.canary_pictures import Canary, find
+from veriphoto_monitoring.canary_results import Results, canary_metrics
+from veriphoto_monitoring.canary_verdict import Tally, Truth, holm, judge
+
+LEVEL = 0.01
+
+
+def ai(group: str, flagged: int, pictures: int) -> Tally:
+    return Tally(truth="ai", group=group, flagged=flagged, pictures=pictures)
+
+
+def real(group: str, flagged: int, pictures: int) -> Tally:
+    return Tally(truth="real", group=group, flagged=flagged, pictures=pictures)
+
+
+# --- statistics ------------------------------------------------------------------------------------------------------
+
+
+def test_one_group_is_fishers_exact_test() -> None:
+    # The lady tasting tea, the wrong way round: all four cups wrong has a chance of 1 in 70.
+    (judged,) = judge([ai("g", 0, 4)], [ai("g", 4, 4)], LEVEL)
+    assert judged.p_value == pytest.approx(1 / 70)
+    (judged,) = judge([real("s", 4, 4)], [real("s", 0, 4)], LEVEL)
+    assert judged.p_value == pytest.approx(1 / 70)
+
+
+@pytest.mark.parametrize(
+    ("new", "reference"),
+    [(ai("g", 200, 200), ai("g", 100, 200)), (real("s", 0, 200), real("s", 100, 200))],
+    ids=["more fakes found", "fewer false alarms"],
+)
+def test_getting_better_is_no_alarm(new: Tally, reference: Tally) -> None:
+    assert [each.alarm for each in judge([new], [reference], LEVEL)] == [False]
+
+
+def test_holm_adjusts_as_in_its_paper() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize("tpr", [0.55, 0.9])
+def test_all_groups_together_keep_the_level(tpr: float) -> None:
+    random = np.random.default_rng(7)
+    runs, alarms = 500, 0
+    for _ in range(runs):
+        reference, now = (
+            [
+                *(ai(str(i), int(random.binomial(100, tpr)), 100) for i in range(6)),
+                *(real(str(i), int(random.binomial(300, 0.02)), 300) for i in range(4)),
+            ]
+            for _ in range(2)
+        )
+        alarms += any(each.alarm for each in judge(now, reference, 0.05))
+    # 5 % were allowed; 3 % more is three standard errors.
+    assert alarms / runs <= 0.05 + 0.03
+
+
+@pytest.mark.parametrize(
+    ("truth", "pictures", "before", "after"),
+    [("ai", 200, 0.9, 0.775), ("real", 750, 0.01, 0.035)],
+)
+def test_a_drop_that_matters_is_found(truth: Truth, pictures: int, before: float, after: float) -> None:
+    # The reference has four times as many pictures; every possible outcome, weighed by its chance.
+    reference = Tally(truth=truth, group="g", flagged=round(4 * pictures * before), pictures=4 * pictures)
+    found = [
+        judge([Tally(truth=truth, group="g", flagged=k, pictures=pictures)], [reference], LEVEL)[0].alarm
+        for k in range(pictures + 1)
+    ]
+    power = float(binom.pmf(np.arange(pictures + 1), pictures, after) @ np.array(found))
+    assert power >= 0.95
+
+
+def test_the_alarm_names_the_generator() -> None:
+    reference = [ai("old", 180, 200), ai("new", 180, 200), real("shop", 4, 200)]
+    judged = judge([ai("old", 178, 200), ai("new", 120, 200), real("shop", 5, 200)], reference, LEVEL)
+    assert [each.tally.group for each in judged if each.alarm] == ["new"]
+
+
+def test_a_generator_that_the_reference_never_saw_is_held_to_all_of_them() -> None:
+    reference = [ai("a", 95, 100), ai("b", 85, 100), real("shop", 0, 500)]
+    (judged,) = judge([ai("unheard of", 40, 100)], reference, LEVEL)
+    assert (judged.known, judged.reference.flagged, judged.reference.pictures) == (False, 180, 200)
+    assert judged.alarm
+
+
+def test_groups_that_nothing_can_be_said_about() -> None:
+    reference = [ai("a", 190, 200)]
+    # No photo in the reference at all; no picture that was scored; and two pictures, which can be bad luck.
+    tallies = [real("shop", 3, 3), Tally(truth="ai", group="b", flagged=0, pictures=0, unreadable=4), ai("a", 0, 1)]
+    (judged,) = judge(tallies, reference, LEVEL)
+    assert (judged.tally.group, judged.alarm, judged.can_alarm) == ("a", False, False)
+    assert judge([ai("a", 0, 30)], reference, LEVEL)[0].can_alarm
+
+
+@pytest.mark.parametrize("numbers", [(3, 2, 0), (-1, 2, 0), (1, 2, -1)])
+def test_impossible_counts_are_refused(numbers: tuple[int, int, int]) -> None:
+    flagged, pictures, unreadable = numbers
+    with pytest.raises(ValueError, match="no tally"):
+        Tally(truth="ai", group="g", flagged=flagged, pictures=pictures, unreadable=unreadable)
+
+
+# --- the folder ------------------------------------------------------------------------------------------------------
+
+
+def shade(level: int, size: int = 64) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (size, size), (level, level, level)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def put(root: Path, group: str, levels: list[int]) -> None:
+    folder = root / group
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, level in enumerate(levels):
+        (folder / f"{number:03}.png").write_bytes(shade(level))
+
+
+def test_folders_say_truth_and_group(tmp_path: Path) -> None:
+    put(tmp_path, "ai/sdxl/deeper", [1])
+    put(tmp_path, "real/shop one", [2])
+    (tmp_path / "ai" / "README.png").write_bytes(b"in no group")
+    (tmp_path / "real" / "shop one" / "notes.txt").write_text("no picture")
+    assert find(tmp_path) == [
+        Canary(tmp_path / "ai/sdxl/deeper/000.png", "ai", "sdxl"),
+        Canary(tmp_path / "real/shop one/000.png", "real", "shop one"),
+    ]
+
+
+def test_a_manifest_says_it_instead(tmp_path: Path) -> None:
+    put(tmp_path, "ai/folder", [1, 2])
+    rows = [
+        "path,label,source,generator,more",
+        "x/1.jpg,ai,gallery,flux,9",
+        "x/2.jpg,ai,gallery,,9",
+        "y.jpg,real,shop,,9",
+    ]
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    assert [(each.path.name, each.truth, each.group) for each in find(tmp_path)] == [
+        ("1.jpg", "ai", "flux"),
+        ("2.jpg", "ai", "gallery"),
+        ("y.jpg", "real", "shop"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "manifest", ["path,label\na.jpg,ai\n", "path,label,source\na.jpg,fake,shop\n", "\xff\x00", None]
+)
+def test_what_is_no_canary_folder_is_refused(tmp_path: Path, manifest: str | None) -> None:
+    if manifest is not None:
+        (tmp_path / "manifest.csv").write_bytes(manifest.encode("latin1"))
+    with pytest.raises(DataError):
+        find(tmp_path)
+
+
+# --- results and metrics ---------------------------------------------------------------------------------------------
+
+
+def some_results() -> Results:
+    tallies = [ai('with "quotes"', 20, 100), ai("b", 90, 100), real("shop", 3, 200)]
+    judged = judge(tallies, [ai('with "quotes"', 80, 100), ai("b", 90, 100), real("shop", 2, 200)], LEVEL)
+    return Results(tallies=tallies, judged=judged, model_versions=[3], level=LEVEL, time=1700000000.0)
+
+
+def test_results_survive_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "canary.json"
+    canary_results.write(path, some_results())
+    assert canary_results.read(path) == some_results()
+    assert [entry.name for entry in path.parent.iterdir()] == ["canary.json"]
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"schema": 1, "tallies": [{"truth": "ai"}]}', "\xff"])
+def test_unreadable_results_are_no_metrics_and_no_reference(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "canary.json"
+    if content is not None:
+        path.write_bytes(content.encode("latin1"))
+    assert canary_metrics(path) == []
+    with pytest.raises(DataError, match="--write-reference"):
+        canary_results.read(path)
+
+
+def test_metrics_of_the_last_run(tmp_path: Path) -> None:
+    canary_results.write(tmp_path / "canary.json", some_results())
+    canary_results.write_textfile(tmp_path / "canary.prom", tmp_path / "canary.json")
+    text = (tmp_path / "canary.prom").read_text()
+    values = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert values == {
+        ("veriphoto_canary_true_positive_rate", 'with "quotes"'): 0.2,
+        ("veriphoto_canary_true_positive_rate", "b"): 0.9,
+        ("veriphoto_canary_false_alarm_rate", "shop"): 0.015,
+        ("veriphoto_canary_alarm", 'with "quotes"', "true positive rate"): 1.0,
+        ("veriphoto_canary_alarm", "b", "true positive rate"): 0.0,
+        ("veriphoto_canary_alarm", "shop", "false-alarm rate"): 0.0,
+        ("veriphoto_canary_failing",): 1.0,
+        ("veriphoto_canary_last_run_timestamp_seconds",): 1700000000.0,
+    }
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server() -> Iterator[FakeTriton]:
+    with fake_triton() as fake:
+        yield fake
+
+
+def start(*arguments: str | Path, url: str, var: Path) -> subprocess.Popen[str]:
+    code = "from veriphoto_client.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "canary", *map(str, arguments)],
+        env={**os.environ, "VERIPHOTO_URL": url, "VERIPHOTO_VAR": str(var), "COLUMNS": "160", "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def canary(*arguments: str | Path, url: str, var: Path) -> tuple[int, str, str]:
+    process = start(*arguments, url=url, var=var)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The fake server takes bright pictures for generated ones."""
+    root = tmp_path / "canaries"
+    put(root, "ai/flux", [230] * 15)
+    put(root, "ai/sdxl", [230] * 14 + [20])
+    put(root, "real/shop", [20] * 29 + [230])
+    return root
+
+
+def test_a_reference_then_no_alarm_then_one_by_name(server: FakeTriton, folder: Path, tmp_path: Path) -> None:
+    var = tmp_path / "var"
+    code, out, err = canary(folder, "--write-reference", url=server.url, var=var)
+    assert (code, err) == (0, "")
+    assert "this run is the reference now" in out
+    code, out, _ = canary(folder, url=server.url, var=var)
+    assert code == 0
+    assert "ALARM" not in out
+    put(folder, "ai/sdxl", [20] * 15)
+    write_broken(folder / "real" / "shop" / "broken.jpg", 1)
+    code, out, _ = canary(folder, f"--textfile={tmp_path / 'canary.prom'}", url=server.url, var=var)
+    assert code == 1
+    assert "ALARM sdxl: true positive rate 0.0% (0 of 15), reference 93.3% (14 of 15)" in out
+    assert "ALARM flux" not in out
+    assert "ALARM shop" not in out
+    results = json.loads((var / "canary.json").read_text())
+    shop = next(each for each in results["tallies"] if each["group"] == "shop")
+    assert shop == {"truth": "real", "group": "shop", "flagged": 1, "pictures": 30, "unreadable": 1}
+    assert (
+        'veriphoto_canary_alarm{group="sdxl",measure="true positive rate"} 1.0'
+        in (tmp_path / "canary.prom").read_text()
+    )
+
+
+def test_its_requests_are_no_traffic(server: FakeTriton, folder: Path, tmp_path: Path) -> None:
+    assert canary(folder, "--write-reference", url=server.url, var=tmp_path)[0] == 0
+    ids = []
+    for _, headers, body in server.requests:
+        ids.append(json.loads(body[: int(headers["inference-header-content-length"])])["id"])
+    assert len(set(ids)) == 60
+    assert all(each.startswith(PROBE_PREFIX) for each in ids)
+
+
+def test_a_server_that_is_away_is_no_result(folder: Path, tmp_path: Path) -> None:
+    code, _, err = canary(folder, "--write-reference", url="http://127.0.0.1:9", var=tmp_path)
+    assert (code, err[:28]) == (2, "error: [service_unavailable]")
+    assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [([], "--write-reference"), (["--write-reference", "--every=5"], "leave out --every")],
+    ids=["no reference", "a reference every five minutes"],
+)
+def test_what_does_not_fit_together_is_said(
+    server: FakeTriton, folder: Path, tmp_path: Path, arguments: list[str], complaint: str
+) -> None:
+    code, _, err = canary(folder, *arguments, url=server.url, var=tmp_path)
+    assert code == 2
+    assert complaint in err
+    assert not server.requests
+
+
+def test_a_schedule_outlives_a_server_that_goes_away(server: FakeTriton, folder: Path, tmp_path: Path) -> None:
+    assert canary(folder, "--write-reference", url=server.url, var=tmp_path)[0] == 0
+    good, server.answer = server.answer, lambda _: (503, b'{"error": "away"}')
+    process = start(folder, "--every=0.005", url=server.url, var=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert "no run" in process.stdout.readline()
+    asked = len(server.requests)
+    server.answer = good
+    deadline = time.monotonic() + 30
+    while len(server.requests) < asked + 130 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out.count("Canaries, model version 1") >= 2
