@@ -21,17 +21,17 @@ def average(checkpoints: Sequence[Path], output: Path) -> Path:
     """Averages checkpoints of runs with one start and one split, such as those that differ in ``replica``.
 
     Args:
-        checkpoints: Two or more ``best.pt``.
+        checkpoints: ``best.pt`` of each; the mean of one is itself.
         output: Directory for the mean's ``best.pt``.
 
     Returns:
         The averaged checkpoint.
 
     Raises:
-        UsageError: If there are fewer than two or they do not belong together.
+        UsageError: If there is none or they do not belong together.
     """
-    if len(checkpoints) < 2:
-        raise UsageError("averaging takes two checkpoints or more")
+    if not checkpoints:
+        raise UsageError("name a checkpoint, or several to average")
     loaded = [load_checkpoint(path) for path in checkpoints]
     first = loaded[0][1]
     for path, (_, metadata) in zip(checkpoints, loaded, strict=True):
@@ -45,9 +45,8 @@ def average(checkpoints: Sequence[Path], output: Path) -> Path:
         name: (sum(state[name].double() for state in states) / len(states)).to(tensor.dtype)
         for name, tensor in states[0].items()
     }
-    save_checkpoint(
-        output / CHECKPOINT_FILE, mean, {**first, "averaged": [metadata["run_id"] for _, metadata in loaded]}
-    )
+    several = {"averaged": [metadata["run_id"] for _, metadata in loaded]} if len(loaded) > 1 else {}
+    save_checkpoint(output / CHECKPOINT_FILE, mean, {**first, **several})
     return output / CHECKPOINT_FILE
 
 

@@ -85,7 +85,10 @@ def train(
 
 
 def average(
-    runs: Annotated[list[Path], typer.Argument(help="best.pt of runs of one start and one split, as with --replica.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="best.pt of a run, or of several of one start and one split, as with --replica."),
+    ],
     data: Annotated[Path, typer.Option(help="The data set they were trained on: what they kept out calibrates.")],
     output: Annotated[Path, typer.Option(help="Directory of the mean's best.pt and findings.json.")],
     product_source: Annotated[
@@ -96,7 +99,7 @@ def average(
     ] = False,
     half: Annotated[bool, typer.Option(help="Score in bfloat16: faster, scores move by some 0.05 logits.")] = False,
 ) -> None:
-    """Average the weights of several runs and calibrate the mean."""
+    """Average the weights of several runs, or take those of one, and calibrate them on what was kept out."""
     try:
         from veriphoto_training import averaging  # noqa: PLC0415
     except ModuleNotFoundError as error:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +24,7 @@ from veriphoto_training.report import Evaluation, Mistake, measure, tabulate, wo
 from veriphoto_training.scorers import Scorer, Track, score_pictures
 from veriphoto_training.scoring import Scores
 from veriphoto_training.splits import split_dataset
-from veriphoto_training.tracking import Tracker
+from veriphoto_training.tracking import Tracker, environment
 
 HTML_FILE: Final = "evaluation.html"
 JSON_FILE: Final = "evaluation.json"
@@ -44,7 +42,6 @@ _TITLES: Final = {
     "tpr_at_2%_product_fpr": "TPR at 2 % product FPR",
     "ece": "ECE",
 }
-_PACKAGES: Final = ("veriphoto", "torch", "timm", "onnxruntime", "numpy", "pillow", "scikit-learn")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +98,7 @@ def run_evaluation(
     say("computing figures")
     evaluation = _evaluate(scorer, options, data.fingerprint, scores, evidence)
     write_report(evaluation, scores, scorer, output)
-    _track(tracker, evaluation, scorer, output)
+    _track(tracker, evaluation, scorer, options, output)
     return evaluation
 
 
@@ -173,7 +170,7 @@ def _contact_sheet(
     ]
 
 
-def _track(tracker: Tracker, evaluation: Evaluation, scorer: Scorer, output: Path) -> None:
+def _track(tracker: Tracker, evaluation: Evaluation, scorer: Scorer, options: Options, output: Path) -> None:
     findings = scorer.findings
     tracker.params(
         {
@@ -184,24 +181,17 @@ def _track(tracker: Tracker, evaluation: Evaluation, scorer: Scorer, output: Pat
             "data": evaluation.data,
             "data_fingerprint": evaluation.fingerprint,
             "part": evaluation.part,
+            "product_sources": ", ".join(options.product_sources)[:450],
+            "max_per_class": options.max_per_class,
+            "evidence_trials": options.evidence_trials,
             **asdict(evaluation.point),
             **asdict(findings.calibration),
-            **_environment(),
+            **environment(),
         }
     )
     tracker.metrics(evaluation.flat())
     for path in (output / HTML_FILE, output / JSON_FILE, scorer.file):
         tracker.artifact(path)
-
-
-def _environment() -> dict[str, Any]:
-    found = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def choose_part(part: str, training: Mapping[str, Any]) -> Callable[[Dataset], Sequence[Picture]]:

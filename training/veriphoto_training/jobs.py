@@ -16,7 +16,7 @@ from veriphoto_training.loop import LAST, Job, parts, resumable_run, train
 from veriphoto_training.progress import Progress
 from veriphoto_training.recipes import Recipe, get_recipe
 from veriphoto_training.splits import split_dataset
-from veriphoto_training.tracking import MlflowTracker, NoTracker, Tracker
+from veriphoto_training.tracking import MlflowTracker, NoTracker, Tracker, environment
 
 
 def run_training(
@@ -99,7 +99,8 @@ def run_training(
     )
     if not run_id:
         named = {key: str(value)[:450] for key, value in job.metadata(tracker.run_id).items() if key != "recipe"}
-        tracker.params({**named, **job.metadata("")["recipe"], **parts(dataset, split), "paired": len(job.paired)})
+        sizes = {**parts(dataset, split), "paired": len(job.paired)}
+        tracker.params({**named, **job.metadata("")["recipe"], **sizes, **environment()})
     progress.note(f"{parts(dataset, split)}, {len(job.paired)} paired fakes, run {tracker.run_id}")
     try:
         best = train(job, tracker, progress)

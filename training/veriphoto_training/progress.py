@@ -40,9 +40,18 @@ class Progress:
             self._bar.start()
             self._bar.add_task("", total=total, completed=done)
 
-    def update(self, step: int, loss: float, speed: float) -> None:
-        """Shows one step."""
+    def update(self, step: int, loss: float, speed: float, waited: float | None = None) -> None:
+        """Shows one step.
+
+        Args:
+            step: Its number, from 1.
+            loss: Of the step.
+            speed: Images/s so far.
+            waited: Share of the time so far that the network waited for data.
+        """
         text = f"loss {loss:.4f}  {speed:.1f} images/s"
+        if waited is not None:
+            text += f"  {waited:.1%} waiting for data"
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, description=text)
         elif time.monotonic() - self._last > self._every:

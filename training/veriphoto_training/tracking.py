@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import os
+import platform
 import uuid
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from veriphoto.errors import MissingExtraError
 
 EXPERIMENT: Final = "veriphoto"
+_PACKAGES: Final = ("veriphoto", "torch", "timm", "onnxruntime", "numpy", "pillow", "scikit-learn")
+
+
+def environment() -> dict[str, Any]:
+    """Returns what a figure may depend on besides parameters and data: system, Python, cores and packages."""
+    found = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cores": os.cpu_count(),
+    }
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 class Tracker(Protocol):

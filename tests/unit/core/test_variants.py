@@ -1,4 +1,4 @@
-"""Which variant a machine runs by itself: measured where it was measured, by rule elsewhere, fp32 where nothing fits."""
+"""Which variant a machine runs by itself: measured where it was measured, by rule elsewhere, else fp32."""
 
 from __future__ import annotations
 

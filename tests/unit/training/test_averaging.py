@@ -34,9 +34,20 @@ def test_the_mean_of_two_runs(tmp_path: Path) -> None:
     assert torch.allclose(network.classifier.weight, mean)  # type: ignore[union-attr, arg-type]
 
 
+def test_the_mean_of_one_run_is_itself(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "a.pt", "a")
+    network, metadata = load_checkpoint(average([path], tmp_path / "mean"))
+    original, before = load_checkpoint(path)
+    assert metadata == before
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(network.state_dict().values(), original.state_dict().values(), strict=True)
+    )
+
+
 def test_runs_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     first = checkpoint(tmp_path / "a.pt", "a")
-    with pytest.raises(UsageError, match="two checkpoints"):
-        average([first], tmp_path)
+    with pytest.raises(UsageError, match="name a checkpoint"):
+        average([], tmp_path)
     with pytest.raises(UsageError, match="holdout_sources"):
         average([first, checkpoint(tmp_path / "b.pt", "b", holdout_sources=["shop"])], tmp_path)

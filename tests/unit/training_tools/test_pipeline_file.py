@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from typer.main import get_command
 from veriphoto_export import calibrate_cli
 from veriphoto_export import cli as export_cli
 from veriphoto_training import cli as training_cli
+from veriphoto_training.jobs import override
+from veriphoto_training.recipes import get_recipe
 
 ROOT = Path(__file__).parents[3]
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -26,16 +29,31 @@ def _commands() -> Any:
     return get_command(app)
 
 
+def _value(name: str) -> Any:
+    value: Any = PARAMS
+    for key in name.split("."):
+        value = value[key]
+    return value
+
+
+def _options(values: dict[str, Any]) -> list[str]:
+    """As dvc spells a mapping with the settings of .dvc/config: lists repeat, booleans are flags."""
+    words: list[str] = []
+    for key, value in values.items():
+        if isinstance(value, bool):
+            words.append(f"--{key}" if value else f"--no-{key}")
+        else:
+            for one in value if isinstance(value, list) else [value]:
+                words += [f"--{key}", str(one)]
+    return words
+
+
 def _words(stage: str) -> list[str]:
-    """The stage's command with the parameters put in, as dvc does."""
+    """The stage's command line with the parameters put in, as dvc does."""
     words: list[str] = []
     for word in PIPELINE[stage]["cmd"].split():
-        value: Any = word
-        if word.startswith("${"):
-            value = PARAMS
-            for key in word[2:-1].split("."):
-                value = value[key]
-        words += [f"--{key}" for key in value] if isinstance(value, dict) else [str(value)]
+        value = _value(word[2:-1]) if word.startswith("${") else word
+        words += _options(value) if isinstance(value, dict) else [str(value)]
     return words
 
 
@@ -44,28 +62,49 @@ def _paths(entries: list[Any]) -> list[str]:
 
 
 def test_the_stages_are_those_of_the_design() -> None:
-    assert [name for name in PIPELINE if name in ("prepare", "train", "evaluate", "export")] == [
-        "prepare",
-        "train",
-        "evaluate",
-        "export",
-    ]
+    assert list(PIPELINE)[:6] == ["prepare", "train", "finetune", "calibrate", "evaluate", "export"]
+    assert PIPELINE["pairs"]["frozen"]
 
 
 @pytest.mark.parametrize("stage", PIPELINE)
-def test_a_stage_calls_what_exists(stage: str) -> None:
+def test_a_stages_command_line_is_accepted(stage: str) -> None:
+    """Parsed by the command itself, values and all, and not run."""
     program, *words = _words(stage)
     assert program == "veriphoto"
     command = _commands()
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    assert {word for word in words if word.startswith("--")} <= known
+    assert command.make_context(stage, [*words]).params
+
+
+def test_a_word_that_no_command_knows_is_not_accepted() -> None:
+    with pytest.raises(Exception, match="No such option: --nonsense"):
+        _commands().commands["train"].make_context("train", ["--data", "x", "--nonsense", "1"])
+
+
+@pytest.mark.parametrize("stage", ["train", "finetune"])
+def test_the_recipe_takes_the_changes(stage: str) -> None:
+    recipe = override(get_recipe(PARAMS[stage]["recipe"]), PARAMS[stage]["set"])
+    assert recipe.paired_share == 0.0
+    assert recipe.crop_size == {"train": 128, "finetune": 160}[stage]
+
+
+def test_both_links_of_the_chain_keep_the_same_pictures_out() -> None:
+    """Or the second would train on what the first is calibrated with."""
+    assert PARAMS["train"]["holdout-source"] == PARAMS["finetune"]["holdout-source"]
+    assert PARAMS["train"]["seed"] == PARAMS["finetune"]["seed"]
+
+
+def test_dvc_spells_options_as_this_test_does() -> None:
+    settings = configparser.ConfigParser()
+    settings.read_string("\n".join(line.strip() for line in (ROOT / ".dvc" / "config").read_text().splitlines()))
+    assert dict(settings["parsing"]) == {"bool": "boolean_optional", "list": "append"}
 
 
 def test_what_a_stage_needs_exists_or_was_made_before() -> None:
     made: list[str] = []
     for stage in PIPELINE.values():
+        assert "var/pipeline/pairs" not in _paths(stage["deps"])  # optional: nothing may wait for it
         for path in _paths(stage["deps"]):
             there = path.startswith("${") or (ROOT / path).exists() or any(path.startswith(one) for one in made)
             assert there, path
