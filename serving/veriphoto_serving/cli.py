@@ -11,6 +11,7 @@ import typer
 
 from veriphoto.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
 from veriphoto.errors import MissingExtraError, StartupError, UsageError
+from veriphoto.recording import DEFAULT_MEGABYTES, LOG_VARIABLE, SIZE_VARIABLE
 from veriphoto_client.page.command import PAGE_PORT
 from veriphoto_serving.gateway.command import gateway, with_settings
 from veriphoto_serving.gateway.settings import GatewaySettings
@@ -60,6 +61,15 @@ def serve(
             help="What the embedded classifier runs: fp32, another variant of the version, or the fastest accepted.",
         ),
     ] = "auto",
+    prediction_log: Annotated[
+        str | None,
+        typer.Option(
+            envvar=LOG_VARIABLE, help="Directory of the prediction log; predictions in --var by default, '' for none."
+        ),
+    ] = None,
+    prediction_log_mb: Annotated[
+        float, typer.Option(envvar=SIZE_VARIABLE, min=1, help="Largest size of the prediction log in megabytes.")
+    ] = DEFAULT_MEGABYTES,
     samples: Annotated[
         Path, typer.Option(envvar="VERIPHOTO_SAMPLES", help="Folder of photos to score once the server is ready.")
     ] = Path("samples"),
@@ -86,6 +96,9 @@ def serve(
         grpc_port=grpc_port,
         metrics_port=metrics_port,
         flavour=flavour,
+        # An empty variable says "no log"; the command line's library takes it for none.
+        prediction_log=os.environ.get(LOG_VARIABLE) if prediction_log is None else prediction_log,
+        prediction_log_mb=prediction_log_mb,
     )
     os.environ["VERIPHOTO_VARIANT"] = variant  # read by the classifier's processes; unset, they run fp32
     # `kill` and a terminal that closes end as Ctrl-C does: by unwinding, which stops the server.

@@ -103,7 +103,7 @@ class TritonServer:
                 stderr=log,
                 text=True,
                 cwd=self.options.runtime,
-                env=child_environment(self.installation),
+                env={**child_environment(self.installation), **self.options.environment},
                 start_new_session=True,  # Ctrl-C in a terminal is ours to handle, not the server's
             )
         job = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from veriphoto.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
+from veriphoto.recording import DEFAULT_MEGABYTES, LOG_VARIABLE, SIZE_VARIABLE
 from veriphoto_serving.installation import Installation
 from veriphoto_serving.ports import LOOPBACK, free_ports
 from veriphoto_serving.shm import PREFIX
@@ -45,6 +46,8 @@ class TritonOptions:
         grpc_port: Port of gRPC.
         metrics_port: Port of the Prometheus metrics.
         flavour: How the classifier runs; None picks what the server at hand can run.
+        prediction_log: Directory of the prediction log; None for ``predictions`` in ``var``, empty for no log.
+        prediction_log_mb: Largest size of that log in megabytes.
         start_timeout_s: How long loading the models may take.
         exit_timeout_s: How long requests in flight may take to finish when the server stops.
         admin_key: Opens the restricted APIs. Never printed.
@@ -58,6 +61,8 @@ class TritonOptions:
     grpc_port: int = TRITON_GRPC_PORT
     metrics_port: int = TRITON_METRICS_PORT
     flavour: Flavour | None = None
+    prediction_log: str | None = None
+    prediction_log_mb: float = DEFAULT_MEGABYTES
     start_timeout_s: float = 60.0
     exit_timeout_s: int = 10
     admin_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
@@ -80,6 +85,18 @@ class TritonOptions:
     def log(self) -> Path:
         """The file the server writes its log to."""
         return self.runtime / "triton.log"
+
+    @property
+    def predictions(self) -> Path | None:
+        """Directory of the prediction log; None where there is none."""
+        if self.prediction_log is None:
+            return self.var.absolute() / "predictions"
+        return Path(self.prediction_log).absolute() if self.prediction_log else None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the models read of the environment: they have no other way to be told."""
+        return {LOG_VARIABLE: str(self.predictions or ""), SIZE_VARIABLE: f"{self.prediction_log_mb:g}"}
 
     def resolve(self, installation: Installation) -> TritonOptions:
         """Settles what is left open.
@@ -123,6 +140,7 @@ class TritonOptions:
             f"--grpc-port={self.grpc_port}",
             f"--metrics-address={LOOPBACK}",
             f"--metrics-port={self.metrics_port}",
+            "--metrics-config=summary_latencies=true",  # quantiles of the latency, which are off by default
             "--allow-sagemaker=false",
             "--allow-vertex-ai=false",
             f"--http-restricted-api={restricted}",

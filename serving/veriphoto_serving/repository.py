@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from veriphoto.contract import CLASSIFIER, ENSEMBLE, PREPROCESS
+from veriphoto.contract import CLASSIFIER, ENSEMBLE, PREPROCESS, RECORDER
 from veriphoto.errors import ModelError
 from veriphoto.manifest import latest_version, read_manifest, verify_onnx
 from veriphoto_serving.options import Flavour
@@ -30,15 +30,16 @@ def problems(repository: Path, flavour: Flavour) -> Iterator[str]:
     if not repository.is_dir():
         yield f"{repository} is no directory; name the model repository with --model-repository"
         return
-    for name in (ENSEMBLE, PREPROCESS, CLASSIFIER):
+    for name in (ENSEMBLE, PREPROCESS, CLASSIFIER, RECORDER):
         model = repository / name
         if not (model / _CONFIG).is_file():
             yield f"{model / _CONFIG} is missing; restore it from the source tree"
-    yield from _preprocess(repository / PREPROCESS)
+    for name in (PREPROCESS, RECORDER):
+        yield from _code(repository / name)
     yield from _classifier(repository / CLASSIFIER, flavour)
 
 
-def _preprocess(model: Path) -> Iterator[str]:
+def _code(model: Path) -> Iterator[str]:
     try:
         code = latest_version(model) / _CODE
     except ModelError as error:

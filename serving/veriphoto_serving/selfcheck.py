@@ -100,6 +100,7 @@ class _Checks:
         yield from self._shared_memory()
         yield from self._directory()
         yield from self._models()
+        yield from self._prediction_log()
 
     def _libpython(self) -> Iterator[Finding]:
         if find_libpython() is None:
@@ -210,6 +211,21 @@ class _Checks:
         free = shutil.disk_usage(runtime).free
         if free < _DISK_NEEDED:
             yield Finding("directory", f"the disk of {runtime} has {free // _MEGA} MB free; make room, or use --var")
+
+    def _prediction_log(self) -> Iterator[Finding]:
+        log = self.options.predictions
+        try:
+            if log is not None:
+                log.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=log):
+                    pass
+        except OSError as error:
+            yield Finding(
+                "prediction log",
+                f"{log} cannot be written to: {error.strerror}; answers will not be logged, and drift not be seen. "
+                "Choose another with --prediction-log",
+                fatal=False,
+            )
 
     def _models(self) -> Iterator[Finding]:
         flavour = self.options.flavour or Flavour.ONNXRUNTIME

@@ -27,8 +27,8 @@ from veriphoto_serving.ports import free_ports
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = str(Path(sys.executable).parent / "veriphoto")
 PHOTO = (ROOT / "samples" / "real_boots.jpg").read_bytes()
-INSTANCES = 4
-"""Stubs of one server, and so its shared-memory regions: two of each Python model."""
+INSTANCES = 5
+"""Stubs of one server, and so its shared-memory regions: two of preprocess and classifier, one of recorder."""
 SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix in (".jpg", ".png", ".webp"))
 
 pytestmark = pytest.mark.triton
@@ -181,7 +181,7 @@ class Traffic:
                 time.sleep(0.01)
 
 
-@pytest.mark.parametrize("victim", ["preprocess", "classifier", "tritonserver"])
+@pytest.mark.parametrize("victim", ["preprocess", "classifier", "recorder", "tritonserver"])
 def test_what_dies_comes_back_and_nobody_hangs_meanwhile(served: Served, victim: str) -> None:
     truth = httpx.post(f"{served.url}/predict", content=PHOTO).json()["probability"]
     wait_for(lambda: len(stubs(served.triton)) == INSTANCES, 30)  # those of an earlier reload have gone

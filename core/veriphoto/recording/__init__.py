@@ -20,7 +20,15 @@ from veriphoto.recording.segments import DEFAULT_MEGABYTES, Segments
 from veriphoto.records import Record
 from veriphoto.verdict import OperatingPoint, decide
 
-__all__ = ["LOG_VARIABLE", "SIZE_VARIABLE", "Recorder", "from_environment", "keep_id", "make_record"]
+__all__ = [
+    "DEFAULT_MEGABYTES",
+    "LOG_VARIABLE",
+    "SIZE_VARIABLE",
+    "Recorder",
+    "from_environment",
+    "keep_id",
+    "make_record",
+]
 
 LOG_VARIABLE: Final = "VERIPHOTO_PREDICTION_LOG"
 """Environment variable with the log's directory; empty or missing switches the log off."""

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from veriphoto import __version__
+from veriphoto.records import PROBE_PREFIX
 from veriphoto_client import AsyncDetector, Transport
 from veriphoto_serving.gateway.admission import Bound
 from veriphoto_serving.gateway.canary import canary
@@ -33,6 +34,9 @@ from veriphoto_serving.gateway.vigil import Vigil
 from veriphoto_serving.gateway.watchdog import Watchdog
 from veriphoto_serving.launcher import TritonServer
 from veriphoto_serving.shadow import Shadow
+
+WATCHDOG_ID = f"{PROBE_PREFIX}watchdog"
+"""Names the watchdog's test pictures in the prediction log: they are no traffic."""
 
 _ABOVE_ALL_PLACES = 4
 """Requests to Triton beyond the admitted pictures: a test picture must never wait for a turn."""
@@ -96,7 +100,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
 def _desk(settings: GatewaySettings, detector: AsyncDetector, server: TritonServer | None) -> Desk:
     metrics = Metrics()
     watchdog = Watchdog(
-        lambda: detector.predict(canary()),
+        lambda: detector.predict(canary(), request_id=WATCHDOG_ID),
         interval=settings.canary_interval,
         timeout=settings.canary_timeout,
         reviver=LocalReviver(server) if server else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -77,11 +77,12 @@ class Desk:
     _readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "provenance"))
     _artists: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "explanation"))
 
-    async def judge(self, data: bytes) -> Opinion:
+    async def judge(self, data: bytes, request_id: str) -> Opinion:
         """Scores a picture and reads its metadata meanwhile.
 
         Args:
             data: The bytes of the file.
+            request_id: Under which the prediction log notes the answer.
 
         Returns:
             Both.
@@ -89,7 +90,7 @@ class Desk:
         Raises:
             VeriphotoError: If the picture could not be scored.
         """
-        score = asyncio.ensure_future(self.scorer.score(data))
+        score = asyncio.ensure_future(self.scorer.score(data, request_id))
         try:
             await asyncio.sleep(0)  # sends the picture on its way before a thread begins to compete
             claims = self._inspect(data)
@@ -98,11 +99,11 @@ class Desk:
             score.cancel()
             raise
 
-    async def judge_together(self, pictures: Sequence[bytes]) -> list[Opinion | VeriphotoError]:
+    async def judge_together(self, pictures: Mapping[str, bytes]) -> list[Opinion | VeriphotoError]:
         """Does for several pictures what ``judge`` does for one.
 
         Args:
-            pictures: The bytes of the files.
+            pictures: The bytes of the files by request id.
 
         Returns:
             For each, in order, the opinion or what is wrong with it.
@@ -110,11 +111,11 @@ class Desk:
         Raises:
             VeriphotoError: If none can be scored now.
         """
-        claims = [self._inspect(data) for data in pictures]
+        claims = [self._inspect(data) for data in pictures.values()]
         answers = await self.scorer.score_together(pictures)
         return [
             answer if isinstance(answer, VeriphotoError) else self._opinion(data, answer, await _in_time(claim))
-            for data, answer, claim in zip(pictures, answers, claims, strict=True)
+            for data, answer, claim in zip(pictures.values(), answers, claims, strict=True)
         ]
 
     async def explain(self, data: bytes, detection: Detection) -> Explanation:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -18,6 +17,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from veriphoto.errors import VeriphotoError
+from veriphoto.recording import keep_id
+from veriphoto.records import PROBE_PREFIX
 from veriphoto_serving.gateway.desk import Desk
 from veriphoto_serving.gateway.errors import UnauthorizedError, UploadTimeoutError, detail_of, retry_after, status_of
 from veriphoto_serving.gateway.keys import ANONYMOUS, KeyRing, shown_key
@@ -29,7 +30,6 @@ OPEN: Final = frozenset(
 PREFIX: Final = "/v1"
 
 _LOG: Final = logging.getLogger(__name__)
-_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 64_000_000
 _SIP_S: Final = 0.02
@@ -66,8 +66,7 @@ class _Exchange:
         self._app, self._desk, self._keys = app, desk, keys
         self._scope, self._receive, self._send = scope, receive, send
         self._headers: Mapping[bytes, bytes] = dict(scope["headers"])
-        given = self._headers.get(b"x-request-id", b"")
-        self._id = given.decode() if _ID.fullmatch(given) else uuid.uuid4().hex
+        self._id = own_id(self._headers.get(b"x-request-id", b""))
         self._key = ANONYMOUS
         self._status = 0
         self._unread = self._headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in self._headers
@@ -160,6 +159,17 @@ class _Exchange:
         route = route_of(self._scope)
         metrics.requests.labels(route, method_of(self._scope), str(self._status or 499), self._key).inc()
         metrics.latency.labels(route).observe(seconds)
+
+
+def own_id(given: bytes) -> str:
+    """Returns the id of a request: the caller's if it may be in the prediction log, and a new one otherwise.
+
+    Args:
+        given: What the caller sent. It may be a file's name, a probe's or a place in a batch; none of these is kept.
+    """
+    text = given.decode("latin-1")
+    harmless = keep_id(text) and not text.startswith(PROBE_PREFIX) and "#" not in text
+    return text if harmless else uuid.uuid4().hex
 
 
 def refusal_headers(error: VeriphotoError) -> dict[str, str]:

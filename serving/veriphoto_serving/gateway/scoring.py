@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from veriphoto.errors import DeadlineExceededError, ServiceError, VeriphotoError
@@ -54,11 +54,12 @@ class Scorer:
         self._watchdog.require()
         self.places.check()
 
-    async def score(self, data: bytes) -> Scored:
+    async def score(self, data: bytes, request_id: str) -> Scored:
         """Scores one picture.
 
         Args:
             data: The bytes of an encoded file.
+            request_id: Under which the prediction log notes the answer.
 
         Returns:
             The answer.
@@ -70,13 +71,13 @@ class Scorer:
         """
         self._watchdog.require()
         with self.places.take():
-            return await self._score(data)
+            return await self._score(data, request_id)
 
-    async def score_together(self, pictures: Sequence[bytes]) -> list[Scored | VeriphotoError]:
+    async def score_together(self, pictures: Mapping[str, bytes]) -> list[Scored | VeriphotoError]:
         """Scores several pictures, some at a time.
 
         Args:
-            pictures: The bytes of encoded files.
+            pictures: The bytes of encoded files by request id.
 
         Returns:
             For each, in order, its answer or what ``score`` would have raised.
@@ -91,24 +92,24 @@ class Scorer:
         width = min(len(pictures), self._batch_places, self.places.places)
         turns = asyncio.Semaphore(width)
 
-        async def one(data: bytes) -> Scored | VeriphotoError:
+        async def one(request_id: str, data: bytes) -> Scored | VeriphotoError:
             async with turns:
                 try:
-                    return await self._score(data)
+                    return await self._score(data, request_id)
                 except VeriphotoError as error:
                     return error
 
         with self.places.take(width):
-            return await asyncio.gather(*map(one, pictures))
+            return await asyncio.gather(*(one(*each) for each in pictures.items()))
 
-    async def _score(self, data: bytes) -> Scored:
+    async def _score(self, data: bytes, request_id: str) -> Scored:
         self._watchdog.require()  # a batch may begin alive and go on dead
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._deadline) as scope:
                 self._waiting.add(scope)
                 try:
-                    detection = await self._detector.predict(data)
+                    detection = await self._detector.predict(data, request_id=request_id)
                 finally:
                     self._waiting.discard(scope)
         except TimeoutError as error:

@@ -38,10 +38,34 @@ async def test_an_unsure_picture_keeps_its_side(gateway: Gateway) -> None:
     assert answer["confidence"] == "low"
 
 
-@pytest.mark.parametrize(("given", "kept"), [("order-17_b.2", True), ("a b", False), ("x" * 65, False)])
-async def test_request_id_of_the_caller_is_kept_if_harmless(gateway: Gateway, given: str, kept: bool) -> None:
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("4bf92f3577b34da6a3ce929d0e0e4736", True),
+        ("00f067aa-0ba9-02b7-a3ce-929d0e0e4736", True),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV", True),
+        ("my-holiday.jpg", False),
+        ("IMG_1234", False),
+        ("a b", False),
+        ("x" * 65, False),
+        ("probe-watchdog", False),
+        ("4bf92f3577b34da6a3ce929d0e0e4736#1", False),
+    ],
+)
+async def test_a_callers_request_id_is_kept_if_it_cannot_be_a_name(
+    gateway: Gateway, given: str, kept: bool
+) -> None:
     answer = await gateway.http.get("/healthz", headers={"x-request-id": given})
     assert (answer.headers["x-request-id"] == given) is kept
+
+
+async def test_the_id_in_the_answer_is_the_one_in_the_prediction_log(gateway: Gateway, photo: bytes) -> None:
+    one = (await gateway.http.post("/predict", content=photo)).json()["request_id"]
+    files = [("files", ("a.jpg", photo)), ("files", ("huge.jpg", bytes(20_000_001))), ("files", ("b.jpg", photo))]
+    batch = (await gateway.http.post("/predict/batch", files=files)).json()["request_id"]
+    explained = (await gateway.http.post("/predict/explain", content=photo)).json()["request_id"]
+    assert gateway.triton.request_ids[1:] == [one, f"{batch}#0", f"{batch}#2", explained]
+    assert gateway.triton.request_ids[0] == "probe-watchdog"
 
 
 async def test_batch_keeps_order_and_a_bad_file_fails_alone(gateway: Gateway, photo: bytes) -> None:

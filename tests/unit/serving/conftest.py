@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from veriphoto.contract import CLASSIFIER, ENSEMBLE, PREPROCESS
+from veriphoto.contract import CLASSIFIER, ENSEMBLE, PREPROCESS, RECORDER
 from veriphoto.manifest import Calibration, DriftReference, Findings, Lineage, Manifest, sha256_file
 from veriphoto.verdict import OperatingPoint
 
@@ -23,10 +23,11 @@ FINDINGS = Findings(
 def model_repository(tmp_path: Path) -> Path:
     """What the self-check wants to see; its graph is none."""
     repository = tmp_path / "models"
-    for name in (ENSEMBLE, PREPROCESS, CLASSIFIER):
+    for name in (ENSEMBLE, PREPROCESS, CLASSIFIER, RECORDER):
         (repository / name / "3").mkdir(parents=True)
         (repository / name / "config.pbtxt").touch()
-    (repository / PREPROCESS / "3" / "model.py").touch()
+    for name in (PREPROCESS, RECORDER):
+        (repository / name / "3" / "model.py").touch()
     (repository / CLASSIFIER / "configs").mkdir()
     (repository / CLASSIFIER / "configs" / "embedded.pbtxt").touch()
     version = repository / CLASSIFIER / "3"

@@ -25,6 +25,7 @@ CASES: list[tuple[Callable[[Path], object], str]] = [
     (lambda r: (r / "classifier/configs/embedded.pbtxt").unlink(), "configs/embedded.pbtxt is missing"),
     (lambda r: shutil.rmtree(r / "preprocess/3"), "preprocess holds no version directory"),
     (lambda r: (r / "preprocess/3/model.py").unlink(), "preprocess/3/model.py is missing"),
+    (lambda r: (r / "recorder/3/model.py").unlink(), "recorder/3/model.py is missing"),
     (lambda r: shutil.rmtree(r / "classifier/3"), "classifier holds no version directory"),
     (lambda r: (r / "classifier/3/model.py").unlink(), "export the model for --flavour embedded"),
     (lambda r: (r / "classifier/3/model.onnx").unlink(), "model.onnx is missing; publish the version again"),

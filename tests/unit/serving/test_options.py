@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ COMMON = [
     "--grpc-port=8001",
     "--metrics-address=127.0.0.1",
     "--metrics-port=8002",
+    "--metrics-config=summary_latencies=true",
     "--allow-sagemaker=false",
     "--allow-vertex-ai=false",
     "--http-restricted-api=shared-memory,model-repository,model-config,statistics,trace,logging:admin-key=secret",
@@ -70,6 +72,17 @@ def test_servers_have_their_own_key_regions_and_directory() -> None:
     assert len(one.admin_key) == 64
     assert one.region_prefix != other.region_prefix
     assert one.runtime != other.runtime
+
+
+@pytest.mark.parametrize(
+    ("given", "directory"), [(None, "/a b/var/predictions"), ("", ""), ("/elsewhere/log", "/elsewhere/log")]
+)
+def test_models_are_told_where_the_prediction_log_is(given: str | None, directory: str) -> None:
+    options = replace(OPTIONS, prediction_log=given, prediction_log_mb=12.5)
+    assert options.environment == {
+        "VERIPHOTO_PREDICTION_LOG": directory,
+        "VERIPHOTO_PREDICTION_LOG_MB": "12.5",
+    }
 
 
 def test_the_key_is_not_printed_with_the_options() -> None:

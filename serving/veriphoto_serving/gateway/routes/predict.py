@@ -66,7 +66,7 @@ async def predict(request: Request) -> JSONResponse:
     desk = desk_of(request)
     desk.scorer.check()
     async with desk.uploads.single(request) as file:
-        opinion = await desk.judge(file.content)
+        opinion = await desk.judge(file.content, request.state.request_id)
     return JSONResponse({**opinion.to_json(), "request_id": request.state.request_id})
 
 
@@ -78,7 +78,7 @@ async def predict_explain(request: Request) -> JSONResponse:
     desk.drawings.check()
     async with desk.uploads.single(request) as file:
         with desk.drawings.take():
-            opinion = await desk.judge(file.content)
+            opinion = await desk.judge(file.content, request.state.request_id)
             explanation = await desk.explain(file.content, opinion.scored.detection)
     return JSONResponse({**opinion.to_json(), **explanation.to_json(), "request_id": request.state.request_id})
 
@@ -92,7 +92,7 @@ async def predict_batch(request: Request) -> JSONResponse:
     async with desk.uploads.batch(request, desk.settings.max_batch_files, desk.settings.max_batch_bytes) as files:
         # One picture was counted when the request came in.
         desk.rate.take(request.state.key, len(files) - 1)
-        answers = await _judge_files(desk, files)
+        answers = await _judge_files(desk, files, request.state.request_id)
     failures = [answer for answer in answers if isinstance(answer, VeriphotoError)]
     if len(failures) == len(answers) and all(isinstance(failure, ServiceError) for failure in failures):
         raise failures[0]
@@ -111,9 +111,14 @@ async def predict_batch(request: Request) -> JSONResponse:
     )
 
 
-async def _judge_files(desk: Desk, files: list[File]) -> list[Opinion | VeriphotoError]:
-    """Scores the files that may go to Triton at all; answers keep their order."""
-    fit = [file.content for file in files if len(file.content) <= MAX_FILE_BYTES]
+async def _judge_files(desk: Desk, files: list[File], request_id: str) -> list[Opinion | VeriphotoError]:
+    """Scores the files that may go to Triton at all; answers keep their order.
+
+    In the prediction log each has the id of the request and its place in it.
+    """
+    fit = {
+        f"{request_id}#{place}": file.content for place, file in enumerate(files) if len(file.content) <= MAX_FILE_BYTES
+    }
     judged = iter(await desk.judge_together(fit))
     too_large = FileTooLargeError(f"the file has more than {MAX_FILE_BYTES // 1_000_000} MB; send a smaller copy")
     return [next(judged) if len(file.content) <= MAX_FILE_BYTES else too_large for file in files]
