@@ -1,7 +1,9 @@
 """Image bytes -> crops and statistics: the only implementation, for training evaluation and for Triton alike.
 
-Crops are cut at native resolution: a whole picture squashed to the network's size loses the traces that generators
-leave. Where the shorter side is under the crop size, the largest square that fits is cut and enlarged.
+The K squares form a ladder of scales, each brought to the network's size. Where both a native crop of a large picture
+and the whole of it were at hand, native crops alone told AI from real far worse than a mixture (docs/model_card.md): a
+native crop of a large photo is mostly smooth, and the whole alone has lost the finest traces. Squares that are a share
+of the picture also see the same thing after a shop has resized it.
 """
 
 from __future__ import annotations
@@ -17,10 +19,31 @@ from veriphoto.contract import CONTRACT, FORMATS
 from veriphoto.decoding import Decoded, decode
 from veriphoto.statistics import measure
 
-# Where crops lie, as fractions of the room that a crop leaves on each axis: the centre, then around it. The product is
-# in the middle of a product photo; the outermost border is often empty.
-_PLACES: Final = ((0.5, 0.5), (0.2, 0.2), (0.8, 0.2), (0.2, 0.8), (0.8, 0.8))
-assert len(_PLACES) == CONTRACT.crops
+
+@dataclass(frozen=True, slots=True)
+class _Rung:
+    """A square: its side, and its place as fractions of the room that is left on each axis."""
+
+    x: float
+    y: float
+    share: float = 0.0
+    """Side as a share of the picture's shorter side ..."""
+    pixels: int = 0
+    """... or in pixels."""
+
+
+# The product is in the middle of a product photo, and the outermost border is often empty.
+_LADDER: Final = (
+    _Rung(0.5, 0.5, share=1.0),
+    _Rung(0.8, 0.2, share=0.7),
+    _Rung(0.2, 0.8, share=0.5),
+    _Rung(0.5, 0.5, pixels=448),
+    _Rung(0.2, 0.2, pixels=320),
+)
+assert len(_LADDER) == CONTRACT.crops
+
+_REDUCING_GAP: Final = 1.0
+"""Large squares are averaged down by a whole number first, and filtered the rest: a third of the cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +93,22 @@ def crop_boxes(width: int, height: int) -> tuple[Box, ...]:
         height: Its height.
 
     Returns:
-        K squares inside the picture, of the crop size or, in smaller pictures, of the shorter side.
+        K squares inside the picture, none under the crop size unless the picture's shorter side is.
     """
-    side = min(CONTRACT.crop_size, width, height)
-    return tuple(Box(round(x * (width - side)), round(y * (height - side)), side) for x, y in _PLACES)
+    short = min(width, height)
+    boxes = []
+    for rung in _LADDER:
+        side = min(short, max(CONTRACT.crop_size, rung.pixels, round(rung.share * short)))
+        boxes.append(Box(round(rung.x * (width - side)), round(rung.y * (height - side)), side))
+    return tuple(boxes)
 
 
 def _cut(image: Image.Image, box: Box) -> npt.NDArray[np.uint8]:
-    crop = image.crop((box.left, box.top, box.left + box.side, box.top + box.side))
-    if box.side != CONTRACT.crop_size:
-        crop = crop.resize((CONTRACT.crop_size, CONTRACT.crop_size), Image.Resampling.BICUBIC)
-    return np.asarray(crop)
+    corners = (box.left, box.top, box.left + box.side, box.top + box.side)
+    if box.side == CONTRACT.crop_size:
+        return np.asarray(image.crop(corners))
+    size = (CONTRACT.crop_size, CONTRACT.crop_size)
+    return np.asarray(image.resize(size, Image.Resampling.BICUBIC, box=corners, reducing_gap=_REDUCING_GAP))
 
 
 def _statistics(decoded: Decoded, size: int) -> npt.NDArray[np.float32]:

@@ -39,13 +39,37 @@ def test_shapes_for_any_size(size: tuple[int, int]) -> None:
     assert np.isfinite(result.statistics).all()
 
 
-def test_large_pictures_are_cropped_untouched() -> None:
-    image = noise(700, 500)
+def test_squares_of_the_crop_size_are_cut_untouched() -> None:
+    image = noise(SIZE, SIZE + 60)
     result = preprocess(encoded(image))
     whole = np.asarray(image)
     for crop, box in zip(result.crops, result.boxes, strict=True):
         assert box.side == SIZE
-        np.testing.assert_array_equal(crop, whole[box.top : box.top + SIZE, box.left : box.left + SIZE])
+        np.testing.assert_array_equal(crop, whole[box.top : box.top + SIZE])
+
+
+def test_large_squares_show_the_mean_of_what_they_cover() -> None:
+    # Blocks of one colour, as large as the reduction: an average keeps them, picking every fourth pixel would too, so
+    # the noise inside a block must be gone.
+    blocks = np.random.default_rng(2).integers(60, 196, (SIZE, SIZE, 3)).repeat(4, 0).repeat(4, 1)
+    noisy = blocks + np.random.default_rng(3).integers(-40, 41, blocks.shape)
+    result = preprocess(encoded(Image.fromarray(noisy.astype(np.uint8))))
+    assert result.boxes[0].side == 4 * SIZE
+    means = noisy.reshape(SIZE, 4, SIZE, 4, 3).mean((1, 3))
+    np.testing.assert_allclose(result.crops[0], means, atol=1.0)
+
+
+def test_squares_that_are_a_share_of_the_picture_follow_it_when_it_is_resized() -> None:
+    large, small = crop_boxes(2400, 1800), crop_boxes(1200, 900)
+    for before, after in zip(large[:3], small[:3], strict=True):
+        assert before.side == pytest.approx(2 * after.side, abs=1)
+        assert before.left == pytest.approx(2 * after.left, abs=2)
+    assert [box.side for box in large[3:]] == [box.side for box in small[3:]]
+
+
+def test_a_large_picture_is_seen_at_every_scale() -> None:
+    assert [box.side for box in crop_boxes(4000, 3000)] == [3000, 2100, 1500, 448, 320]
+    assert [box.side for box in crop_boxes(400, 400)] == [400, 280, SIZE, 400, 320]
 
 
 def test_small_pictures_are_enlarged_from_the_largest_square() -> None:
