@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test browser bench train-env check lint types imports unit format clean
+.PHONY: help serve demo test browser prometheus bench train-env check lint types imports unit format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -15,12 +15,17 @@ serve: $(VENV)/serving.stamp ## start Triton with the shipped model, score the s
 demo: $(VENV)/serving.stamp ## as serve, but stop after the samples; fails if one could not be scored
 	$(BIN)/veriphoto serve --demo
 
-test: $(VENV)/dev.stamp browser check unit ## lint, types, import rules and all tests
+test: $(VENV)/dev.stamp browser prometheus check unit ## lint, types, import rules and all tests
 
 browser: ## Debian's Chromium for the page's tests, where apt-get may install it; without it they are skipped
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 		apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium >/dev/null; } || \
 		echo "no Chromium: the page's browser tests will be skipped"
+
+prometheus: ## Debian's Prometheus for the tests of rules and dashboards; without it they are skipped
+	@command -v promtool >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get -qq update && apt-get -qq install --yes --no-install-recommends prometheus >/dev/null; } || \
+		echo "no Prometheus: the tests of rules and dashboards against it will be skipped"
 
 bench: $(VENV)/dev.stamp ## what the gateway adds to Triton, and version swaps under load
 	$(BIN)/python -m benchmarks.gateway
