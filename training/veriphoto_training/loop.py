@@ -179,7 +179,7 @@ class _Run:
             self._state.step += 1
             spent = time.perf_counter() - began
             speed = (self._state.step - begun_at) * recipe.batch_size / spent
-            self._progress.update(self._state.step, loss, speed)
+            self._progress.update(self._state.step, loss, speed, waited / spent)
             if self._state.step % 20 == 0:
                 figures = {"loss": loss, "images_per_second": speed, "data_wait_share": waited / spent}
                 self._tracker.metrics(figures, self._state.step)
