@@ -2,7 +2,7 @@
 #
 #   docker build --file docker/python.Dockerfile --target gateway --tag veriphoto-gateway .
 #
-# Targets: gateway, sidecar, page, mlflow, trainer. Exact versions with hashes come from docker/requirements/*.txt.
+# Targets: gateway, sidecar, page, mlflow, scanner, trainer. Exact versions with hashes come from docker/requirements/*.txt.
 ARG PYTHON_IMAGE=docker.io/library/python:3.12.12-slim-bookworm
 
 # What every part is built with: its environment is made here and copied, so that no image holds pip or a compiler.
@@ -86,6 +86,18 @@ ENTRYPOINT ["mlflow", "server"]
 CMD ["--host=0.0.0.0", "--port=5000", "--workers=1", \
     "--backend-store-uri=sqlite:////var/lib/veriphoto/mlflow.db", \
     "--artifacts-destination=/var/lib/veriphoto/artifacts"]
+
+FROM build AS scanner-build
+COPY docker/requirements/scanner.txt docker/requirements/
+RUN docker/requirements/install.sh scanner
+
+# A node of a Ray cluster, and what starts `veriphoto scan --engine ray` on it. The model travels in the image.
+FROM runtime AS scanner
+COPY --from=scanner-build /opt/veriphoto /opt/veriphoto
+COPY model_repository/classifier /models/classifier
+ENV VERIPHOTO_MODEL=/models/classifier
+HEALTHCHECK --interval=30s --timeout=20s CMD ["veriphoto", "--help"]
+CMD ["veriphoto", "scan", "--help"]
 
 FROM build AS trainer-build
 COPY docker/requirements/trainer.txt docker/requirements/

@@ -33,7 +33,7 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin veriphoto \
     && install --directory --owner=10001 --group=10001 /var/lib/veriphoto /var/lib/veriphoto/predictions
 # Native thread pools of one: a model's instances are the parallelism.
-ENV HOME=/tmp OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
+ENV HOME=/tmp VERIPHOTO_PREDICTION_LOG=/var/lib/veriphoto/predictions OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
 COPY docker/healthcheck.py /usr/local/bin/healthcheck
 COPY docker/triton-entrypoint.sh /usr/local/bin/triton-entrypoint
 # A mounted volume takes this place where versions are published without building an image.

@@ -95,6 +95,7 @@ resource "google_cloud_run_v2_service" "veriphoto" {
         "--grpc-port=8001",
         "--metrics-address=127.0.0.1",
         "--metrics-port=8002",
+        "--metrics-config=summary_latencies=true",
         "--allow-sagemaker=false",
         "--allow-vertex-ai=false",
         "--backend-config=python,shm-region-prefix-name=triton_python_backend_shm_region_veriphoto_",

@@ -22,6 +22,7 @@ lock triton
 lock gateway --extra gateway
 lock sidecar --extra monitor
 lock page --extra page
+lock scanner --extra ray
 lock trainer --extra pipeline
 "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
     --constraints docker/requirements/trainer.txt --custom-compile-command docker/requirements/lock.sh \
