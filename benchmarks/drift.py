@@ -1,12 +1,12 @@
 """Replays days through the drift detection: how often it cries wolf, and how long it takes to see a change.
 
     python -m benchmarks.drift_pool --photos data/photos    # once
-    python -m benchmarks.drift --days 1000 --runs 1000
+    python -m benchmarks.drift --days 1000 --runs 300
 
 Days are drawn from the shipped model's real scores of photos it was not trained on (see ``drift_population``). The
 tests, thresholds and budget are the sidecar's own; only the loop around them is another one, which counts every window
-of a day at once (a test holds it to the sidecar's loop). Every day and every run has a reference of its own. Writes
-``benchmarks/results/drift.json``.
+of a day at once (a test holds it to the sidecar's loop). Five days or runs share a reference, the next five have
+another. Writes ``benchmarks/results/drift.json``.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from benchmarks.drift_population import SHIFTS, Population, Shift
 from scipy import stats
 
-from benchmarks.drift_population import NONE, SHIFTS, Population, Shift
 from veriphoto.contract import CLASSIFIER
 from veriphoto.manifest import latest_version, read_manifest
 from veriphoto_monitoring import share
 from veriphoto_monitoring.budget import WINDOWS, Budget
+from veriphoto_monitoring.bursts import with_inflation
 from veriphoto_monitoring.columns import MONITORED
 from veriphoto_monitoring.reference import Mean, Numbers, Reference, from_manifest, from_rows
 from veriphoto_monitoring.testing import test
@@ -38,6 +39,10 @@ REFERENCE: Final = 20_000
 DAY: Final = 10_000
 WARM: Final = max(WINDOWS)
 """Pictures of the day before, in the windows as the day begins."""
+SERIES: Final = 8
+"""Pictures in a series of the days that come in series: a seller's photos of one thing, or a shop's catalogue."""
+SHARED: Final = 5
+"""Days or runs that share a reference."""
 PATIENCE: Final = 40_000
 """A change that is not seen within so many pictures counts as missed."""
 BLOCK: Final = int(np.gcd.reduce(list(WINDOWS.values())))
@@ -86,23 +91,36 @@ def alarms(rows: Any, pictures: npt.NDArray[np.intp], reference: Reference, budg
     return sorted(found, key=lambda alarm: alarm.at)
 
 
-def reference_of(population: Population, rng: np.random.Generator) -> Reference:
+def reference_of(population: Population, rng: np.random.Generator, series: int = 1, adapt: bool = True) -> Reference:
     """Draws a healthy period and makes the reference of it, as ``veriphoto drift baseline`` does."""
-    pictures = population.draw(rng, REFERENCE)
-    return from_rows(population.rows[pictures], np.arange(REFERENCE, dtype=float), 1, population.prior)
+    pictures = population.draw_series(rng, REFERENCE, series)
+    rows = population.rows[pictures]
+    found = from_rows(rows, np.arange(REFERENCE, dtype=float), 1, population.prior)
+    return with_inflation(found, rows) if adapt else found
 
 
-def quiet_days(population: Population, budget: Budget, days: int, seed: int) -> dict[str, Any]:
-    """Replays days without any change and counts those with an alarm."""
+def quiet_days(
+    population: Population, budget: Budget, days: int, seed: int, series: int = 1, adapt: bool = True
+) -> dict[str, Any]:
+    """Replays days without any change and counts those with an alarm.
+
+    Args:
+        population: To draw from.
+        budget: Of false alarms.
+        days: How many.
+        seed: Of the draws.
+        series: Pictures come in series of one source, of so many on average.
+        adapt: Let thresholds grow with what the reference shows of series.
+    """
     by_statistic: Counter[str] = Counter()
     by_window: Counter[int] = Counter()
     with_alarm = 0
     for day in range(days):
         rng = np.random.default_rng([seed, 0, day])
-        stream = population.draw(rng, WARM + DAY)
-        failed = [
-            one for one in alarms(population.rows, stream, reference_of(population, rng), budget) if one.at > WARM
-        ]
+        if day % SHARED == 0:
+            reference = reference_of(population, rng, series, adapt)
+        stream = population.draw_series(rng, WARM + DAY, series)
+        failed = [one for one in alarms(population.rows, stream, reference, budget) if one.at > WARM]
         with_alarm += bool(failed)
         by_statistic.update({one.statistic for one in failed})
         by_window.update({one.window for one in failed})
@@ -110,6 +128,8 @@ def quiet_days(population: Population, budget: Budget, days: int, seed: int) -> 
     return {
         "days": days,
         "images_per_day": DAY,
+        "series": series,
+        "adapted": adapt,
         "days_with_alarm": with_alarm,
         "share": with_alarm / days,
         "share_95": [low, high],
@@ -125,7 +145,8 @@ def delays(population: Population, budget: Budget, shift: Shift, runs: int, seed
     found, first, causes = [], Counter[str](), Counter[str]()
     for run in range(runs):
         rng = np.random.default_rng([seed, 1 + SHIFTS.index(shift), run])
-        reference = reference_of(population, rng)
+        if run % SHARED == 0:
+            reference = reference_of(population, rng)
         start = WARM + int(rng.integers(0, max(WINDOWS.values())))
         before = population.draw(rng, start)
         for patience in (DAY, PATIENCE):
@@ -177,7 +198,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", type=Path, default=ROOT / "var" / "drift_pool.npz")
     parser.add_argument("--days", type=int, default=1000)
-    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--series-days", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "drift.json")
     arguments = parser.parse_args()
@@ -191,9 +213,14 @@ def main() -> None:
         "reference_images": REFERENCE,
         "windows": {str(window): step for window, step in WINDOWS.items()},
         "no_change": quiet_days(population, budget, arguments.days, arguments.seed),
+        "no_change_in_series": [
+            quiet_days(population, budget, arguments.series_days, arguments.seed + 1, SERIES, adapt)
+            for adapt in (True, False)
+        ],
         "delays": [],
     }
-    print(json.dumps(found["no_change"]), file=sys.stderr, flush=True)
+    for name in ("no_change", "no_change_in_series"):
+        print(json.dumps(found[name]), file=sys.stderr, flush=True)
     for shift in SHIFTS:
         found["delays"].append(delays(population, budget, shift, arguments.runs, arguments.seed))
         print(json.dumps(found["delays"][-1]), file=sys.stderr, flush=True)

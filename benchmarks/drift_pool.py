@@ -3,7 +3,8 @@
     python -m benchmarks.drift_pool --photos data/photos --count 600
 
 A random sample of them (``--count``), in an order of its own. Every photo is scored twice:
-as it is, and recompressed as a website does it (training's delivery ``web``: at most 768 px, JPEG quality 60). Only numbers are kept, in ``var/drift_pool.npz``.
+as it is, and recompressed as a website does it (training's delivery ``web``: at most 768 px, JPEG quality 60). Only
+numbers are kept, in ``var/drift_pool.npz``.
 """
 
 from __future__ import annotations

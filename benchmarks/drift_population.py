@@ -72,6 +72,7 @@ class Population:
         self.prior = prior
         with np.load(pool) as found:
             self.model, ai = str(found["model"]), found["label"] == 1
+            source = found["source"]
             clean = _rows(found["logit_clean"], found["statistics_clean"], point)
             web = _rows(found["logit_web"], found["statistics_web"], point)
         self.ai, self.real = int(ai.sum()), int((~ai).sum())
@@ -84,6 +85,7 @@ class Population:
         for shift in SHIFTS:
             if shift.raised:
                 parts[f"real {shift.raised}"] = _rows(real[:, 0] + shift.raised * step, real[:, 4:], point)
+        self._sources = (_by_name(source[~ai], 0), _by_name(source[ai], self.real))
         self.rows = np.concatenate(list(parts.values()))
         ends = np.cumsum([len(part) for part in parts.values()])
         self._ranges = {
@@ -103,8 +105,26 @@ class Population:
             found = np.where(rng.random(count) < shift.recompressed, web, found)
         return found
 
+    def draw_series(self, rng: np.random.Generator, count: int, length: int) -> Indices:
+        """Draws pictures in series: each of one source, ``length`` on average, in the shares of ``draw``."""
+        if length == 1:
+            return self.draw(rng, count)
+        found: list[Indices] = []
+        drawn = 0
+        while drawn < count:
+            members = self._sources[int(rng.random() < AI_SHARE)]
+            sizes = np.array([len(one) for one in members])
+            chosen = members[rng.choice(len(members), p=sizes / sizes.sum())]
+            found.append(rng.choice(chosen, rng.geometric(1.0 / length)))
+            drawn += len(found[-1])
+        return np.concatenate(found)[:count]
+
     def _some(self, rng: np.random.Generator, name: str, count: int) -> Indices:
         return rng.integers(*self._ranges[name], size=count)
+
+
+def _by_name(names: Any, start: int) -> list[Indices]:
+    return [start + np.flatnonzero(names == name) for name in np.unique(names)]
 
 
 def _rows(logits: Any, statistics: Any, point: OperatingPoint) -> Floats:

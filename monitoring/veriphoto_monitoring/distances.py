@@ -102,7 +102,7 @@ def table_p(counts: Array, reference: Array) -> Floats:
     """Returns the p-value of a table of categories: a window against its reference.
 
     A chi-square test over the categories that are common enough for it, the rare ones together as one cell. Each rare
-    one is also tested alone: given how many there are in window and reference together, the window's number is binomial.
+    one is also tested alone: given how many there are in window and reference together, the window's is binomial.
     The smallest p-value counts, times the number of tests made.
 
     Args:

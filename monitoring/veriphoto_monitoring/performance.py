@@ -10,7 +10,8 @@ from veriphoto_monitoring.prior import estimate_share, rebase
 
 ASSUMPTION: Final = (
     "An estimate, not a measurement: it takes the model's probabilities, moved to today's share of AI-generated "
-    "pictures, to be right. It follows changes in what is uploaded and cannot see a generator that fools the model; only labelled canaries can."
+    "pictures, to be right. It follows changes in what is uploaded and cannot see a generator that "
+    "fools the model; only labelled canaries can."
 )
 
 

@@ -1,8 +1,8 @@
 """The reference: what scores and statistics look like when nothing has moved.
 
 A distribution is kept as a grid: at most ``GRID`` values, and what its distribution function is just under and at each
-of them. Testing on the grid is exact there and cautious between. Where only part of a distribution is known (the quantiles
-and the histogram of an older manifest) the function is known up to bounds, and only what leaves them counts.
+of them. Testing on the grid is exact there and cautious between. Where only part of a distribution is known (the
+quantiles and the histogram of a manifest) the function is known up to bounds, and only what leaves them counts.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Tells a moved share of AI-generated pictures (prior shift) from pictures that look different (input shift).
 
 If only the share moves, the AI-generated pictures still look as AI-generated pictures did, and the real ones as real
-ones did: every distribution of the window is then the same mixture of the reference's two parts. The parts are known without
-labels because the probability is calibrated: a picture belongs to the AI part by its probability. The new share is
-estimated from the window's scores (see ``prior``), the reference is mixed anew with it, and what still differs is not
-explained by the share.
+ones did: every distribution of the window is then the same mixture of the reference's two parts. The parts are known
+without labels because the probability is calibrated: a picture belongs to the AI part by its probability. The new
+share is estimated from the window's scores (see ``prior``), the reference is mixed anew with it, and what still differs
+is not explained by the share.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def cause(each: Monitored, reference: Reference, rows: Floats) -> Cause:
     """Says what is behind the difference of one statistic.
 
     Args:
-        each: The statistic that differs. All that the model answers is judged by the scores' whole distribution: counts of
-            verdicts and a mean have too little shape to contradict a new share.
+        each: The statistic that differs. All that the model answers is judged by the scores' whole distribution: counts
+            of verdicts and a mean have too little shape to contradict a new share.
         reference: What it differs from.
         rows: [N, WIDTH] of the window.
 
