@@ -16,8 +16,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-
 from benchmarks.processes import orders, reply
+
 from veriphoto.contract import CLASSIFIER, CROPS, PROBABILITY
 from veriphoto.manifest import latest_version, read_manifest
 from veriphoto.preprocessing import preprocess

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.processes import Worker, cpu_seconds, paused, peak_rss_mb, tree
 from benchmarks.rounds import percentiles
+
 from veriphoto_serving.launcher import TritonServer
 from veriphoto_serving.options import TritonOptions
 from veriphoto_serving.ports import free_ports
@@ -42,8 +43,7 @@ class Served:
     @property
     def triton_pids(self) -> list[int]:
         """Triton's processes."""
-        assert self.triton.pid is not None
-        return tree(self.triton.pid)
+        return tree(self.triton.pid) if self.triton.pid else []
 
     def way(self, name: str) -> tuple[str, str]:
         """Returns the sender and the address of one of the ways in."""

@@ -15,13 +15,14 @@ from PIL import Image
 
 _WINDOW: Final = 512
 _GRID: Final = 8
-_LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_LUMA: Final = (np.float32(0.299), np.float32(0.587), np.float32(0.114))
 _EPSILON: Final = 0.5  # grey levels; keeps ratios of flat pictures finite
 
 # Luminance table of JPEG's Annex K at quality 50, in the natural (row) order in which Pillow gives tables.
 _ANNEX_K_MEAN: Final = 57.625
 
 Luma = npt.NDArray[np.float32]
+Plane = npt.NDArray[np.uint8]
 
 
 def measure(image: Image.Image, quantization: Mapping[int, Sequence[int]]) -> dict[str, float]:
@@ -36,15 +37,17 @@ def measure(image: Image.Image, quantization: Mapping[int, Sequence[int]]) -> di
         minus minimum, 0..255), ``sharpness`` (mean |Laplacian| of luma over contrast), ``blockiness`` (mean luma step
         across the 8 x 8 grid over that inside it: 1 without JPEG) and ``jpeg_quality`` (1..100, 0 where not JPEG).
     """
-    rgb = _middle(image)
-    luma = rgb @ _LUMA
+    red, green, blue = _middle(image)
+    luma = _luma(red, green, blue)
+    across, down = np.diff(luma, axis=1), np.diff(luma, axis=0)
     contrast = float(luma.std())
+    sharpness = _laplacian(across, down) / (contrast + _EPSILON)
     return {
         "brightness": float(luma.mean()),
         "contrast": contrast,
-        "saturation": float(_spread(rgb).mean()),
-        "sharpness": _laplacian(luma) / (contrast + _EPSILON),
-        "blockiness": _blockiness(luma),
+        "saturation": _spread(red, green, blue),
+        "sharpness": sharpness,
+        "blockiness": _blockiness(across, down),
         "jpeg_quality": estimate_jpeg_quality(quantization),
     }
 
@@ -69,29 +72,39 @@ def estimate_jpeg_quality(quantization: Mapping[int, Sequence[int]]) -> float:
     return float(min(max(quality, 1.0), 100.0))
 
 
-def _middle(image: Image.Image) -> npt.NDArray[np.float32]:
+def _middle(image: Image.Image) -> list[Plane]:
     width, height = image.size
     left, top = (max(0, (length - _WINDOW) // 2) // _GRID * _GRID for length in (width, height))
     box = (left, top, min(width, left + _WINDOW), min(height, top + _WINDOW))
-    return np.asarray(image.crop(box), dtype=np.float32)
+    # Plane by plane: numpy is several times as fast on neighbours as on every third number.
+    return [np.asarray(plane) for plane in image.crop(box).split()]
 
 
-def _spread(rgb: npt.NDArray[np.float32]) -> Luma:
-    # Pairwise: numpy takes eight times as long to reduce over an axis of three.
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    return np.asarray(np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue))
+def _luma(red: Plane, green: Plane, blue: Plane) -> Luma:
+    luma: Luma = red * _LUMA[0]
+    luma += green * _LUMA[1]
+    luma += blue * _LUMA[2]
+    return luma
 
 
-def _laplacian(luma: Luma) -> float:
-    if min(luma.shape) < 3:
+def _spread(red: Plane, green: Plane, blue: Plane) -> float:
+    largest = np.maximum(np.maximum(red, green), blue)
+    return float((largest - np.minimum(np.minimum(red, green), blue)).mean())
+
+
+def _laplacian(across: Luma, down: Luma) -> float:
+    """Takes the second difference from the first ones, which blockiness needs too."""
+    if across.shape[1] < 2 or down.shape[0] < 2:
         return 0.0
-    inner = luma[1:-1, 1:-1]
-    around = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:]
-    return float(np.abs(around - 4.0 * inner).mean())
+    second = across[1:-1, 1:] - across[1:-1, :-1]
+    second += down[1:, 1:-1]
+    second -= down[:-1, 1:-1]
+    return float(np.abs(second, out=second).mean())
 
 
-def _blockiness(luma: Luma) -> float:
-    ratios = [_step_ratio(np.abs(np.diff(luma, axis=axis)).mean(axis=1 - axis)) for axis in (0, 1)]
+def _blockiness(across: Luma, down: Luma) -> float:
+    """Measures steps by column and by row; overwrites both arrays."""
+    ratios = [_step_ratio(np.abs(steps, out=steps).mean(axis=axis)) for steps, axis in ((down, 1), (across, 0))]
     return float(np.mean(ratios))
 
 
