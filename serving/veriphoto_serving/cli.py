@@ -9,12 +9,12 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from veriphoto.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
+from veriphoto.contract import SIDECAR_PORT, TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
 from veriphoto.errors import MissingExtraError, StartupError, UsageError
 from veriphoto.recording import DEFAULT_MEGABYTES, LOG_VARIABLE, SIZE_VARIABLE
 from veriphoto_client.page.command import PAGE_PORT
 from veriphoto_serving.gateway.command import gateway, with_settings
-from veriphoto_serving.gateway.settings import GatewaySettings
+from veriphoto_serving.gateway.settings import DEFAULT_SIDECAR_URL, GatewaySettings
 from veriphoto_serving.options import Flavour, TritonOptions
 
 _SOME_FAILED: Final = 1
@@ -81,6 +81,15 @@ def serve(
     page_port: Annotated[
         int, typer.Option(envvar="VERIPHOTO_PAGE_PORT", min=0, max=65535, help="Port of the page; 0 picks a free one.")
     ] = PAGE_PORT,
+    no_monitor: Annotated[
+        bool, typer.Option("--no-monitor", envvar="VERIPHOTO_NO_MONITOR", help="Do not watch for drift.")
+    ] = False,
+    sidecar_port: Annotated[
+        int,
+        typer.Option(
+            envvar="VERIPHOTO_SIDECAR_PORT", min=0, max=65535, help="Port of the drift monitor; 0 picks a free one."
+        ),
+    ] = SIDECAR_PORT,
 ) -> None:
     """Start Triton on this machine, score the sample photos, and serve the REST API until Ctrl-C."""
     if demo and no_samples:
@@ -106,7 +115,10 @@ def serve(
         signal.signal(ending, signal.default_int_handler)
     try:
         settings["shadow_var"] = settings["shadow_var"] or var
-        front = Front(gateway=GatewaySettings(**settings), page_port=page_port if page else None)
+        chosen = GatewaySettings(**settings)
+        # Whoever names a monitor has one already.
+        own = not no_monitor and chosen.sidecar_url == DEFAULT_SIDECAR_URL
+        front = Front(gateway=chosen, page_port=page_port if page else None, monitor_port=sidecar_port if own else None)
         failed = serve_until_stopped(options, None if no_samples else samples, None if demo else front)
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None

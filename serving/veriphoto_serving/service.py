@@ -13,14 +13,15 @@ from typing import Final
 from rich.console import Console
 from rich.markup import escape
 
-from veriphoto.errors import StartupError, UsageError
+from veriphoto.errors import MissingExtraError, StartupError, UsageError
 from veriphoto_serving import samples, selfcheck
 from veriphoto_serving.gateway.server import prepare
 from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.launcher import TritonServer
+from veriphoto_serving.monitor import drift_url, serve_monitor
 from veriphoto_serving.options import TritonOptions
 from veriphoto_serving.page import serve_page
-from veriphoto_serving.ports import obstacle
+from veriphoto_serving.ports import free_ports, obstacle
 
 _KEY_BYTES: Final = 24
 
@@ -33,6 +34,8 @@ class Front:
     """``triton_url`` is set when Triton's port is known."""
     page_port: int | None = None
     """Port of the web page; None for no page."""
+    monitor_port: int | None = None
+    """Port of the drift monitor; None for no monitor."""
 
 
 def serve_until_stopped(options: TritonOptions, folder: Path | None, front: Front | None) -> int:
@@ -94,12 +97,17 @@ def _open_door(console: Console, server: TritonServer, front: Front, stack: cont
     if front.page_port and (found := obstacle(front.page_port)):
         raise StartupError(f"{found}; choose another for the page with --page-port")
     settings = replace(front.gateway, triton_url=f"grpc://{server.grpc_url}")
+    watch = _monitor(console, server, front.monitor_port, stack)
+    if watch is not None:
+        settings = replace(settings, sidecar_url=watch[0])
     key = ""
     if front.page_port is not None and settings.keys():
         key = secrets.token_urlsafe(_KEY_BYTES)
         settings = replace(settings, api_keys=f"{settings.api_keys},page={key}")
 
     def ready(address: str) -> None:
+        if watch is not None:
+            watch[1]()
         console.print(f"[bold green]Veriphoto serves at {address}[/bold green], documented at {address}/docs")
         if front.page_port is not None:
             page = stack.enter_context(serve_page(address, front.page_port, key, server.options.var))
@@ -109,6 +117,33 @@ def _open_door(console: Console, server: TritonServer, front: Front, stack: cont
     gateway, door = prepare(settings, server=server, ready=ready)
     stack.enter_context(door)
     return lambda: gateway.run(sockets=[door])
+
+
+def _monitor(
+    console: Console, server: TritonServer, port: int | None, stack: contextlib.ExitStack
+) -> tuple[str, Callable[[], None]] | None:
+    """Settles where the drift monitor will answer.
+
+    Returns:
+        That address, and what starts it once there is something to watch; None for no monitor. It is no part of the
+        answers, so what keeps it from starting is said and keeps nothing else.
+    """
+    if port is None:
+        return None
+    chosen = port or free_ports(1, avoid=server.options.ports)[0]
+    if found := obstacle(chosen):
+        console.print(f"[yellow]drift is not watched: {escape(found)}; choose another with --sidecar-port[/yellow]")
+        return None
+
+    def start() -> None:
+        try:
+            report = stack.enter_context(serve_monitor(server.options, chosen))
+        except (MissingExtraError, OSError) as error:
+            console.print(f"[yellow]drift is not watched: {escape(str(error))}[/yellow]")
+        else:
+            console.print(f"drift is watched: {report}", soft_wrap=True)
+
+    return drift_url(chosen), start
 
 
 def _pictures(console: Console, folder: Path | None, *, needed: bool) -> list[Path]:

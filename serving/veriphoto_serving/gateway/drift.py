@@ -41,8 +41,10 @@ class Sidecar:
             body = answer.raise_for_status().json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             return {"state": "away", "detail": "the drift sidecar does not answer; drift is not being watched"}
-        if not isinstance(body, dict) or not isinstance(body.get("drift_detected"), bool):
-            return {"state": "unknown", "detail": "the drift sidecar has no answer yet"}
+        if not isinstance(body, dict):
+            return {"state": "unknown", "detail": "what answers there is not the drift sidecar"}
+        if not isinstance(body.get("drift_detected"), bool):
+            return {**body, "state": "unknown", "detail": str(body.get("status") or "no answer yet")}
         return {**body, "state": "drift" if body["drift_detected"] else "ok"}
 
     async def state(self) -> str:

@@ -11,6 +11,7 @@ from veriphoto.contract import GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT
 from veriphoto.errors import UsageError
 
 ENV_PREFIX: Final = "VERIPHOTO_"
+DEFAULT_SIDECAR_URL: Final = f"http://127.0.0.1:{SIDECAR_PORT}/drift"
 _MEGA: Final = 1_000_000
 
 
@@ -65,9 +66,7 @@ class GatewaySettings:
     shadow_var: Path | None = field(
         default=None, metadata={"help": "Directory whose shadow/ holds that model and its tally; var by default."}
     )
-    sidecar_url: str = field(
-        default=f"http://127.0.0.1:{SIDECAR_PORT}/drift", metadata={"help": "Where the drift sidecar answers."}
-    )
+    sidecar_url: str = field(default=DEFAULT_SIDECAR_URL, metadata={"help": "Where the drift sidecar answers."})
 
     def __post_init__(self) -> None:
         """Refuses numbers that make no sense.

@@ -92,6 +92,7 @@ async def test_metrics_count_and_hold_nothing_private(gateway: Gateway) -> None:
         ((200, {"drift_detected": False, "window_size": 1000}), "ok"),
         ((200, {"drift_detected": True}), "drift"),
         ((200, {"alerts": []}), "unknown"),
+        ((200, {"drift_detected": None, "status": "not enough data"}), "unknown"),
         ((200, [1]), "unknown"),
         ((500, {}), "away"),
     ],
@@ -100,6 +101,13 @@ async def test_drift_is_the_sidecars(answer: tuple[int, Any], state: str) -> Non
     sidecar = Sidecar("http://sidecar/drift", httpx.MockTransport(lambda _: httpx.Response(answer[0], json=answer[1])))
     report = await sidecar.report()
     assert (report["state"], await sidecar.state()) == (state, state)
+    await sidecar.close()
+
+
+async def test_what_the_sidecar_does_not_know_yet_is_passed_on() -> None:
+    body = {"drift_detected": None, "status": "not enough data", "window_size": 17}
+    sidecar = Sidecar("http://sidecar/drift", httpx.MockTransport(lambda _: httpx.Response(200, json=body)))
+    assert await sidecar.report() == {**body, "state": "unknown", "detail": "not enough data"}
     await sidecar.close()
 
 

@@ -1,0 +1,55 @@
+"""Runs the drift monitor beside the server, where it is installed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+from veriphoto.errors import MissingExtraError
+from veriphoto_serving.companion import companion
+from veriphoto_serving.options import TritonOptions
+from veriphoto_serving.ports import LOOPBACK
+
+_EXTRA: Final = "monitor"
+_NEEDS: Final = "scipy"
+"""What this extra brings and ``serving`` does not."""
+
+
+def drift_url(port: int) -> str:
+    """Returns where a monitor on this machine answers."""
+    return f"http://{LOOPBACK}:{port}/drift"
+
+
+@contextlib.contextmanager
+def serve_monitor(options: TritonOptions, port: int) -> Iterator[str]:
+    """Runs the monitor for the length of a block; its death changes nothing but what the gateway says of drift.
+
+    Args:
+        options: Of the server it watches, ports settled.
+        port: Port to listen on.
+
+    Yields:
+        The address of its report. It may take seconds until it answers there.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+    """
+    if importlib.util.find_spec(_NEEDS) is None:
+        raise MissingExtraError(_EXTRA, _NEEDS)
+    command = [
+        *(sys.executable, "-m", "veriphoto_client", "monitor"),
+        f"--triton-metrics=http://{LOOPBACK}:{options.metrics_port}/metrics",
+        f"--port={port}",
+        *([f"--log-dir={options.predictions}"] if options.predictions else []),
+    ]
+    environment = {
+        **os.environ,
+        "VERIPHOTO_VAR": str(options.var.absolute()),
+        "VERIPHOTO_MODEL_REPOSITORY": str(options.model_repository.absolute()),
+    }
+    with companion(command, environment, options.var / "monitor.log"):
+        yield drift_url(port)
