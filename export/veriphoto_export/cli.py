@@ -122,7 +122,10 @@ def _measure_published(
         from veriphoto_training.model import CHECKPOINT_FILE, load_checkpoint  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtraError("export", error.name) from error
-    directory = repository / CLASSIFIER / str(version or latest(repository))
+    number = version or latest(repository)
+    if number is None:
+        raise UsageError(f"{repository} holds no version to measure; name a training run, or publish one first")
+    directory = repository / CLASSIFIER / str(number)
     read_manifest(directory)  # before anything is scored
     training = None
     if unseen_by is not None:

@@ -22,7 +22,7 @@ import onnx
 import onnx.numpy_helper
 
 from veriphoto.contract import CROPS
-from veriphoto.errors import DataError
+from veriphoto.errors import DataError, ModelError
 
 WEIGHT_LIMIT: Final = 64
 """Largest magnitude of a 7-bit weight."""
@@ -44,6 +44,7 @@ def quantize_int8(model: Path, target: Path, calibration: Sequence[Crops], *, sy
 
     Raises:
         DataError: If there is nothing to calibrate with.
+        ModelError: If there is nothing to quantise.
     """
     if not calibration:
         raise DataError("no picture to calibrate INT8 with")
@@ -51,6 +52,8 @@ def quantize_int8(model: Path, target: Path, calibration: Sequence[Crops], *, sy
 
     graph = onnx.load(model)
     chosen = quantisable(graph)
+    if not chosen:  # the quantiser would take an empty list for all of them
+        raise ModelError(f"{model} has no pointwise convolution between its first and its last to quantise")
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
