@@ -1,0 +1,109 @@
+"""Rules and dashboards against what is there: Prometheus scrapes Triton, gateway and sidecar, and drift is provoked."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from promql import Query, metrics, needs_prometheus, queries, rules
+from world import SAMPLES, World, recompressed, wait_for, world
+
+pytestmark = [pytest.mark.triton, pytest.mark.prometheus, needs_prometheus, pytest.mark.timeout(600)]
+
+RECORDED = {rule["record"] for rule in rules() if "record" in rule}
+SCRAPED = sorted(
+    set().union(*(metrics(rule["expr"]) for rule in rules()), *(metrics(query.expression) for query in queries()))
+    - RECORDED
+)
+HEALTHY, DRIFTED = 1500, 1000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What happened to the alert."""
+
+    world: World
+    before: list[dict[str, Any]]
+    """Drift alerts after a baseline was taken and more of the same came."""
+    after: list[dict[str, Any]]
+    """And after the pictures had changed."""
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+    var = tmp_path_factory.mktemp("monitoring")
+    with world(var) as here:
+        canaries(here, var / "canaries")
+        ids = [here.post("/predict", path.read_bytes()) for path in SAMPLES]
+        here.post("/predict", b"no picture")
+        here.post("/predict/explain", SAMPLES[0].read_bytes())
+        usual = here.records(ids)
+        here.replay(usual, HEALTHY, seed=1)
+        wait_for(lambda: here.value("veriphoto_drift_records_total") >= HEALTHY, "the sidecar did not read the log")
+        here.run("drift", "baseline")
+        here.replay(usual, HEALTHY, seed=2)
+        wait_for(lambda: here.value("veriphoto_drift_records_total") >= 2 * HEALTHY, "the sidecar stopped reading")
+        wait_for(lambda: here.value("veriphoto_drift_detected") == 0, "there is drift, or no answer, without a change")
+        before = here.firing("VeriphotoDrift")
+        small = here.records([here.post("/predict", recompressed(path)) for path in SAMPLES])
+        here.replay(small, DRIFTED, seed=3)
+        wait_for(lambda: here.firing("VeriphotoDrift"), "recompressed pictures came, and no alert fired")
+        yield Seen(here, before, here.firing("VeriphotoDrift"))
+
+
+def canaries(here: World, folder: Path) -> None:
+    """Runs the canaries twice: for their reference, and against it."""
+    for path in SAMPLES:
+        group = "ai/taef2" if path.name.startswith("ai_") else "real/shops"
+        (folder / group).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / group)
+    here.run("canary", folder, "--write-reference")
+    assert "ok" in here.run("canary", folder)
+
+
+def test_drift_fires_and_only_after_the_change(seen: Seen) -> None:
+    assert seen.before == []
+    assert {each["labels"]["window"] for each in seen.after} <= {"1000", "5000"}
+
+
+def test_the_alert_names_what_moved(seen: Seen) -> None:
+    described = " ".join(each["annotations"]["description"] for each in seen.after)
+    assert "jpeg_quality" in described
+    assert seen.after[0]["annotations"]["runbook"] == "docs/monitoring.md#veriphotodrift"
+
+
+def test_nothing_else_is_said_to_be_broken(seen: Seen) -> None:
+    wait_for(lambda: seen.world.value("min(veriphoto_gateway_healthy)") == 1.0, "the gateway is not healthy")
+    firing = {each["labels"]["alertname"] for each in seen.world.api("alerts")["alerts"] if each["state"] == "firing"}
+    # Here the canaries' requests are most of the traffic, and one in some 50 of it is no picture.
+    assert firing <= {"VeriphotoDrift", "VeriphotoLatencyP99", "VeriphotoQueueTime"}
+
+
+def test_every_rule_can_be_evaluated(seen: Seen) -> None:
+    found = [rule for group in seen.world.api("rules")["groups"] for rule in group["rules"]]
+    assert len(found) == len(rules())
+    assert [rule for rule in found if rule["health"] != "ok"] == []
+
+
+@pytest.mark.parametrize("name", SCRAPED)
+def test_every_metric_that_is_named_exists(seen: Seen, name: str) -> None:
+    assert seen.world.query(name), f"nobody exports {name}"
+
+
+@pytest.mark.parametrize("name", sorted(RECORDED))
+def test_every_recorded_number_has_a_value(seen: Seen, name: str) -> None:
+    assert not math.isnan(seen.world.value(name))
+
+
+@pytest.mark.parametrize("query", queries(), ids=str)
+def test_every_panel_has_data(seen: Seen, query: Query) -> None:
+    expression = query.expression.replace("$__rate_interval", "2m").replace("$window", ".*")
+    assert "$" not in expression
+    values = [each["value"][1] for each in seen.world.query(expression)]
+    assert [value for value in values if value != "NaN"], json.dumps(values)
