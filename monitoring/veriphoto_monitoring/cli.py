@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from veriphoto_monitoring.canary import canary
+from veriphoto_monitoring.drift_cli import drift, monitor
 
 
 def register(app: typer.Typer) -> None:
@@ -14,3 +15,5 @@ def register(app: typer.Typer) -> None:
         app: The command line to add to.
     """
     app.command()(canary)
+    app.command()(monitor)
+    app.add_typer(drift, name="drift")

@@ -6,69 +6,18 @@ Knows no clock, no file and no network: the same records in the same order give 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from veriphoto.records import Record
 from veriphoto_monitoring import share
-from veriphoto_monitoring.alarms import Alarm, direction, trace
-from veriphoto_monitoring.budget import LEAST, WINDOWS, Budget, threshold
+from veriphoto_monitoring.alarms import Alarm, trace
+from veriphoto_monitoring.budget import LEAST, WINDOWS, Budget
 from veriphoto_monitoring.columns import MONITORED, Floats, Monitored
 from veriphoto_monitoring.history import History
 from veriphoto_monitoring.reference import Distribution, Mean, Reference
+from veriphoto_monitoring.results import Changes, Evaluation, Result, follow, judge
 from veriphoto_monitoring.testing import Tested, summarise, test
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
-    """One statistic of one window, tested."""
-
-    statistic: str
-    kind: str
-    value: float
-    threshold: float
-    p_value: float
-    alarm: bool
-    direction: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Evaluation:
-    """One window, tested."""
-
-    window: int
-    images: int
-    """At most ``window``; fewer while a version is new."""
-    time: float
-    """Of the newest picture."""
-    results: tuple[Result, ...]
-
-    @property
-    def score(self) -> float:
-        """The largest value as a multiple of its threshold: above 1 is an alarm."""
-        return max((one.value / one.threshold for one in self.results), default=0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What testing brought about."""
-
-    evaluations: list[tuple[int, Evaluation]]
-    """Model versions and their windows, in the order in which they were tested."""
-    alarms: list[Alarm]
-    """Raised, gone on or ended."""
-
-    def extend(self, other: Changes) -> None:
-        """Adds what came later."""
-        self.evaluations.extend(other.evaluations)
-        self.alarms.extend(other.alarms)
-
 
 References = Callable[[int], Reference | None]
 """Gives the reference of a model version."""
@@ -153,40 +102,21 @@ class Detector:
         images = min(len(history), window)
         if images < LEAST or history.reference is None:
             return None
-        results = []
-        for each, found in _known(history.reference):
-            tested = _tested(each, found, history, images)
-            alpha = self._budget.alpha(each.name, window)
-            results.append(
-                Result(
-                    statistic=each.name,
-                    kind=each.kind,
-                    value=float(tested.value),
-                    threshold=threshold(found, alpha, images),
-                    p_value=float(tested.p),
-                    alarm=bool(tested.p < alpha),
-                    direction=direction(each, tested),
-                )
-            )
+        results = [
+            judge(each, found, _tested(each, found, history, images), window, images, self._budget)
+            for each, found in known(history.reference)
+        ]
         return Evaluation(window=window, images=images, time=float(history.times(1)[0]), results=tuple(results))
 
     def _follow(self, version: int, window: int, result: Result, history: History) -> Alarm | None:
-        """Raises, keeps up or ends the alarm of one statistic."""
-        key = version, window, result.statistic
-        alarm = self.alarms.get(key)
-        if not result.alarm:
-            # A window that shares no picture with the last one that failed must be clean.
-            if alarm and history.seen - alarm.seen >= window:
-                return replace(self.alarms.pop(key), ended=float(history.times(1)[0]))
-            return None
-        if alarm is None:
-            alarm = self._raise(version, window, result, history)
-        else:
-            alarm = replace(
-                alarm, value=result.value, threshold=result.threshold, p_value=result.p_value, seen=history.seen
-            )
-        self.alarms[key] = alarm
-        return alarm
+        return follow(
+            self.alarms,
+            (version, window, result.statistic),
+            result,
+            history.seen,
+            float(history.times(1)[0]),
+            lambda: self._raise(version, window, result, history),
+        )
 
     def _raise(self, version: int, window: int, result: Result, history: History) -> Alarm:
         assert history.reference is not None  # noqa: S101 - nothing is tested without one
@@ -210,7 +140,8 @@ class Detector:
         )
 
 
-def _known(reference: Reference) -> list[tuple[Monitored, Distribution]]:
+def known(reference: Reference) -> list[tuple[Monitored, Distribution]]:
+    """Returns what a reference lets test."""
     return [(each, reference.distributions[each.name]) for each in MONITORED if each.name in reference.distributions]
 
 

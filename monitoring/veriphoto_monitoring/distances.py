@@ -139,7 +139,7 @@ def table_tail(value: Floats, categories: int) -> Floats:
     return np.asarray(special.chdtrc(categories - 1, value))
 
 
-def _at_least(counts: Floats, pooled: Floats, share: Array) -> Floats:
+def _at_least(counts: Array, pooled: Array, share: Array) -> Floats:
     found = special.bdtrc(np.maximum(counts - 1, 0), np.maximum(pooled, 1), share)
     return np.asarray(np.where(counts > 0, found, 1.0))
 

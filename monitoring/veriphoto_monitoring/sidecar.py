@@ -1,30 +1,40 @@
-"""The sidecar's work: from new lines of the log to what is said about them. One thread, no network."""
+"""The sidecar's work: from new lines of the log, or the server's metrics, to alarms. One thread."""
 
 from __future__ import annotations
 
 import logging
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from veriphoto_monitoring.budget import WINDOWS, Budget
+from veriphoto_monitoring import metered
+from veriphoto_monitoring.alarms import Alarm
+from veriphoto_monitoring.budget import LEAST, WINDOWS, Budget
 from veriphoto_monitoring.columns import to_rows
-from veriphoto_monitoring.detector import Changes, Detector
+from veriphoto_monitoring.detector import Detector
+from veriphoto_monitoring.metered import Metered
+from veriphoto_monitoring.results import Changes, Evaluation
+from veriphoto_monitoring.scraper import Scraper
 from veriphoto_monitoring.sources import Sources
 from veriphoto_monitoring.store import Store
 from veriphoto_monitoring.tail import Chunk, Tail
 
+Source = Literal["log", "metrics"]
+
 RECORDS: Final = "records"
 BAD_LINES: Final = "bad_lines"
 LAST_TIME: Final = "last_time"
+_SCRAPER: Final = "scraper"
+_METERED: Final = "metered"
+_SOURCE: Final = "source"
 
 _log = logging.getLogger(__name__)
 
 
 class Sidecar:
-    """Reads the log into the detector and keeps both in the store."""
+    """Reads the log into the detector, or the metrics where there is no log, and keeps all in the store."""
 
-    def __init__(self, store: Store, log: Path, sources: Sources, budget: Budget) -> None:
+    def __init__(self, store: Store, log: Path, sources: Sources, budget: Budget, scraper: Scraper) -> None:
         """Goes on where the store stopped.
 
         Args:
@@ -32,15 +42,37 @@ class Sidecar:
             log: Directory of the prediction log.
             sources: Of references.
             budget: Of false alarms.
+            scraper: Of the servers.
         """
         self.store = store
         self.sources = sources
+        self.scraper = scraper
         self.tail = Tail(log, store.offsets())
-        self.detector = Detector(budget, sources.reference, store.alarms(open_only=True))
+        self.source: Source = "metrics" if store.state(_SOURCE) == "metrics" else "log"
+        """What alarms rest on now."""
+        alarms = store.alarms(open_only=True)
+        self.detector = Detector(budget, sources.reference, alarms if self.source == "log" else ())
+        self.metered = Metered(budget, sources.reference, alarms if self.source == "metrics" else ())
+        self._unlogged = 0
         self._restore()
 
+    @property
+    def version(self) -> int | None:
+        """Model version that answered last."""
+        return self.detector.version if self.source == "log" else self.metered.version
+
+    def alarms(self) -> list[Alarm]:
+        """Returns the open alarms of the version that answered last."""
+        known = self.detector.alarms if self.source == "log" else self.metered.alarms
+        return [alarm for alarm in known.values() if alarm.model_version == self.version]
+
+    def evaluations(self) -> dict[int, Evaluation]:
+        """Returns the latest test of each window of that version."""
+        known = self.detector.evaluations if self.source == "log" else self.metered.evaluations
+        return {window: found for (version, window), found in known.items() if version == self.version}
+
     def work(self, seconds: float = 1.0) -> bool:
-        """Takes in what is new.
+        """Takes in what is new in the log.
 
         Args:
             seconds: Stop after about so long, so that others get their turn.
@@ -58,10 +90,32 @@ class Sidecar:
             self._take(chunk)
         return False
 
+    def scrape(self, now: float) -> None:
+        """Asks the servers; where the log is away or stands still while they count, they take its place.
+
+        Args:
+            now: Seconds since the epoch.
+        """
+        counted = self.scraper.scrape(now)
+        self._unlogged += sum(counts.images for counts in counted.values())
+        reachable = self.tail.reachable()
+        if self.source == "log" and (not reachable or self._unlogged >= LEAST) and self._unlogged:
+            self._switch("metrics", "the log cannot be read" if not reachable else "the log stands still")
+        changes = self.metered.add(counted)
+        with self.store.transaction():
+            self.store.put_state(_SCRAPER, self.scraper.to_json())
+            self.store.put_state(_METERED, metered.to_json(self.metered))
+            if self.source == "metrics":
+                self._note(changes)
+
     def _take(self, chunk: Chunk) -> None:
         for version in {record.model_version for record in chunk.records}:
             self.detector.history(version)  # learns its operating point, which rows need
         rows = to_rows(chunk.records, self.sources.points)
+        if chunk.records:
+            self._unlogged = 0
+            if self.source == "metrics":
+                self._switch("log", "there are records again")
         changes = self.detector.add(chunk.records, rows)
         with self.store.transaction():
             self.store.advance(chunk.segment, chunk.offset)
@@ -72,12 +126,23 @@ class Sidecar:
                 self.store.put_state(LAST_TIME, chunk.records[-1].time)
             self._note(changes)
 
+    def _switch(self, source: Source, why: str) -> None:
+        _log.warning("drift is now watched by the %s: %s", "log" if source == "log" else "server's metrics", why)
+        self.source = source
+        self.metered.alarms.clear()
+        self.detector.alarms.clear()
+        with self.store.transaction():
+            self.store.put_state(_SOURCE, source)
+            self.store.end_alarms(time.time())
+
     def _refer(self) -> None:
+        _log.info("the reference has changed; windows are tested against the new one")
+        self.metered.alarms.clear()
         changes = self.detector.refer()
         with self.store.transaction():
             self.store.end_alarms(float(self.store.state(LAST_TIME) or 0.0))
-            self._note(changes)
-        _log.info("the reference has changed; windows are tested against the new one")
+            if self.source == "log":
+                self._note(changes)
 
     def _note(self, changes: Changes) -> None:
         for version, evaluation in changes.evaluations:
@@ -97,3 +162,7 @@ class Sidecar:
             for window in WINDOWS:
                 for evaluation in self.store.evaluations(version, window, 1):
                     self.detector.evaluations[version, window] = evaluation
+        if (body := self.store.state(_SCRAPER)) is not None:
+            self.scraper.restore(body)
+        if (body := self.store.state(_METERED)) is not None:
+            metered.restore(self.metered, body)

@@ -32,12 +32,16 @@ class Sources:
         self._baseline = baseline
         self._classifier = model_repository / CLASSIFIER
         self._stamps = self._look()
+        self._known: dict[int, Reference | None] = {}
         self.points: dict[int, OperatingPoint] = {}
 
     def changed(self) -> bool:
         """Returns whether a file has changed since it was last asked."""
         stamps, self._stamps = self._stamps, self._look()
-        return stamps != self._stamps
+        if stamps == self._stamps:
+            return False
+        self._known.clear()
+        return True
 
     def reference(self, version: int) -> Reference | None:
         """Returns what windows of a version are tested against.
@@ -45,6 +49,16 @@ class Sources:
         The baseline; for another version than the baseline's, its part about the pictures, and the scores of the
         version's own manifest. Without a baseline, the manifest.
         """
+        if version not in self._known:
+            self._known[version] = self._find(version)
+        return self._known[version]
+
+    def prior(self, version: int) -> float | None:
+        """Returns the share of AI-generated pictures at which a version is calibrated, if its manifest is there."""
+        manifest = self._manifest(version)
+        return from_manifest(manifest.findings.drift_reference, version).prior if manifest else None
+
+    def _find(self, version: int) -> Reference | None:
         manifest = self._manifest(version)
         own = from_manifest(manifest.findings.drift_reference, version) if manifest else None
         if manifest:

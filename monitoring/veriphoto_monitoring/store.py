@@ -19,8 +19,8 @@ from veriphoto.errors import StartupError
 from veriphoto.records import Record
 from veriphoto_monitoring.alarms import Alarm
 from veriphoto_monitoring.columns import WIDTH, Floats
-from veriphoto_monitoring.detector import Evaluation, Result
 from veriphoto_monitoring.history import KEEP
+from veriphoto_monitoring.results import Evaluation, Result
 
 _VERSIONS: Final = 3
 _EVALUATIONS: Final = 2000

@@ -1,0 +1,61 @@
+"""Makes a reference of a healthy period of the prediction log."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from veriphoto.errors import DataError
+from veriphoto.records import Record
+from veriphoto_monitoring.bursts import with_inflation
+from veriphoto_monitoring.columns import to_rows
+from veriphoto_monitoring.reference import Reference, from_rows
+from veriphoto_monitoring.sources import Sources
+from veriphoto_monitoring.tail import Tail
+
+LEAST: Final = 2000
+MOST: Final = 200_000
+
+
+def make(log: Path, sources: Sources, last: int, since: float | None, until: float | None) -> Reference:
+    """Reads the log and describes its period.
+
+    Args:
+        log: Its directory.
+        sources: Tell at which share of AI-generated pictures the model is calibrated.
+        last: Take at most so many of the newest pictures, at most ``MOST``.
+        since: Leave out what is older, seconds since the epoch.
+        until: Leave out what is newer.
+
+    Returns:
+        The reference, of the model version that gave most answers of the period.
+
+    Raises:
+        DataError: If there are fewer than ``LEAST`` pictures.
+    """
+    tail, kept = Tail(log, {}), deque[Record](maxlen=min(last, MOST))
+    while (chunk := tail.read()) is not None:
+        kept.extend(record for record in chunk.records if _inside(record.time, since, until))
+    versions = Counter(record.model_version for record in kept)
+    version = max(versions, key=lambda one: versions[one], default=0)
+    records = sorted((one for one in kept if one.model_version == version), key=lambda one: one.time)
+    if len(records) < LEAST:
+        raise DataError(f"{log} has {len(records)} pictures of that period, a baseline needs {LEAST} (better 20000)")
+    rows, times = to_rows(records, {}), np.array([record.time for record in records])
+    return with_inflation(from_rows(rows, times, version, sources.prior(version)), rows)
+
+
+def write(path: Path, reference: Reference) -> None:
+    """Writes the baseline, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(reference.to_json(), separators=(",", ":")), encoding="utf-8")
+    new.replace(path)
+
+
+def _inside(time: float, since: float | None, until: float | None) -> bool:
+    return (since is None or time >= since) and (until is None or time <= until)

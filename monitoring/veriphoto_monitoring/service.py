@@ -1,0 +1,193 @@
+"""The running monitor: one thread that works, and a small web server that says what it found."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from veriphoto.errors import StartupError
+from veriphoto_monitoring.budget import Budget
+from veriphoto_monitoring.exporter import DriftCollector
+from veriphoto_monitoring.report import render
+from veriphoto_monitoring.scraper import Scraper
+from veriphoto_monitoring.sidecar import Sidecar
+from veriphoto_monitoring.sources import BASELINE, Sources
+from veriphoto_monitoring.status import describe
+from veriphoto_monitoring.store import Store
+
+DIRECTORY: Final = "monitor"
+"""Under ``var``: what the monitor keeps."""
+DATABASE: Final = "monitor.sqlite"
+_POLL_S: Final = 1.0
+_SCRAPE_S: Final = 15.0
+_DESCRIBE_S: Final = 2.0
+_STUCK_S: Final = 60.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MonitorOptions:
+    """Where things are and how much is allowed."""
+
+    log: Path
+    model_repository: Path
+    var: Path
+    tritons: tuple[str, ...]
+    budget: Budget
+    host: str
+    port: int
+
+
+class Service:
+    """Owns the worker; the web server only reads what it published."""
+
+    def __init__(self, options: MonitorOptions) -> None:
+        """Opens the store, so that a wrong path is told at once.
+
+        Raises:
+            StartupError: If the store cannot be used.
+        """
+        self._options = options
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._sidecar = self._open()
+        self._status = describe(self._sidecar, time.time())
+        self._described = time.monotonic()
+        self._alive = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
+
+    def start(self) -> None:
+        """Starts working."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends after the transaction at hand."""
+        self._stop.set()
+        self._thread.join(timeout=10.0)
+        with self._lock:
+            self._sidecar.store.close()
+
+    def status(self) -> dict[str, Any]:
+        """Returns the latest status."""
+        return self._status
+
+    def healthy(self) -> bool:
+        """Returns whether the worker works."""
+        return self._thread.is_alive() and time.monotonic() - self._alive < _STUCK_S
+
+    def report(self) -> str:
+        """Renders the HTML report."""
+        with self._lock:
+            return render(self._sidecar, self._status)
+
+    def _open(self) -> Sidecar:
+        directory = self._options.var / DIRECTORY
+        sources = Sources(directory / BASELINE, self._options.model_repository)
+        store = Store(directory / DATABASE)
+        return Sidecar(store, self._options.log, sources, self._options.budget, Scraper(self._options.tritons))
+
+    def _run(self) -> None:
+        scraped = float("-inf")
+        while not self._stop.is_set():
+            self._alive = time.monotonic()
+            try:
+                with self._lock:
+                    done = self._sidecar.work(_POLL_S)
+                    if time.monotonic() - scraped >= _SCRAPE_S:
+                        scraped = time.monotonic()
+                        self._sidecar.scrape(time.time())
+                    self._describe()
+            except (sqlite3.Error, StartupError) as error:
+                # What is in memory may be ahead of the disk now; the disk is right.
+                _log.error("the store failed (%s); beginning again from what it holds", error)
+                self._stop.wait(_SCRAPE_S)
+                self._begin_again()
+                continue
+            if done:
+                self._stop.wait(_POLL_S)
+
+    def _describe(self) -> None:
+        if time.monotonic() - self._described >= _DESCRIBE_S:
+            self._described = time.monotonic()
+            self._status = describe(self._sidecar, time.time())
+
+    def _begin_again(self) -> None:
+        with self._lock:
+            try:
+                self._sidecar.store.close()
+                self._sidecar = self._open()
+            except (sqlite3.Error, StartupError) as error:
+                _log.error("the store cannot be opened: %s", error)
+
+
+def build(service: Service) -> FastAPI:
+    """Builds the web server's application.
+
+    Args:
+        service: Need not have been started.
+    """
+    app = FastAPI(title="Veriphoto drift", docs_url=None, redoc_url=None, openapi_url=None)
+    registry = CollectorRegistry()
+    registry.register(DriftCollector(service.status))
+
+    @app.get("/drift")
+    def drift() -> dict[str, Any]:
+        return service.status()
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/report")
+    def report(_: Request) -> HTMLResponse:
+        return HTMLResponse(service.report())
+
+    @app.get("/health")
+    def health(response: Response) -> dict[str, str]:
+        if service.healthy():
+            return {"status": "ok"}
+        response.status_code = 503
+        return {"status": "the worker stands still"}
+
+    return app
+
+
+def run(options: MonitorOptions, ready: Callable[[str], object]) -> None:
+    """Runs until Ctrl-C or SIGTERM.
+
+    Args:
+        options: Of the monitor.
+        ready: Told the address once it listens.
+
+    Raises:
+        StartupError: If the store or the port cannot be used.
+    """
+    service = Service(options)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            build(service), host=options.host, port=options.port, log_level="warning", access_log=False, lifespan="off"
+        )
+    )
+    try:
+        socket = server.config.bind_socket()
+    except SystemExit:  # uvicorn's way of saying that the port is taken
+        raise StartupError(
+            f"port {options.port} of {options.host} cannot be used; choose another with --port"
+        ) from None
+    service.start()
+    ready(f"http://{options.host}:{socket.getsockname()[1]}")
+    try:
+        server.run(sockets=[socket])
+    finally:
+        service.stop()
