@@ -18,12 +18,15 @@ shift
 root=$(cd "$(dirname "$0")/.." && pwd)
 image=${TRITON_IMAGE:-nvcr.io/nvidia/tritonserver:26.06-py3}
 
-# The container's own TensorRT libraries; only their Python binding is installed, in that very version.
+# The container's own TensorRT libraries; only their Python binding (1 MB) is installed, of that very version and CUDA.
 exec docker run --rm --gpus all --ulimit stack=67108864 \
     --volume "$root:/veriphoto:ro" --volume "$version:/version" \
     "$image" sh -euc '
-        release=$(dpkg-query --show --showformat="\${Version}" "libnvinfer10" | cut -d- -f1)
-        python3 -m pip install --quiet --no-cache-dir "tensorrt==$release" "numpy<2" pillow onnx onnxruntime
+        installed=$(dpkg-query --show --showformat="\${Version}\n" "libnvinfer[0-9]*" | head -n 1)
+        release=${installed%%-*}
+        cuda=${installed##*+cuda}
+        python3 -m pip install --quiet --no-cache-dir --no-deps "tensorrt_cu${cuda%%.*}_bindings==$release"
+        python3 -m pip install --quiet --no-cache-dir "numpy<2" pillow onnx onnxruntime
         # The module checks that a directory is named as its version is numbered.
         number=$(python3 -c "import json; print(json.load(open(\"/version/manifest.json\"))[\"model_version\"])")
         ln -s /version "/tmp/$number"

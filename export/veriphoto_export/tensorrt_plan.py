@@ -32,7 +32,8 @@ from veriphoto_export.pictures import find_pictures
 from veriphoto_export.quantize import quantize_int8
 
 PLAN_FILE: Final = "model.plan"
-PACKAGES: Final = ("tensorrt", "tensorrt_rtx")
+PACKAGES: Final = ("tensorrt", "tensorrt_bindings", "tensorrt_rtx")
+"""The second is the first without its libraries, for a container that has its own."""
 PRECISIONS: Final = ("fp32", "fp16")
 CALIBRATION_PICTURES: Final = 64
 BATCHES: Final = (1, 16, 64)
