@@ -18,8 +18,10 @@ import heapq
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +29,11 @@ import numpy.typing as npt
 from benchmarks.results import RESULTS, save, save_table
 
 SHARES: Final = (0.5, 0.8, 1.2)
+BUSY: Final = 0.6
+"""Share of the cores that a fleet for live requests may use, so that nobody waits long; 1 where nobody waits."""
+PRICE: Final = 0.04
+"""Of a core-hour, assumed."""
+DAY: Final = 86_400.0
 PLACES: Final = 32
 """Requests that one replica lets in, the gateway's ``max_in_flight``."""
 
@@ -41,7 +48,7 @@ class Fleet:
     autoscaler: bool = False
     target_wait: float = 0.05
     """Seconds of queueing that the autoscaler holds, by adding replicas in proportion, at most doubling."""
-    period: float = 15.0
+    period: float = 30.0
     """Seconds between its looks."""
     start_delay: float = 60.0
     """Seconds from its decision to a replica that serves: a machine, an image, a model."""
@@ -194,11 +201,24 @@ def measure(variant: str, seconds: float) -> dict[str, Any]:
     return {
         "variant": variant,
         "cores": cores,
+        "preprocess_s": round(_preprocess_seconds(names), 5),
+        "kilobytes": round(sum(os.path.getsize(name) for name in names) / len(names) / 1000, 1),  # noqa: PTH202
         "seconds": seconds,
         "capacity_per_s": round(full["images_per_s"], 3),
         "service_s": [round(each, 4) for each in full["latencies"]],
         "open": opened,
     }
+
+
+def _preprocess_seconds(names: Sequence[str]) -> float:
+    from veriphoto.preprocessing import preprocess  # noqa: PLC0415
+
+    pictures = [Path(name).read_bytes() for name in names]
+    preprocess(pictures[0])
+    started = time.process_time()
+    for data in pictures:
+        preprocess(data)
+    return (time.process_time() - started) / len(pictures)
 
 
 def predict(measured: dict[str, Any]) -> list[dict[str, Any]]:
@@ -215,6 +235,36 @@ def predict(measured: dict[str, Any]) -> list[dict[str, Any]]:
         found = {f"predicted_p{level}_ms": float(np.percentile(latencies, level)) * 1000 for level in (50, 95)}
         spread = np.percentile([np.median(run.latency) * 1000 for run in runs], [5, 95])
         rows.append({**row, **found, "predicted_p50_90_percent": [round(float(each), 1) for each in spread]})
+    return rows
+
+
+def capacity(service_s: float, preprocess_s: float, kilobytes: float) -> list[dict[str, Any]]:
+    """Says what a rate needs, from measured seconds of one core.
+
+    Args:
+        service_s: For a photo, from its bytes to its score.
+        preprocess_s: The part of it that stays on the CPU where a GPU runs the network.
+        kilobytes: Of a photo.
+    """
+    rows = []
+    for name, rate, busy in (
+        ("1 image/s", 1.0, BUSY),
+        ("100 images/s", 100.0, BUSY),
+        ("10,000 images/s", 10_000.0, BUSY),
+        ("10^8 photos in a day", 1e8 / DAY, 1.0),
+    ):
+        cores = rate * service_s / busy
+        rows.append(
+            {
+                "load": name,
+                "cores": math.ceil(cores),
+                "two_core_replicas": math.ceil(cores / 2),
+                "cores_beside_gpus": math.ceil(rate * preprocess_s / busy),
+                "network_mb_per_s": round(rate * kilobytes / 1000, 1),
+                "a_day_at_the_price": round(math.ceil(cores) * 24 * PRICE, 2),
+                "a_million_at_the_price": round(cores / rate / 3600 * 1e6 * PRICE, 2),
+            }
+        )
     return rows
 
 
@@ -265,10 +315,15 @@ def main() -> None:
     else:
         measured = measure(arguments.variant, arguments.seconds)
     compared = predict(measured)
+    needs = capacity(measured["cores"] / measured["capacity_per_s"], measured["preprocess_s"], measured["kilobytes"])
     cases = scenarios(measured["service_s"], measured["cores"])
     command = f"python -m benchmarks.queueing --variant {measured['variant']} --seconds {measured['seconds']}"
-    save("queueing", {"command": command, "measured": measured, "compared": compared, "scenarios": cases})
+    save(
+        "queueing",
+        {"command": command, "measured": measured, "compared": compared, "capacity": needs, "scenarios": cases},
+    )
     print(save_table("queueing", "Predicted and measured: one machine, open loop", compared).read_text())
+    print(save_table("queueing_capacity", f"Needs at {PRICE} a core-hour", needs).read_text())
     print(save_table("queueing_scenarios", "A fleet in trouble, the three minutes of it", cases).read_text())
 
 

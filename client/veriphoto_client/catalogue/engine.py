@@ -125,7 +125,7 @@ def _pass(todo: list[Unit], options: CatalogueOptions, package: Any, model_sha25
     # needs a free core: on a cluster that does not get its node back, for ever.
     context.max_errored_blocks = -1
     items = [{"shard": unit.shard, "index": unit.index, "rows": unit.rows} for unit in todo]
-    workers = options.workers or int(_ray.cluster_resources().get("CPU", 1))
+    workers = options.workers or max(1, int(_ray.cluster_resources().get("CPU", 1)))
     with warnings.catch_warnings():
         # From Ray 2.64 on this needs another way to say max_task_retries.
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
