@@ -10,6 +10,7 @@ holds latencies in seconds, refusals, and the CPU that sending took.
 
 from __future__ import annotations
 
+import base64
 import http.client
 import itertools
 import random
@@ -60,8 +61,14 @@ def multipart_sender(url: str) -> Send:
     return lambda data: post(head.encode() + data + f"\r\n--{mark}--\r\n".encode())
 
 
+def json_sender(url: str) -> Send:
+    """Posts the file as base64 in JSON, for servers whose guides do so."""
+    post = http_sender(url, {"Content-Type": "application/json"})
+    return lambda data: post(b'{"image_data": "' + base64.b64encode(data) + b'"}')
+
+
 def open_inference_sender(url: str) -> Send:
-    """Sends an Open Inference Protocol request over gRPC, which carries the picture as bytes: MLServer speaks it too."""
+    """Sends an Open Inference Protocol request over gRPC, which carries the picture as bytes, to any server of it."""
     import numpy as np  # noqa: PLC0415 - each way imports what it needs
     import tritonclient.grpc as triton  # noqa: PLC0415
     from tritonclient.utils import InferenceServerException  # noqa: PLC0415
@@ -132,6 +139,7 @@ SENDERS: Final[dict[str, Callable[[str], Send]]] = {
     "raw": lambda url: http_sender(url, RAW),
     "body": lambda url: http_sender(url, OCTETS),
     "form": multipart_sender,
+    "json": json_sender,
     "oip-grpc": open_inference_sender,
     "tritonclient-http": triton_http_sender,
     "tritonclient-grpc": triton_grpc_sender,

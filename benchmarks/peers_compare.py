@@ -81,7 +81,7 @@ PEERS: Final = (
         lambda b, port, _: [f"{b}/python", "seed_way.py", str(port)],
         variables={"SEED_CROPS": "5"},
     ),
-    Peer("LitServe", "litserve", lambda b, port, _: [f"{b}/python", "lit_serve.py", str(port)]),
+    Peer("LitServe", "litserve", lambda b, port, _: [f"{b}/python", "lit_serve.py", str(port)], way="json"),
     Peer(
         "BentoML",
         "bentoml",
@@ -98,7 +98,7 @@ PEERS: Final = (
         lambda b, port, _: [f"{b}/python", "ray_serve.py", str(port)],
         health="/-/healthz",
         way="body",
-        variables={"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_USAGE_STATS_ENABLED": "0"},
+        variables={"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"},
     ),
 )
 

@@ -17,6 +17,8 @@ from veriphoto import __version__
 from veriphoto.records import PROBE_PREFIX
 from veriphoto_client import AsyncDetector, Transport
 from veriphoto_serving.gateway.admission import Bound
+from veriphoto_serving.gateway.cache import AnswerCache
+from veriphoto_serving.gateway.cache_versions import ServedVersion
 from veriphoto_serving.gateway.canary import canary
 from veriphoto_serving.gateway.desk import Desk
 from veriphoto_serving.gateway.drift import Sidecar
@@ -107,8 +109,14 @@ def _desk(settings: GatewaySettings, detector: AsyncDetector, server: TritonServ
         observe=lambda outcome: metrics.canary.labels(outcome).inc(),
     )
     places = Bound(settings.max_in_flight, "pictures")
+    versions = ServedVersion(settings.triton_url) if settings.cache_mb else None
     scorer = Scorer(
-        detector, watchdog, places=places, deadline=settings.request_timeout, batch_places=settings.batch_in_flight
+        detector,
+        watchdog,
+        places=places,
+        deadline=settings.request_timeout,
+        batch_places=settings.batch_in_flight,
+        cache=AnswerCache(settings.cache_mb, versions.is_served, metrics.cached) if versions else None,
     )
     metrics.watch(lambda: watchdog.state == "ok", lambda: places.taken)
     return Desk(
@@ -120,6 +128,7 @@ def _desk(settings: GatewaySettings, detector: AsyncDetector, server: TritonServ
         rate=RateLimit(settings.rate_limit, settings.rate_burst),
         sidecar=Sidecar(settings.sidecar_url),
         shadow=Shadow(settings.shadow_var or Path("var"), settings.shadow_share),
+        versions=versions,
     )
 
 

@@ -56,6 +56,10 @@ class GatewaySettings:
         default=3.0, metadata={"help": "Seconds between the test pictures that the watchdog scores."}
     )
     canary_timeout: float = field(default=5.0, metadata={"help": "Seconds that a test picture may take."})
+    cache_mb: int = field(
+        default=0,
+        metadata={"help": "Megabytes of answers to remember by the hash of the picture; 0 remembers none."},
+    )
     drain: float = field(
         default=2.0, metadata={"help": "Seconds between failing readiness and closing the door, on SIGTERM."}
     )
@@ -76,7 +80,7 @@ class GatewaySettings:
         """
         for each in fields(self):
             value = getattr(self, each.name)
-            least = 0 if each.name in ("gateway_port", "rate_limit", "drain", "shadow_share") else 1e-3
+            least = 0 if each.name in ("gateway_port", "rate_limit", "drain", "shadow_share", "cache_mb") else 1e-3
             if isinstance(value, int | float) and not isinstance(value, bool) and value < least:
                 raise UsageError(f"--{each.name.replace('_', '-')} {value} makes no sense; give a larger number")
 
