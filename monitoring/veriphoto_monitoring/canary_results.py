@@ -106,7 +106,7 @@ def write_textfile(path: Path, results: Path) -> None:
         results: See ``canary_metrics``.
     """
     registry = CollectorRegistry()
-    registry.register(_Collector(results))
+    registry.register(CanaryCollector(results))
     _replace(path, generate_latest(registry).decode())
 
 
@@ -128,11 +128,19 @@ def canary_metrics(path: Path) -> list[Metric]:
     ]
 
 
-class _Collector(Collector):
+class CanaryCollector(Collector):
+    """Shows the results of the last run in a registry."""
+
     def __init__(self, path: Path) -> None:
+        """Remembers where results lie.
+
+        Args:
+            path: See ``canary_metrics``; read at every scrape.
+        """
         self._path = path
 
     def collect(self) -> list[Metric]:
+        """Returns the metrics."""
         return canary_metrics(self._path)
 
 

@@ -18,6 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from veriphoto.errors import StartupError
 from veriphoto_monitoring.budget import Budget
+from veriphoto_monitoring.canary_results import RESULTS_FILE, CanaryCollector
 from veriphoto_monitoring.exporter import DriftCollector
 from veriphoto_monitoring.report import render
 from veriphoto_monitoring.scraper import Scraper
@@ -82,6 +83,11 @@ class Service:
         """Returns the latest status."""
         return self._status
 
+    @property
+    def canaries(self) -> Path:
+        """Where ``veriphoto canary`` leaves its results."""
+        return self._options.var / RESULTS_FILE
+
     def healthy(self) -> bool:
         """Returns whether the worker works."""
         return self._thread.is_alive() and time.monotonic() - self._alive < _STUCK_S
@@ -140,6 +146,7 @@ def build(service: Service) -> FastAPI:
     app = FastAPI(title="Veriphoto drift", docs_url=None, redoc_url=None, openapi_url=None)
     registry = CollectorRegistry()
     registry.register(DriftCollector(service.status))
+    registry.register(CanaryCollector(service.canaries))
 
     @app.get("/drift")
     def drift() -> dict[str, Any]:

@@ -21,7 +21,7 @@ SCRAPED = sorted(
     set().union(*(metrics(rule["expr"]) for rule in rules()), *(metrics(query.expression) for query in queries()))
     - RECORDED
 )
-HEALTHY, DRIFTED = 1500, 1000
+HEALTHY, DRIFTED = 2500, 1000
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from promql import PROMETHEUS, ROOT, alerts, metrics, needs_promtool, rules
+from promql import PROMETHEUS, ROOT, alerts, metrics, needs_promtool, queries, rules
 
 from veriphoto.contract import GATEWAY_PORT, SIDECAR_PORT, TRITON_METRICS_PORT
 from veriphoto.errors import ServiceError, VeriphotoError
@@ -102,3 +102,14 @@ def test_names_are_found_in_expressions() -> None:
     assert metrics('sum by (le) (rate(a_b{c=~"d|e", f="g{"}[5m] offset 1d)) / 1e6 > 2 * h:i and on () j unless k') == {
         *("a_b", "h:i", "j", "k")
     }
+
+
+def test_every_metric_that_is_used_is_in_the_inventory() -> None:
+    used = set().union(
+        *(metrics(rule["expr"]) for rule in rules()), *(metrics(query.expression) for query in queries())
+    )
+    used |= {rule["record"] for rule in rules() if "record" in rule}
+    text = (ROOT / "docs" / "monitoring.md").read_text()
+    documented = set(re.findall(r"`((?:veriphoto|nv)_\w+|veriphoto:[\w:]+)`", text))
+    families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in used if name not in documented}
+    assert families - documented - {"up", "scrape_duration_seconds"} == set()

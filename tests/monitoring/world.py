@@ -158,8 +158,8 @@ def world(var: Path) -> Iterator[World]:
             "COLUMNS": "160",
         }
         gateway = stack.enter_context(_started([COMMAND, "gateway", "--gateway-port=0"], environment))
-        sidecar = stack.enter_context(_started([COMMAND, "monitor", "--sidecar-port=0"], environment))
-        environment["VERIPHOTO_SIDECAR_URL"] = f"{sidecar}/drift"
+        sidecar = stack.enter_context(_started([COMMAND, "monitor", "--port=0"], environment))
+        environment["VERIPHOTO_MONITOR_URL"] = sidecar
         (port,) = free_ports(1)
         targets = {"gateway": gateway, "triton": f"http://{server.metrics_url}", "sidecar": sidecar}
         stack.enter_context(_prometheus(var / "prometheus", port, targets))
