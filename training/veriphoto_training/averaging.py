@@ -88,9 +88,11 @@ def calibrate_checkpoint(
     """
     _, metadata = load_checkpoint(checkpoint)
     split = split_of(metadata, data)
-    pictures = split.validation + (split.holdout if calibrate_holdout else ())
-    size = metadata["recipe"]["crop_size"] if metadata["recipe"]["whole_picture"] else None
-    write_findings(
-        checkpoint, CalibrationSet(pictures=pictures, product_sources=tuple(product_sources)), half=half, size=size
+    chosen = CalibrationSet(
+        seen=split.validation,
+        unseen=split.holdout if calibrate_holdout else (),
+        product_sources=tuple(product_sources),
     )
+    size = metadata["recipe"]["crop_size"] if metadata["recipe"]["whole_picture"] else None
+    write_findings(checkpoint, chosen, half=half, size=size)
     return checkpoint.parent / FINDINGS_FILE

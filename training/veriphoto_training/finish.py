@@ -7,7 +7,7 @@ from pathlib import Path
 
 from veriphoto.errors import DataError
 from veriphoto.manifest import FINDINGS_FILE, Findings
-from veriphoto_training.calibration import find, only
+from veriphoto_training.calibration import FALSE_ALARMS, find, only, pictures_needed
 from veriphoto_training.data import Picture
 from veriphoto_training.deliveries import DELIVERIES
 from veriphoto_training.evaluation import is_product
@@ -19,14 +19,31 @@ from veriphoto_training.scoring import score
 class CalibrationSet:
     """Pictures that decide calibration and threshold; none may have been trained on."""
 
-    pictures: tuple[Picture, ...]
+    seen: tuple[Picture, ...]
+    """Other groups of the sources that were trained on."""
+    unseen: tuple[Picture, ...] = ()
+    """Whole sources and generators that were left out."""
     product_sources: tuple[str, ...] = ("*",)
     """Patterns of the real sources whose false alarms the threshold bounds."""
 
     @property
-    def product(self) -> list[bool]:
-        """Which pictures those are."""
-        return [is_product(picture, self.product_sources) for picture in self.pictures]
+    def pictures(self) -> tuple[Picture, ...]:
+        """All of them."""
+        return self.seen + self.unseen
+
+    def for_threshold(self) -> frozenset[str]:
+        """Paths of the real product photos that set the threshold.
+
+        Sources that were trained on are hardly ever flagged, and a threshold set on them is passed more than twice as
+        often by shops never seen. So where enough product photos of unseen sources are at hand, they alone decide.
+        """
+        unseen = _products(self.unseen, self.product_sources)
+        enough = pictures_needed(FALSE_ALARMS["clean"])
+        return unseen if len(unseen) >= enough else unseen | _products(self.seen, self.product_sources)
+
+
+def _products(pictures: tuple[Picture, ...], patterns: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(picture.path for picture in pictures if is_product(picture, patterns))
 
 
 def write_findings(
@@ -46,13 +63,13 @@ def write_findings(
     Raises:
         DataError: If the calibration set lacks a class or product photos.
     """
-    if not any(chosen.product) or not any(picture.label for picture in chosen.pictures):
+    deciding = chosen.for_threshold()
+    if not deciding or not any(picture.label for picture in chosen.pictures):
         raise DataError("calibration needs held-out real product photos and AI pictures; keep out more")
     network, metadata = load_checkpoint(checkpoint)
     scores = {name: score(network, chosen.pictures, name, half=half, size=size) for name in DELIVERIES}
     product = {
-        name: only(part, [is_product(picture, chosen.product_sources) for picture in part.pictures])
-        for name, part in scores.items()
+        name: only(part, [picture.path in deciding for picture in part.pictures]) for name, part in scores.items()
     }
     findings = find(scores, product, metadata)
     findings.write(checkpoint.parent / FINDINGS_FILE)

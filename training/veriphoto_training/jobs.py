@@ -119,10 +119,14 @@ def _finish(
     tracker: Tracker,
     progress: Progress,
 ) -> None:
-    kept_out = job.split.validation + (job.split.holdout if calibrate_holdout else ())
+    kept_out = CalibrationSet(
+        seen=job.split.validation,
+        unseen=job.split.holdout if calibrate_holdout else (),
+        product_sources=product_sources,
+    )
     size = job.recipe.crop_size if job.recipe.whole_picture else None
-    progress.note(f"calibrating on {len(kept_out)} pictures")
-    findings = write_findings(best, CalibrationSet(pictures=kept_out, product_sources=product_sources), size=size)
+    progress.note(f"calibrating on {len(kept_out.pictures)} pictures")
+    findings = write_findings(best, kept_out, size=size)
     tracker.metrics({f"final_{name}": value for name, value in findings.metrics.items()})
     tracker.artifact(best)
     tracker.artifact(best.parent / FINDINGS_FILE)
