@@ -104,11 +104,17 @@ def crop_boxes(width: int, height: int) -> tuple[Box, ...]:
 
 
 def _cut(image: Image.Image, box: Box) -> npt.NDArray[np.uint8]:
+    size = (CONTRACT.crop_size, CONTRACT.crop_size)
     corners = (box.left, box.top, box.left + box.side, box.top + box.side)
     if box.side == CONTRACT.crop_size:
         return np.asarray(image.crop(corners))
-    size = (CONTRACT.crop_size, CONTRACT.crop_size)
-    return np.asarray(image.resize(size, Image.Resampling.BICUBIC, box=corners, reducing_gap=_REDUCING_GAP))
+    factor = int(box.side / CONTRACT.crop_size / _REDUCING_GAP)
+    if factor > 1:
+        # What resize does with a reducing gap, without a copy of the square, which may be most of a large picture.
+        part = (0.0, 0.0, box.side / factor, box.side / factor)
+        return np.asarray(image.reduce(factor, corners).resize(size, Image.Resampling.BICUBIC, part))
+    # Cut first: a filter that reaches over the box's edge would see what the crop does not show.
+    return np.asarray(image.crop(corners).resize(size, Image.Resampling.BICUBIC))
 
 
 def _statistics(decoded: Decoded, size: int) -> npt.NDArray[np.float32]:

@@ -10,8 +10,8 @@ import asyncio
 from typing import Final
 from urllib.parse import urlsplit
 
-import grpc
-import grpc.aio
+import grpc  # type: ignore[import-untyped]
+import grpc.aio  # type: ignore[import-untyped]
 
 from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import UsageError
