@@ -66,9 +66,12 @@ def run(options: CatalogueOptions, console: Console) -> CatalogueReport:
     if todo:
         with _cluster(options), _desk(options, output) as desk:
             pace = Pace(earlier + sum(unit.rows for unit in todo), earlier, options.price)
-            with ProgressLine(console, pace) as line, _watching(desk, line):
-                _passes(plan, todo, options, package, desk)
-            done = _ray.get(desk.total.remote())
+            try:
+                with ProgressLine(console, pace) as line, _watching(desk, line):
+                    _passes(plan, todo, options, package, desk)
+                done = _ray.get(desk.total.remote())
+            except _ray.exceptions.RayError as error:  # actors that cannot even begin, or a head that is gone
+                raise ServiceUnavailableError(f"the Ray cluster fails: {error}") from error
     report = take_stock(output, earlier, done, time.monotonic() - started, options.price)
     planned = sum(unit.rows for unit in plan.units())
     if report.rows != planned:
@@ -112,9 +115,9 @@ def _passes(plan: Plan, todo: list[Unit], options: CatalogueOptions, package: Mo
         before, (todo, _) = len(todo), _open_units(plan)
         idle = idle + 1 if len(todo) == before else 0
         if idle == _IDLE_PASSES:
+            why = _ray.get(desk.trouble.remote()) or "their actors end before that; look at Ray's logs (memory?)"
             raise ServiceUnavailableError(
-                f"{len(todo)} part files cannot be written: actors end before they do; look at Ray's logs (memory?), "
-                "then run the same command again"
+                f"{len(todo)} part files cannot be written: {why}; then run the same command again"
             )
 
 
@@ -149,18 +152,23 @@ class _Actor:
     def __init__(self, options: CatalogueOptions, package: Any, model_sha256: str, desk: Any) -> None:
         found: ModelPackage = _ray.get(package)
         self._readers = ThreadPoolExecutor(READ_AHEAD)
+        self._desk = _RemoteDesk(desk)
         self._work = Work(
             judge=found.open(),
             model_sha256=model_sha256,
             output=place(options.output),
-            desk=_RemoteDesk(desk),
+            desk=self._desk,
             tries=options.tries,
             deduplicate=options.deduplicate,
         )
 
     def __call__(self, batch: Any) -> dict[str, list[int]]:
         units = [Unit(**values) for values in batch.to_pylist()]
-        return {"rows": [score_unit(unit, self._work, self._readers) for unit in units]}
+        try:
+            return {"rows": [score_unit(unit, self._work, self._readers) for unit in units]}
+        except Exception as error:  # the driver sees only that the unit has no part file
+            self._desk.complain(f"{type(error).__name__}: {error}")
+            raise
 
 
 class _SharedDesk(Tally, Ledger):
@@ -193,6 +201,9 @@ class _RemoteDesk:
     def ask(self, sha256: str, owner: str, *, insist: bool = False) -> Row | Claim:
         found: Row | Claim = _ray.get(self._actor.ask.remote(sha256, owner, insist=insist))
         return found
+
+    def complain(self, trouble: str) -> None:
+        self._actor.complain.remote(trouble)
 
     def tell(self, rows: dict[str, Row]) -> None:
         self._actor.tell.remote(rows)

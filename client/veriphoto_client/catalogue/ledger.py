@@ -15,7 +15,7 @@ class Claim(Enum):
 
 
 class Ledger:
-    """Claims and scores by sha256; one for a whole scan, about 300 bytes for each distinct picture."""
+    """Claims and scores by sha256; one for a whole scan, about 400 bytes for each distinct picture."""
 
     def __init__(self) -> None:
         self._owners: dict[str, str] = {}

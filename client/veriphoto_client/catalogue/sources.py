@@ -36,9 +36,10 @@ def inputs(source: str, *, leave_out: str | None = None) -> Iterator[Found]:
         UsageError: If there is no such source, or a manifest has no column of inputs.
     """
     at = place(source)
-    skip = place(leave_out).path.rstrip("/") + "/" if leave_out else None
+    output = place(leave_out) if leave_out else None
+    skip = output.uri(output.path).rstrip("/") + "/" if output else None
     for found in _listed(source, at):
-        if skip is None or not place(found.path).path.startswith(skip):
+        if skip is None or not found.path.startswith(skip):
             yield found
 
 
@@ -104,11 +105,10 @@ def _batches(at: Place) -> Iterator[Any]:
         file = parquet.ParquetFile(at.system.open_input_file(at.path))
         yield from file.iter_batches(columns=[_column(file.schema_arrow.names, at)])
         return
-    with at.system.open_input_stream(at.path) as stream:
-        header = csv.open_csv(stream).schema.names
-    column = _column(header, at)
-    options = csv.ConvertOptions(include_columns=[column], column_types={column: "string"})
     parsing = csv.ParseOptions(newlines_in_values=True)
+    with at.system.open_input_stream(at.path) as stream:
+        column = _column(csv.open_csv(stream, parse_options=parsing).schema.names, at)
+    options = csv.ConvertOptions(include_columns=[column], column_types={column: "string"})
     with at.system.open_input_stream(at.path) as stream:
         yield from csv.open_csv(stream, parse_options=parsing, convert_options=options)
 

@@ -32,6 +32,7 @@ class Tally:
         self._starts: dict[str, int] = {}
         self._in_work: dict[str, int] = {}
         self._deaths: dict[str, dict[int, int]] = {}
+        self._trouble = ""
 
     def begin(self, unit: str) -> tuple[bool, set[int]]:
         """Starts a unit.
@@ -60,6 +61,14 @@ class Tally:
         self._finished += count
         for notes in (self._running, self._starts, self._in_work, self._deaths):
             notes.pop(unit, None)
+
+    def complain(self, trouble: str) -> None:
+        """Notes what stopped a unit."""
+        self._trouble = trouble
+
+    def trouble(self) -> str:
+        """Returns what stopped a unit last; empty where none was, or its process ended without a word."""
+        return self._trouble
 
     def total(self) -> Count:
         """Returns the sum over all units."""

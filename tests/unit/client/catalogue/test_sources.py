@@ -99,3 +99,9 @@ def test_a_folder_that_cannot_be_listed_is_an_input_with_an_error(folder: Path):
     finally:
         (folder / "shop 1").chmod(0o755)
     assert failed.path == str(folder / "shop 1")
+
+
+def test_a_manifest_may_name_what_nothing_reads(tmp_path: Path):
+    """That is a row with an error, not the end of the scan."""
+    (tmp_path / "list.csv").write_text("uri\nmoon://base/a.jpg\n")
+    assert [found.path for found in inputs(str(tmp_path / "list.csv"), leave_out="out")] == ["moon://base/a.jpg"]
