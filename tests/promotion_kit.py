@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -11,15 +12,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 from toy_model import SAMPLES, copy_repository, publish_toy, toy_findings, toy_graph
 
+from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file
+from veriphoto.variants import INT8_FILE, VARIANTS_FILE, cpu_kind
 from veriphoto_export.promotion import Place, adopt, example, promote, rollback
 from veriphoto_export.registering import register
 from veriphoto_export.registry import Registry
 from veriphoto_export.triton import Triton
 
 GOLDEN = SAMPLES[:2]
+SHIFT = 0.02
+"""By how much, at most, the stand-in for INT8 differs from fp32 in probability: more than golden pictures may."""
 _FORKS = multiprocessing.get_context("forkserver")
 _PRELOAD = ["promotion_kit", "mlflow", "mlflow.onnx", "mlflow.store.tracking.sqlalchemy_store"]
 
@@ -102,3 +109,35 @@ def _act(action: Callable[..., None], step: str, arguments: tuple[Any, ...]) -> 
             os.kill(os.getpid(), signal.SIGKILL)
 
     action(*arguments, at)
+
+
+def shifted(model: onnx.ModelProto, bias: float) -> onnx.ModelProto:
+    """The graph with another bias: scores tell which of the two ran."""
+    other = onnx.ModelProto()
+    other.CopyFrom(model)
+    for constant in other.graph.initializer:
+        values = onnx.numpy_helper.to_array(constant)
+        if values.size == 1 and np.isclose(float(values.ravel()[0]), bias, atol=1e-6):
+            constant.CopyFrom(onnx.numpy_helper.from_array(values + np.float32(SHIFT * 4), constant.name))
+            return other
+    raise AssertionError("no bias")
+
+
+def add_variants(directory: Path, **row: object) -> None:
+    """As ``export --variants`` leaves them: INT8 accepted and fastest, and a row that was refused."""
+    manifest = read_manifest(directory)
+    onnx.save(shifted(onnx.load(directory / ONNX_FILE), manifest.evidence_bias), directory / INT8_FILE)
+    rows = [
+        {"variant": "fp32", "accepted": True, "sha256": manifest.onnx_sha256, "ms_per_crop": {"b1c1": 9.0}},
+        {
+            "variant": "int8",
+            "accepted": True,
+            "sha256": sha256_file(directory / INT8_FILE),
+            "ms_per_crop": {"b1c1": 4.0},
+            "largest_difference": SHIFT,
+            **row,
+        },
+        {"variant": "openvino-int8", "accepted": False, "sha256": "0", "ms_per_crop": {"b1c1": 1.0}},
+    ]
+    body = {"onnx_sha256": manifest.onnx_sha256, "cpu_kind": cpu_kind(), "rows": rows}
+    (directory / VARIANTS_FILE).write_text(json.dumps(body))

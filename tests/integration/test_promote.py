@@ -7,19 +7,23 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
-from promotion_kit import GOLDEN, Ground, content, prepare
+from promotion_kit import GOLDEN, Ground, add_variants, content, prepare
 from toy_model import SAMPLES
 from typer.testing import CliRunner
 
 from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import ModelError, VeriphotoError
+from veriphoto.preprocessing import preprocess
+from veriphoto.variants import AUTO, Variant
 from veriphoto_export import models_cli
 from veriphoto_export.candidate import load_candidate
 from veriphoto_export.journal import JOURNAL_FILE
-from veriphoto_export.promotion import promote
+from veriphoto_export.promotion import promote, rollback
 from veriphoto_export.registry import CHAMPION
+from veriphoto_export.runners import open_variant
 from veriphoto_export.triton import find_triton
 from veriphoto_serving.launcher import TritonServer
 
@@ -85,7 +89,31 @@ def test_promote_and_roll_back(ground: Ground, photos: Path, start_triton: Calla
     shown = json.loads(command(ground, "show", CHAMPION))
     assert shown["number"] == 1
     compared = json.loads(command(ground, "compare", "1", "2", "--evaluation", str(photos), "--json"))
-    assert compared[0]["figure"] == "AUROC"
+    assert [row["figure"] for row in compared if row["figure"].startswith("AUROC")] == ["AUROC, clean", "AUROC, hard"]
+
+
+def test_the_fastest_variant_follows_its_version(
+    ground: Ground, start_triton: Callable[..., TritonServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `serve` starts it. Model 1 was measured, model 2 was not: INT8, fp32, and INT8 again without a restart."""
+    classifier = ground.repository / CLASSIFIER
+    add_variants(classifier / "1")
+    monkeypatch.setenv("VERIPHOTO_VARIANT", AUTO)
+    start_triton(ground.repository, var=ground.root / "var")
+    triton = find_triton(ground.root / "var", ground.repository)
+    crops = preprocess(PICTURE).crops[np.newaxis]
+
+    def runs(version: int, variant: Variant) -> bool:
+        answer = triton.score(PICTURE)
+        offline = float(open_variant(variant, classifier / str(version))(crops)[0])
+        return answer.version == version and abs(answer.probability - offline) < 1e-5
+
+    assert runs(1, Variant.INT8)
+    assert promote("2", ground.place(triton), judge=content).variant == "fp32"
+    assert runs(2, Variant.FP32)
+    assert rollback(ground.place(triton)).variant == "int8"
+    assert runs(3, Variant.INT8)
+    assert not runs(3, Variant.FP32)
 
 
 def test_a_version_that_scores_otherwise_is_taken_back(

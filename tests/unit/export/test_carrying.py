@@ -9,18 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
-from promotion_kit import GOLDEN, Ground, content, die_at, run_promote
+from promotion_kit import GOLDEN, SHIFT, Ground, add_variants, content, die_at, run_promote
 from repository_server import KEY, RepositoryServer
 from toy_model import SAMPLES, publish_toy, toy_findings, toy_graph
 
 from veriphoto.contract import CROPS, OPERATING_POINT
 from veriphoto.errors import ModelError
-from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file
+from veriphoto.manifest import ONNX_FILE, read_manifest
 from veriphoto.preprocessing import preprocess
-from veriphoto.variants import AUTO, INT8_FILE, VARIANTS_FILE, Variant, choose, cpu_kind
+from veriphoto.variants import AUTO, INT8_FILE, VARIANTS_FILE, Variant, choose
 from veriphoto_export import golden
 from veriphoto_export.candidate import load_candidate
 from veriphoto_export.carrying import find_variants, load_variants
@@ -30,41 +29,6 @@ from veriphoto_export.publish import latest, publish, write_version
 from veriphoto_export.registering import register
 from veriphoto_export.registry import CHAMPION, Registry
 from veriphoto_export.runners import open_variant
-
-SHIFT = 0.02
-"""By how much the stand-in for INT8 differs from fp32, in logits: more than golden pictures may."""
-
-
-def shifted(model: onnx.ModelProto, bias: float) -> onnx.ModelProto:
-    """The graph with another bias: scores tell which of the two ran."""
-    other = onnx.ModelProto()
-    other.CopyFrom(model)
-    for constant in other.graph.initializer:
-        values = onnx.numpy_helper.to_array(constant)
-        if values.size == 1 and np.isclose(float(values.ravel()[0]), bias, atol=1e-6):
-            constant.CopyFrom(onnx.numpy_helper.from_array(values + np.float32(SHIFT * 4), constant.name))
-            return other
-    raise AssertionError("no bias")
-
-
-def add_variants(directory: Path, **row: object) -> None:
-    """As ``export --variants`` leaves them: INT8 accepted and fastest, and a row that was refused."""
-    manifest = read_manifest(directory)
-    onnx.save(shifted(onnx.load(directory / ONNX_FILE), manifest.evidence_bias), directory / INT8_FILE)
-    rows = [
-        {"variant": "fp32", "accepted": True, "sha256": manifest.onnx_sha256, "ms_per_crop": {"b1c1": 9.0}},
-        {
-            "variant": "int8",
-            "accepted": True,
-            "sha256": sha256_file(directory / INT8_FILE),
-            "ms_per_crop": {"b1c1": 4.0},
-            "largest_difference": SHIFT,
-            **row,
-        },
-        {"variant": "openvino-int8", "accepted": False, "sha256": "0", "ms_per_crop": {"b1c1": 1.0}},
-    ]
-    body = {"onnx_sha256": manifest.onnx_sha256, "cpu_kind": cpu_kind(), "rows": rows}
-    (directory / VARIANTS_FILE).write_text(json.dumps(body))
 
 
 def version(ground: Ground, number: int) -> Path:
