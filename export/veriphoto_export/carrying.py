@@ -102,7 +102,7 @@ def write_variants(target: Path, carried: Carried, point: OperatingPoint) -> Non
     body = copy.deepcopy(carried.body)
     body["onnx_sha256"] = onnx_sha256
     for row in body["rows"]:
-        if row["accepted"]:
+        if row["accepted"] and row["variant"] in SETUPS:
             row["sha256"] = hashes[SETUPS[Variant(row["variant"])].file]
     (target / VARIANTS_FILE).write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
 
