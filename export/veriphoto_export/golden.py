@@ -51,7 +51,8 @@ def expect(candidate: Candidate, variants: Carried | None, pictures: Sequence[Pa
     scores: dict[str, dict[Path, float]] = {Variant.FP32.value: golden_scores(candidate, pictures)}
     if variants is None:
         return Expected(scores=scores)
-    runnable = [name for name in variants.accepted if name in available()]
+    here = available()
+    runnable = [name for name in variants.accepted if name in here]
     for name in runnable:
         if name is not Variant.FP32:
             run = open_variant(name, variants.home)
