@@ -43,13 +43,11 @@ def serve_monitor(options: TritonOptions, port: int) -> Iterator[str]:
     command = [
         *(sys.executable, "-m", "veriphoto_client", "monitor"),
         f"--triton-metrics=http://{LOOPBACK}:{options.metrics_port}/metrics",
+        f"--model-repository={options.model_repository.absolute()}",
+        f"--var={options.var.absolute()}",
+        f"--host={LOOPBACK}",
         f"--port={port}",
-        *([f"--log-dir={options.predictions}"] if options.predictions else []),
+        *([f"--log={options.predictions}"] if options.predictions else []),  # without one it lives by the metrics
     ]
-    environment = {
-        **os.environ,
-        "VERIPHOTO_VAR": str(options.var.absolute()),
-        "VERIPHOTO_MODEL_REPOSITORY": str(options.model_repository.absolute()),
-    }
-    with companion(command, environment, options.var / "monitor.log"):
+    with companion(command, os.environ, options.var / "monitor.log"):
         yield drift_url(port)

@@ -1,0 +1,140 @@
+"""The drift monitor that ``veriphoto serve`` starts: real log, real metrics, and no part in the answers."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from toy_model import SAMPLES, copy_repository, publish_toy
+
+COMMAND = str(Path(sys.executable).parent / "veriphoto")
+FREE_PORTS = ["--http-port=0", "--grpc-port=0", "--metrics-port=0", "--gateway-port=0", "--sidecar-port=0"]
+PICTURE = SAMPLES[0].read_bytes()
+
+pytestmark = pytest.mark.triton
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def monitors(parent: int) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            state, ppid = (process / "stat").read_text().rpartition(")")[2].split()[:2]
+            words = (process / "cmdline").read_text().split("\0")
+        except (OSError, IndexError):
+            continue
+        if int(ppid) == parent and state not in "ZX" and "monitor" in words:
+            found.append(int(process.name))
+    return found
+
+
+class Served:
+    """A running ``veriphoto serve`` with a monitor."""
+
+    def __init__(self, repository: Path, var: Path, *options: str) -> None:
+        self.process = subprocess.Popen(
+            [
+                COMMAND,
+                "serve",
+                "--no-samples",
+                f"--var={var}",
+                f"--model-repository={repository}",
+                *FREE_PORTS,
+                *options,
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.output = ""
+        while "Ctrl-C" not in self.output:
+            line = self.process.stdout.readline()
+            assert line, self.output
+            self.output += line
+        self.url = re.findall(r"serves at (http://127\.0\.0\.1:\d+)", self.output)[0]
+        eventually(lambda: httpx.get(f"{self.url}/readyz").status_code == 200)
+
+    def drift(self) -> dict[str, Any]:
+        return httpx.get(f"{self.url}/drift", timeout=10).json()
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    repository = copy_repository(tmp_path_factory.mktemp("monitored") / "models")
+    publish_toy(repository, 1)
+    return repository
+
+
+@pytest.fixture
+def served(repository: Path, tmp_path: Path) -> Iterator[Served]:
+    running = Served(repository, tmp_path / "var")
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+def test_the_gateway_shows_what_the_monitor_says_and_does_without_it(served: Served) -> None:
+    assert "drift is watched: http://127.0.0.1:" in served.output
+    for _ in range(5):
+        assert httpx.post(f"{served.url}/predict", content=PICTURE, timeout=60).status_code == 200
+    eventually(lambda: served.drift().get("log", {}).get("records") == 5)
+    report = served.drift()
+    assert report["state"] == "unknown"
+    assert report["drift_detected"] is None
+    assert report["model_version"] == 1
+    assert list(report["tritons"].values()) == [True]
+    eventually(lambda: httpx.get(f"{served.url}/health").json()["drift"] == {"state": "unknown"})
+
+    [monitor] = monitors(served.process.pid)
+    os.kill(monitor, signal.SIGKILL)
+    eventually(lambda: served.drift()["state"] == "away")
+    eventually(lambda: httpx.get(f"{served.url}/health").json()["drift"] == {"state": "away"})
+    assert httpx.get(f"{served.url}/health").status_code == 200
+    assert httpx.post(f"{served.url}/predict", content=PICTURE, timeout=60).status_code == 200
+    assert served.stop() == 0
+
+
+def test_it_ends_with_the_server(served: Served) -> None:
+    [monitor] = monitors(served.process.pid)
+    assert served.stop() == 0
+    assert not Path(f"/proc/{monitor}").exists()
+
+
+def test_it_ends_with_a_server_that_is_killed(served: Served) -> None:
+    [monitor] = monitors(served.process.pid)
+    served.process.kill()
+    served.process.wait()
+    assert served.process.stdout is not None
+    served.process.stdout.close()
+    eventually(lambda: not Path(f"/proc/{monitor}").exists() or "Z" in Path(f"/proc/{monitor}/stat").read_text(), 20)
+
+
+def test_it_can_be_left_out(repository: Path, tmp_path: Path) -> None:
+    running = Served(repository, tmp_path / "var", "--no-monitor")
+    try:
+        assert monitors(running.process.pid) == []
+        assert "drift is" not in running.output
+    finally:
+        assert running.stop() == 0
