@@ -32,7 +32,7 @@ from veriphoto_monitoring.budget import WINDOWS, Budget
 from veriphoto_monitoring.bursts import with_inflation
 from veriphoto_monitoring.columns import MONITORED
 from veriphoto_monitoring.reference import Mean, Numbers, Reference, from_manifest, from_rows
-from veriphoto_monitoring.testing import test
+from veriphoto_monitoring.testing import examine
 
 ROOT = Path(__file__).parent.parent
 REFERENCE: Final = 20_000
@@ -85,7 +85,7 @@ def alarms(rows: Any, pictures: npt.NDArray[np.intp], reference: Reference, budg
         total = np.concatenate([np.zeros((1, counts.shape[1])), np.cumsum(counts, axis=0)])
         for window, step in WINDOWS.items():
             ends = np.arange(window, len(pictures) + 1, step) // BLOCK
-            tested = test(one, total[ends] - total[ends - window // BLOCK], window)
+            tested = examine(one, total[ends] - total[ends - window // BLOCK], window)
             failed = tested.p < budget.alpha(each.name, window)
             found += [Alarm(int(end) * BLOCK, each.name, window) for end in ends[failed]]
     return sorted(found, key=lambda alarm: alarm.at)

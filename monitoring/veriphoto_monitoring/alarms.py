@@ -61,23 +61,27 @@ def direction(each: Monitored, tested: Tested) -> str:
     return "higher" if tested.upwards else "lower"
 
 
-def trace(each: Monitored, found: Distribution, history: History, tested: Tested) -> tuple[float, tuple[str, ...]]:
+def trace(
+    each: Monitored, found: Distribution, history: History, tested: Tested, images: int
+) -> tuple[float, tuple[str, ...]]:
     """Finds when a change began and pictures that show it.
 
-    The change point is where the sum of what there is too much of, less what there should be, is least: the classical
-    cumulative-sum estimate.
+    The change point is where the sum of what there is too much of, less what there should be and half of what the
+    window has on top, is least: Page's cumulative sum, run backwards from an alarm.
 
     Args:
         each: The statistic.
         found: Its distribution in the reference.
         history: Of the version, the window at its end.
         tested: The test that failed.
+        images: Size of its window.
 
     Returns:
         Time of the first picture of the change, and up to ``EXAMPLES`` request ids.
     """
     excess = _excess(each, found, history, tested)
-    begin = int(np.argmin(np.concatenate([[0.0], np.cumsum(excess)])[:-1]))
+    grown = np.cumsum(excess - max(float(excess[-images:].mean()), 0.0) / 2.0)
+    begin = int(np.argmin(np.concatenate([[0.0], grown])[:-1]))
     order = begin + np.argsort(excess[begin:], kind="stable")[-EXAMPLES:]
     ids = history.ids(len(history))
     return float(history.times(len(history))[begin]), tuple(ids[i] for i in order[::-1] if excess[i] > 0)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from veriphoto_monitoring.columns import MONITORED, Floats
 from veriphoto_monitoring.reference import Categories, Distribution, Mean, Numbers, Reference
-from veriphoto_monitoring.testing import test
+from veriphoto_monitoring.testing import examine
 
 LENGTHS: Final = (250, 1000)
 """Pictures in a window: short ones are many and measure series well, long ones see what lasts longer."""
@@ -73,6 +73,6 @@ def _distances(found: Distribution, coded: npt.NDArray[Any], length: int) -> Flo
         number = np.repeat(np.arange(windows), length)
         cells = number * size + coded.astype(np.intp)
         summary = np.bincount(cells, minlength=windows * size).reshape(windows, size)
-    value = test(found, summary, length).value
+    value = examine(found, summary, length).value
     # A chi-square value grows with the square of a distance.
     return np.asarray(np.sqrt(value) if isinstance(found, Categories) else value)

@@ -17,7 +17,7 @@ from veriphoto_monitoring.columns import MONITORED, Floats, Monitored
 from veriphoto_monitoring.history import History
 from veriphoto_monitoring.reference import Distribution, Mean, Reference
 from veriphoto_monitoring.results import Changes, Evaluation, Result, follow, judge
-from veriphoto_monitoring.testing import Tested, summarise, test
+from veriphoto_monitoring.testing import Tested, examine, summarise
 
 References = Callable[[int], Reference | None]
 """Gives the reference of a model version."""
@@ -123,7 +123,7 @@ class Detector:
         each = next(one for one in MONITORED if one.name == result.statistic)
         found = history.reference.distributions[each.name]
         images = min(len(history), window)
-        since, ids = trace(each, found, history, _tested(each, found, history, images))
+        since, ids = trace(each, found, history, _tested(each, found, history, images), images)
         return Alarm(
             statistic=each.name,
             window=window,
@@ -147,6 +147,6 @@ def known(reference: Reference) -> list[tuple[Monitored, Distribution]]:
 
 def _tested(each: Monitored, found: Distribution, history: History, images: int) -> Tested:
     if isinstance(found, Mean):
-        return test(found, summarise(found, history.rows(images)[:, each.index]), images)
+        return examine(found, summarise(found, history.rows(images)[:, each.index]), images)
     cells = history.cells(MONITORED.index(each), images)
-    return test(found, summarise(found, cells, coded=True), images)
+    return examine(found, summarise(found, cells, coded=True), images)

@@ -123,7 +123,7 @@ def table_p(counts: Array, reference: Array) -> Floats:
     freedom = np.maximum((cells > 0).sum(axis=-1) - 1, 0)
     common = np.where(freedom > 0, special.chdtrc(np.maximum(freedom, 1), terms.sum(axis=-1)), 1.0)
     share = n / (n + m)
-    tail = np.minimum(special.bdtr(counts, pooled, share), _at_least(counts, pooled, share))
+    tail = np.minimum(_at_least(counts, pooled, share), _at_least(pooled - counts, pooled, 1.0 - share))
     alone = np.where(rare, np.minimum(2.0 * tail, 1.0), 1.0)
     tests = (freedom > 0) + (rare & (pooled > 0)).sum(axis=-1)
     return np.asarray(np.minimum(1.0, np.minimum(common, alone.min(axis=-1)) * np.maximum(tests, 1)))
@@ -139,8 +139,9 @@ def table_tail(value: Floats, categories: int) -> Floats:
     return np.asarray(special.chdtrc(categories - 1, value))
 
 
-def _at_least(counts: Array, pooled: Array, share: Array) -> Floats:
-    found = special.bdtrc(np.maximum(counts - 1, 0), np.maximum(pooled, 1), share)
+def _at_least(counts: Array, total: Array, share: Array) -> Floats:
+    """Returns the binomial probability of so many or more of ``total``; totals may be fractions."""
+    found = special.betainc(np.maximum(counts, 1e-9), np.maximum(total - counts, 0.0) + 1.0, share)
     return np.asarray(np.where(counts > 0, found, 1.0))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -173,7 +174,12 @@ def _print(console: Console, status: dict[str, Any]) -> None:
 
 
 def _table(window: dict[str, Any]) -> Table:
-    table = Table(title=f"{window['window']} pictures (now {window['images']})", title_justify="left")
+    table = Table(
+        title=f"{window['window']} pictures (now {window['images']})",
+        title_justify="left",
+        box=box.SIMPLE,
+        pad_edge=False,
+    )
     for name in ("statistic", "direction"):
         table.add_column(name)
     for name in ("value", "threshold", "p-value"):
@@ -182,5 +188,5 @@ def _table(window: dict[str, Any]) -> Table:
     for one in window["statistics"]:
         figures = [f"{one[key]:.4g}" for key in ("value", "threshold", "p_value")]
         style = "bold red" if one["alarm"] else ""
-        table.add_row(one["statistic"], one["direction"], *figures, one["since"] or "", style=style)
+        table.add_row(one["statistic"], one["direction"], *figures, (one["since"] or "")[:16], style=style)
     return table

@@ -20,7 +20,7 @@ from veriphoto_monitoring.detector import References, known
 from veriphoto_monitoring.reference import Distribution, Numbers, Reference
 from veriphoto_monitoring.results import Changes, Evaluation, Result, follow, judge
 from veriphoto_monitoring.scrape import Counts, join
-from veriphoto_monitoring.testing import test
+from veriphoto_monitoring.testing import examine
 
 _SMALL: Final = 100
 """Scrapes that counted fewer pictures than this together are kept as one."""
@@ -93,7 +93,7 @@ class Metered:
             found = coarse(found, HISTOGRAMS[each.column][2])
         elif each.kind == "mean":
             summary = np.array([counts.probability_sum])
-        return judge(each, found, test(found, summary, counts.images), window, counts.images, self._budget)
+        return judge(each, found, examine(found, summary, counts.images), window, counts.images, self._budget)
 
     def _follow(self, version: int, window: int, result: Result, counts: Counts) -> Alarm | None:
         seen = self.seen[version]

@@ -17,7 +17,7 @@ import numpy as np
 from veriphoto_monitoring.columns import MONITORED, Floats, Monitored, column
 from veriphoto_monitoring.prior import estimate_share
 from veriphoto_monitoring.reference import Categories, Distribution, Numbers, Reference
-from veriphoto_monitoring.testing import summarise, test
+from veriphoto_monitoring.testing import examine, summarise
 
 Cause = Literal["prior", "score", "input", "unknown"]
 
@@ -82,7 +82,7 @@ def cause(each: Monitored, reference: Reference, rows: Floats) -> Cause:
     mixed = remix(found, share) if share and found else None
     if mixed is None:
         return "unknown"
-    if float(test(mixed, summarise(mixed, rows[:, looked.index]), len(rows)).p) >= UNEXPLAINED:
+    if float(examine(mixed, summarise(mixed, rows[:, looked.index]), len(rows)).p) >= UNEXPLAINED:
         return "prior"
     return "input" if each.of_input else "score"
 

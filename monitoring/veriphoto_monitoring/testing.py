@@ -43,7 +43,7 @@ def summarise(found: Distribution, values: Array, coded: bool = False) -> Array:
     return np.array([values.sum()])
 
 
-def test(found: Distribution, summary: Array, images: int) -> Tested:
+def examine(found: Distribution, summary: Array, images: int) -> Tested:
     """Tests windows of ``images`` images.
 
     Args:
