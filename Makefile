@@ -62,9 +62,9 @@ $(VENV)/pip.stamp:
 	touch $@
 
 $(VENV)/serving.stamp: $(VENV)/pip.stamp pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[serving]'
+	$(BIN)/python -m pip install --quiet --editable '.[serving,monitor]'
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/serving.stamp pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[serving,train,export,page,openvino,tensorrt]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[serving,monitor,train,export,page,openvino,tensorrt,ray]' --group dev
 	touch $@
