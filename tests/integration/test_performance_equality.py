@@ -1,0 +1,81 @@
+"""What was made fast must say what the plain way says: crops, statistics, scores, verdicts, on every kind of file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from conftest import ROOT
+from toy_model import REPOSITORY, SAMPLES
+
+from veriphoto.contract import CLASSIFIER, CONTRACT, CROPS, PROBABILITY
+from veriphoto.manifest import ONNX_FILE, latest_version
+from veriphoto.preprocessing import preprocess
+from veriphoto.verdict import decide
+from veriphoto_client import AsyncDetector, Detector
+from veriphoto_serving.gateway.cache import AnswerCache
+from veriphoto_serving.gateway.cache_versions import ServedVersion
+from veriphoto_serving.launcher import TritonServer
+
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
+from benchmarks.reference import SAVES, SIDES, all_kinds, reference
+
+TOLERANCE = 0.005
+KINDS = list(all_kinds([Path(path) for path in SAMPLES] * 8))
+
+
+def test_the_kinds_cover_all_sizes_formats_and_orientations() -> None:
+    text = "\n".join(name for name, _ in KINDS)
+    assert all(f"{kind} {mode} {options}" in text for kind, mode, options in SAVES)
+    assert all(f"orientation {number}" in text for number in range(1, 9))
+    longest = {max(map(int, name.partition("(")[2].partition(")")[0].split(","))) for name, _ in KINDS if "(" in name}
+    assert longest >= {side for number, side in enumerate(SIDES) if side and number % 5}
+
+
+@pytest.mark.parametrize(("name", "data"), KINDS, ids=[name for name, _ in KINDS])
+def test_crops_and_statistics_are_those_of_the_plain_way(name: str, data: bytes) -> None:
+    crops, statistics = reference(data)
+    fast = preprocess(data)
+    np.testing.assert_array_equal(fast.crops, crops)
+    expected = [statistics[key] for key in CONTRACT.statistics]
+    np.testing.assert_allclose(fast.statistics, expected, rtol=2e-5, atol=1e-4)
+
+
+def test_served_scores_and_verdicts_are_those_of_the_plain_way(triton: TritonServer) -> None:
+    path = latest_version(REPOSITORY / CLASSIFIER) / ONNX_FILE
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    with Detector(f"grpc://{triton.grpc_url}") as detector:
+        for name, data in KINDS[::4]:
+            crops, statistics = reference(data)
+            probability = float(session.run([PROBABILITY], {CROPS: crops[None]})[0].item())
+            detection = detector.predict(data)
+            assert abs(detection.verdict.probability - probability) <= TOLERANCE, name
+            point = detection.operating_point
+            if (
+                min(abs(probability - each) for each in (point.threshold, point.unsure_low, point.unsure_high))
+                > TOLERANCE
+            ):
+                assert decide(probability, statistics, point).verdict == detection.verdict.verdict, name
+
+
+async def test_the_cache_asks_the_real_triton_which_version_it_serves(triton: TritonServer) -> None:
+    url = f"grpc://{triton.grpc_url}"
+    data = Path(SAMPLES[0]).read_bytes()
+    versions = ServedVersion(url)
+    async with AsyncDetector(url) as detector:
+        detection = await detector.predict(data)
+    number = detection.verdict.model_version
+    try:
+        assert await versions.is_served(number)
+        assert not await versions.is_served(number + 1)
+        assert not await versions.is_served(number - 1)
+        cache = AnswerCache(1, versions.is_served)
+        key = await cache.key(data)
+        cache.keep(key, detection)
+        assert await cache.find(key) is detection
+    finally:
+        await versions.close()
