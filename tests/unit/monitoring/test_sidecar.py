@@ -1,0 +1,319 @@
+"""The sidecar on real files, a real store, and metrics pages as the recorder's Triton prints them."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from veriphoto.errors import ServiceUnavailableError, StartupError
+from veriphoto.recording.metering import HISTOGRAMS, IMAGE_FORMATS, VERDICTS
+from veriphoto.records import Record
+from veriphoto_monitoring import baseline
+from veriphoto_monitoring.budget import Budget
+from veriphoto_monitoring.columns import MONITORED
+from veriphoto_monitoring.exporter import DriftCollector
+from veriphoto_monitoring.report import render
+from veriphoto_monitoring.scrape import read_series, since, to_counts
+from veriphoto_monitoring.scraper import Scraper
+from veriphoto_monitoring.sidecar import Sidecar
+from veriphoto_monitoring.sources import Sources
+from veriphoto_monitoring.status import describe
+from veriphoto_monitoring.store import Store
+
+from .traffic import draw, reference, write
+
+NOW = 1_760_100_000.0
+URL = "http://triton:8002/metrics"
+
+
+class Page:
+    """A Triton's metrics page, which counts as the recorder counts."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.down = False
+
+    def get(self, _: str) -> str:
+        if self.down:
+            raise ServiceUnavailableError("down")
+        lines = []
+        for field, (name, _text, bounds) in HISTOGRAMS.items():
+            values = np.array(
+                [
+                    getattr(one, field) if field in ("logit", "probability") else one.statistic(field)
+                    for one in self.records
+                ]
+            )
+            lines.append(f"# TYPE {name} histogram")
+            for bound in [*bounds, float("inf")]:
+                le = "+Inf" if bound == float("inf") else f"{bound:.6f}"
+                lines.append(f'{name}_bucket{{model_version="1",le="{le}"}} {int((values <= bound).sum())}')
+            lines.append(f'{name}_sum{{model_version="1"}} {values.sum()}')
+            lines.append(f'{name}_count{{model_version="1"}} {len(values)}')
+        for name, label, found in (
+            (VERDICTS, "verdict", [one.verdict for one in self.records]),
+            (IMAGE_FORMATS, "format", [("jpeg", "png", "webp")[int(one.statistic("format"))] for one in self.records]),
+        ):
+            lines.append(f"# TYPE {name} counter")
+            lines += [
+                f'{name}{{model_version="1",{label}="{one}"}} {found.count(one)}'
+                for one in ("real", "ai_generated", "unsure", "jpeg", "png", "webp")
+                if (one in ("jpeg", "png", "webp")) == (label == "format")
+            ]
+        return "\n".join(lines) + "\n"
+
+
+class Place:
+    """Directories of one monitor, which can be opened again and again."""
+
+    def __init__(self, root: Path) -> None:
+        self.log, self.state, self.page = root / "log", root / "state", Page()
+        baseline.write(self.state / "baseline.json", reference())
+
+    def open(self) -> Sidecar:
+        sources = Sources(self.state / "baseline.json", self.state / "models")
+        store = Store(self.state / "monitor.sqlite")
+        return Sidecar(store, self.log, sources, Budget(), Scraper([URL], self.page.get))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def finish(sidecar: Sidecar) -> Sidecar:
+    while not sidecar.work():
+        pass
+    return sidecar
+
+
+def test_a_restart_anywhere_makes_no_difference(place, tmp_path):
+    records = draw(2600, 1) + draw(1400, 2, blockier=0.4)
+    straight = Place(tmp_path / "straight")
+    write(straight.log, records)
+    expected = describe(finish(straight.open()), NOW)
+    for start in range(0, 4000, 610):
+        write(place.log, records[start : start + 610])
+        sidecar = finish(place.open())
+        found = describe(sidecar, NOW)
+        sidecar.store.close()
+    assert found == expected
+    assert found["log"]["records"] == 4000
+    assert found["status"] == "drift"
+
+
+def test_a_transaction_that_fails_leaves_neither_offset_nor_records(place, monkeypatch):
+    write(place.log, draw(500, 3))
+    sidecar = place.open()
+
+    def fail(*_):
+        raise sqlite3.OperationalError("disk full")
+
+    monkeypatch.setattr(sidecar.store, "count", fail)
+    with pytest.raises(sqlite3.OperationalError):
+        finish(sidecar)
+    sidecar.store.close()
+    again = finish(place.open())
+    assert describe(again, NOW)["log"]["records"] == 500
+    assert again.detector.histories[1].seen == 500
+
+
+def test_the_page_names_everything_the_issue_names(place):
+    write(place.log, draw(1200, 4))
+    status = describe(finish(place.open()), NOW)
+    assert {
+        "timestamp",
+        "window_size",
+        "mean_probability",
+        "std_probability",
+        "low_confidence_ratio",
+        "prediction_ratio",
+        "drift_detected",
+        "drift_score",
+        "alerts",
+    } <= set(status)
+    assert (status["status"], status["drift_detected"], status["window_size"]) == ("ok", False, 1000)
+    assert [one["statistic"] for one in status["windows"][0]["statistics"]] == [each.name for each in MONITORED]
+    assert 0 < status["drift_score"] < 1
+    assert "probabilities" in status["estimate"]["assumption"]
+    assert 0.8 < status["estimate"]["accuracy"] <= 1
+
+
+def test_too_little_data_is_no_verdict(place):
+    write(place.log, draw(150, 5))
+    status = describe(finish(place.open()), NOW)
+    assert (status["status"], status["drift_detected"], status["drift_score"]) == ("not enough data", None, None)
+    assert status["window_size"] == 150
+
+
+def test_without_any_reference_it_says_so(place):
+    (place.state / "baseline.json").unlink()
+    write(place.log, draw(1500, 6))
+    status = describe(finish(place.open()), NOW)
+    assert (status["status"], status["drift_detected"], status["reference"]) == ("no reference", None, None)
+    assert status["mean_probability"] > 0
+
+
+def test_a_new_baseline_is_taken_up_while_running(place):
+    write(place.log, draw(3000, 7, blockier=0.5))
+    sidecar = finish(place.open())
+    assert describe(sidecar, NOW)["drift_detected"]
+    write(place.log, draw(4000, 8, blockier=0.5))
+    made = baseline.make(place.log, sidecar.sources, 20_000, None, None)
+    assert made.images == 7000
+    baseline.write(place.state / "baseline.json", made)
+    assert not describe(finish(sidecar), NOW)["drift_detected"]
+    assert not sidecar.store.alarms(open_only=True)
+    assert sidecar.store.alarms()[0].ended is not None
+
+
+GAUGES = {
+    "veriphoto_drift_detected": {"window"},
+    "veriphoto_drift_score": {"window"},
+    "veriphoto_drift_statistic": {"statistic", "window"},
+    "veriphoto_drift_p_value": {"statistic", "window"},
+    "veriphoto_drift_threshold": {"statistic", "window"},
+    "veriphoto_drift_alarm": {"statistic", "window"},
+    "veriphoto_drift_window_images": {"window"},
+    "veriphoto_drift_records_total": set(),
+    "veriphoto_drift_bad_lines_total": set(),
+    "veriphoto_drift_last_record_timestamp_seconds": set(),
+    "veriphoto_drift_mean_probability": set(),
+    "veriphoto_drift_ai_share": set(),
+    "veriphoto_drift_low_confidence_ratio": set(),
+    "veriphoto_drift_estimated_accuracy": set(),
+    "veriphoto_drift_log_reachable": set(),
+    "veriphoto_drift_scrape_up": {"triton"},
+}
+
+
+def test_metrics_have_the_names_that_dashboards_use_and_the_values_of_the_page(place):
+    write(place.log, draw(1500, 9, blockier=0.6))
+    sidecar = finish(place.open())
+    sidecar.scrape(NOW)
+    status = describe(sidecar, NOW)
+    registry = CollectorRegistry()
+    registry.register(DriftCollector(lambda: status))
+    samples = [sample for family in registry.collect() for sample in family.samples]
+    assert {sample.name: set(sample.labels) for sample in samples} == GAUGES
+    blockiness = {"statistic": "blockiness", "window": "1000"}
+    assert registry.get_sample_value("veriphoto_drift_alarm", blockiness) == 1
+    assert registry.get_sample_value("veriphoto_drift_alarm", {"statistic": "format", "window": "1000"}) == 0
+    assert registry.get_sample_value("veriphoto_drift_detected", {"window": "1000"}) == 1
+    assert registry.get_sample_value("veriphoto_drift_records_total") == 1500
+    assert registry.get_sample_value("veriphoto_drift_scrape_up", {"triton": URL}) == 1
+
+
+def test_the_report_draws_every_statistic_and_escapes_request_ids(place):
+    write(place.log, draw(1500, 10, blockier=0.6, prefix="<script>"))
+    sidecar = finish(place.open())
+    page = render(sidecar, describe(sidecar, NOW))
+    for each in MONITORED:
+        if each.kind != "mean":
+            assert f'aria-label="{each.name}: window against reference"' in page
+    assert "<script>" not in page
+    assert "&lt;script&gt;-" in page
+    assert page.count("<svg") == len(MONITORED) - 1 + 2
+
+
+def test_metrics_alone_find_the_drift_that_the_log_would(place):
+    sidecar = place.open()
+    for number in range(30):
+        sidecar.scrape(NOW + number)
+        place.page.records += draw(250, 100 + number, blockier=0.5 if number >= 20 else 0.0)
+        if number == 19:
+            status = describe(sidecar, NOW)
+            assert (status["source"], status["status"]) == ("metrics", "ok")
+    sidecar.scrape(NOW + 30)
+    status = describe(sidecar, NOW)
+    assert status["status"] == "drift"
+    assert {one["statistic"] for one in status["alerts"]} == {"blockiness"}
+    assert status["alerts"][0]["since"].startswith("2025-10-10")
+    assert not status["log"]["reachable"]
+    assert status["mean_probability"] == pytest.approx(
+        np.mean([one.probability for one in place.page.records[-1000:]]), abs=1e-6
+    )
+    sidecar.store.close()
+    again = place.open()
+    again.scrape(NOW + 31)
+    assert describe(again, NOW)["status"] == "drift"
+    assert again.metered.seen == {1: 7500}
+
+
+def test_a_log_that_comes_back_takes_over(place):
+    sidecar = place.open()
+    sidecar.scrape(NOW)
+    place.page.records += draw(600, 11)
+    sidecar.scrape(NOW + 15)
+    assert sidecar.source == "metrics"
+    write(place.log, draw(600, 12))
+    finish(sidecar)
+    assert sidecar.source == "log"
+    assert describe(sidecar, NOW)["window_size"] == 600
+
+
+def test_a_log_that_stands_still_while_the_server_counts_is_noticed(place):
+    write(place.log, draw(300, 13))
+    sidecar = finish(place.open())
+    sidecar.scrape(NOW)
+    place.page.records += draw(150, 14)
+    sidecar.scrape(NOW + 15)
+    assert sidecar.source == "log"
+    place.page.records += draw(150, 15)
+    sidecar.scrape(NOW + 30)
+    assert sidecar.source == "metrics"
+
+
+def test_counters_that_begin_anew_count_what_is_new():
+    page = Page()
+    page.records = draw(500, 16)
+    before = read_series(page.get(URL))
+    page.records += draw(100, 17)
+    assert to_counts(since(read_series(page.get(URL)), before))[1].images == 100
+    page.records = draw(70, 18)
+    restarted = to_counts(since(read_series(page.get(URL)), before))[1]
+    assert restarted.images == 70
+    assert restarted.fields["verdict"].sum() == 70
+
+
+def test_a_server_that_is_down_is_told_and_asked_again(place):
+    sidecar = place.open()
+    place.page.records = draw(300, 19)
+    sidecar.scrape(NOW)
+    place.page.down = True
+    sidecar.scrape(NOW + 15)
+    assert describe(sidecar, NOW)["tritons"] == {URL: False}
+    place.page.down, place.page.records = False, place.page.records + draw(40, 20)
+    sidecar.scrape(NOW + 30)
+    assert sidecar.metered.seen == {1: 40}  # what it counted before it was ever asked is left out
+
+
+def test_what_is_no_metrics_page_is_refused():
+    with pytest.raises(ServiceUnavailableError):
+        read_series('veriphoto_image_logit_bucket{model_version="1",le="x"} 3\n')
+
+
+def test_a_store_of_another_release_is_refused(tmp_path):
+    path = tmp_path / "monitor.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StartupError, match="another release"):
+        Store(path)
+    with pytest.raises(StartupError, match="cannot be used"):
+        Store(tmp_path)
+
+
+def test_metric_text_is_what_prometheus_parses(place):
+    from prometheus_client import generate_latest  # noqa: PLC0415
+
+    write(place.log, draw(1200, 21))
+    status = describe(finish(place.open()), NOW)
+    registry = CollectorRegistry()
+    registry.register(DriftCollector(lambda: status))
+    families = {family.name for family in text_string_to_metric_families(generate_latest(registry).decode())}
+    assert {"veriphoto_drift_records", "veriphoto_drift_score"} <= families
