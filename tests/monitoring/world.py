@@ -32,7 +32,7 @@ from veriphoto_serving.ports import free_ports
 
 COMMAND = str(Path(sys.executable).parent / "veriphoto")
 SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix in (".jpg", ".png", ".webp"))
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 """For what takes a second or two on a machine that is not busy."""
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
