@@ -33,10 +33,20 @@ Send = Callable[[bytes], int]
 """Sends one picture and waits for its answer; returns the HTTP status (200 is an answer, 503 a refusal)."""
 
 
+_CONNECTIONS: Final[list[http.client.HTTPConnection]] = []
+
+
+def close_connections() -> None:
+    """Closes what the HTTP senders have opened; they open anew when they are used again."""
+    for connection in _CONNECTIONS:
+        connection.close()
+
+
 def http_sender(url: str, headers: dict[str, str]) -> Send:
     """Posts the file as the body over one connection that stays open."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=_PATIENCE_S)
+    _CONNECTIONS.append(connection)
 
     def send(data: bytes) -> int:
         try:
