@@ -29,6 +29,7 @@ from veriphoto_client.catalogue.places import place
 from veriphoto_client.catalogue.rows import SCHEMA
 from veriphoto_client.catalogue.sources import inputs
 from veriphoto_serving.launcher import TritonServer
+from veriphoto_serving.ports import free_ports
 
 pytestmark = pytest.mark.timeout(600)
 PATIENCE_S = 280.0
@@ -77,9 +78,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bucket() -> Iterator[str]:
     """A real S3 server on HTTP, known to the nodes of the cluster as any store would be: by the environment."""
     pytest.importorskip("moto", reason="needs moto and flask, of the development tools")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with pytest.MonkeyPatch.context() as patch:
@@ -112,11 +111,18 @@ def cluster(bucket: str) -> Iterator[Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        head = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+        patch.setenv("RAY_agent_register_timeout_ms", "300000")
         patch.setattr(services, "get_node", patiently(services.get_node))
-        running = Cluster(initialize_head=True, head_node_args=head)
+        running = Cluster(initialize_head=True, head_node_args=node_options())
         yield running
         running.shutdown()
+
+
+def node_options() -> dict[str, Any]:
+    """A node of one core. Its ports are given: a raylet dies where an agent is slow to tell it a port of its own."""
+    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    return {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False, **ports}
 
 
 def patiently(get_node: Callable[..., Any]) -> Callable[..., Any]:
@@ -150,7 +156,7 @@ def test_the_scores_are_those_of_the_server(triton: TritonServer, tmp_path: Path
 
 def test_a_node_killed_on_the_way_loses_nothing_and_doubles_nothing(cluster: Any, toy: Path, tmp_path: Path):
     sound, broken = write_corpus(tmp_path / "photos", 1500, 60)
-    node = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+    node = cluster.add_node(**node_options())
     output = tmp_path / "out"
     options = ("--model", toy, "--rows-per-file", 20, "--workers", 2, "--ray-address", cluster.address)
     process = start(tmp_path / "photos", "-o", output, *options)
