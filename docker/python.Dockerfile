@@ -56,9 +56,12 @@ RUN docker/requirements/install.sh sidecar
 
 FROM runtime AS sidecar
 COPY --from=sidecar-build /opt/veriphoto /opt/veriphoto
+ENV VERIPHOTO_MONITOR_HOST=0.0.0.0 VERIPHOTO_PREDICTION_LOG=/var/lib/veriphoto/predictions VERIPHOTO_MODEL_REPOSITORY=/models
+# Manifests say what the model was calibrated on; a mounted volume with newer versions takes this place.
+COPY model_repository /models
 EXPOSE 8003
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["healthcheck", "http://127.0.0.1:8003/healthz"]
+    CMD ["healthcheck", "http://127.0.0.1:8003/health"]
 ENTRYPOINT ["veriphoto", "monitor"]
 
 FROM build AS page-build

@@ -137,6 +137,12 @@ resource "google_cloud_run_v2_service" "veriphoto" {
       image      = "${local.registry}/sidecar:${var.image_tag}"
       depends_on = ["triton"]
 
+      # Its other settings are the image's: it asks Triton and is asked over loopback.
+      env {
+        name  = "VERIPHOTO_MONITOR_HOST"
+        value = "127.0.0.1"
+      }
+
       resources {
         limits   = { cpu = "1", memory = "512Mi" }
         cpu_idle = false
