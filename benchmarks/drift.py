@@ -179,7 +179,8 @@ def delays(population: Population, budget: Budget, shift: Shift, runs: int, seed
 def _cause(population: Population, stream: Any, reference: Reference, alarm: Alarm) -> str:
     """Says what the sidecar would say is behind an alarm."""
     each = next(one for one in MONITORED if one.name == alarm.statistic)
-    return share.cause(each, reference, population.rows[stream[alarm.at - alarm.window : alarm.at]])
+    rows = population.rows[stream[alarm.at - alarm.window : alarm.at]]
+    return share.cause(each, reference, rows, share.estimate(reference, rows))
 
 
 def _share(count: int, total: int) -> tuple[float, float]:

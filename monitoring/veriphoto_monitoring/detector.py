@@ -6,6 +6,7 @@ Knows no clock, no file and no network: the same records in the same order give 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
 
 import numpy as np
 
@@ -90,11 +91,12 @@ class Detector:
         history, changes = self.histories[version], Changes([], [])
         for window in windows:
             evaluation = self._test(history, window)
-            if evaluation is None:
+            if evaluation is None or history.reference is None:
                 continue
             self.evaluations[version, window] = evaluation
             changes.evaluations.append((version, evaluation))
-            followed = [self._follow(version, window, result, history) for result in evaluation.results]
+            estimate = cache(partial(share.estimate, history.reference, history.rows(window)))
+            followed = [self._follow(version, window, result, history, estimate) for result in evaluation.results]
             changes.alarms.extend(alarm for alarm in followed if alarm)
         return changes
 
@@ -108,17 +110,27 @@ class Detector:
         ]
         return Evaluation(window=window, images=images, time=float(history.times(1)[0]), results=tuple(results))
 
-    def _follow(self, version: int, window: int, result: Result, history: History) -> Alarm | None:
+    def _follow(
+        self, version: int, window: int, result: Result, history: History, estimate: Callable[[], share.Share | None]
+    ) -> Alarm | None:
+        each = next(one for one in MONITORED if one.name == result.statistic)
+        rows, reference = history.rows(window), history.reference
+        assert reference is not None  # noqa: S101 - nothing is tested without one
+
+        def cause() -> share.Cause:
+            return share.cause(each, reference, rows, estimate())
+
         return follow(
             self.alarms,
             (version, window, result.statistic),
             result,
             history.seen,
             float(history.times(1)[0]),
-            lambda: self._raise(version, window, result, history),
+            lambda: self._raise(version, window, result, history, cause()),
+            cause,
         )
 
-    def _raise(self, version: int, window: int, result: Result, history: History) -> Alarm:
+    def _raise(self, version: int, window: int, result: Result, history: History, cause: share.Cause) -> Alarm:
         assert history.reference is not None  # noqa: S101 - nothing is tested without one
         each = next(one for one in MONITORED if one.name == result.statistic)
         found = history.reference.distributions[each.name]
@@ -132,7 +144,7 @@ class Detector:
             value=result.value,
             threshold=result.threshold,
             p_value=result.p_value,
-            cause=share.cause(each, history.reference, history.rows(images)),
+            cause=cause,
             raised=float(history.times(1)[0]),
             since=since,
             request_ids=ids,

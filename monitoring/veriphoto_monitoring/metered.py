@@ -114,7 +114,9 @@ class Metered:
                 seen=seen,
             )
 
-        return follow(self.alarms, (version, window, result.statistic), result, seen, counts.last, begin)
+        return follow(
+            self.alarms, (version, window, result.statistic), result, seen, counts.last, begin, lambda: "unknown"
+        )
 
 
 def coarse(found: Numbers, bounds: Iterable[float]) -> Numbers:

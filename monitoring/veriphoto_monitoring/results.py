@@ -10,6 +10,7 @@ from veriphoto_monitoring.alarms import Alarm, direction
 from veriphoto_monitoring.budget import Budget, threshold
 from veriphoto_monitoring.columns import Monitored
 from veriphoto_monitoring.reference import Distribution
+from veriphoto_monitoring.share import Cause
 from veriphoto_monitoring.testing import Tested
 
 
@@ -92,6 +93,7 @@ def follow(
     seen: int,
     time: float,
     begin: Callable[[], Alarm],
+    cause: Callable[[], Cause],
 ) -> Alarm | None:
     """Raises, keeps up or ends the alarm of one statistic.
 
@@ -102,6 +104,7 @@ def follow(
         seen: Pictures of the version so far.
         time: Of the latest picture.
         begin: Makes a new alarm.
+        cause: Says what is behind it now; the more of a window has changed, the better it knows.
 
     Returns:
         The alarm if it was raised, goes on or ended.
@@ -115,6 +118,7 @@ def follow(
     if alarm is None:
         alarm = begin()
     else:
-        alarm = replace(alarm, value=result.value, threshold=result.threshold, p_value=result.p_value, seen=seen)
+        now = replace(alarm, value=result.value, threshold=result.threshold, p_value=result.p_value)
+        alarm = replace(now, seen=seen, cause=cause())
     alarms[key] = alarm
     return alarm

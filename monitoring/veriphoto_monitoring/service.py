@@ -34,6 +34,7 @@ _POLL_S: Final = 1.0
 _SCRAPE_S: Final = 15.0
 _DESCRIBE_S: Final = 2.0
 _STUCK_S: Final = 60.0
+_BACKLOG: Final = 128
 _log = logging.getLogger(__name__)
 
 
@@ -192,6 +193,7 @@ def run(options: MonitorOptions, ready: Callable[[str], object]) -> None:
         raise StartupError(
             f"port {options.port} of {options.host} cannot be used; choose another with --port"
         ) from None
+    socket.listen(_BACKLOG)  # who is told the address may ask at once, though the server answers a moment later
     service.start()
     ready(f"http://{options.host}:{socket.getsockname()[1]}")
     try:

@@ -36,19 +36,23 @@ class Share:
     """How many pictures the mixed reference is worth."""
 
 
-def estimate(reference: Reference, probabilities: Floats) -> Share | None:
+def estimate(reference: Reference, rows: Floats) -> Share | None:
     """Estimates the window's share.
 
     Args:
         reference: Of a healthy period.
-        probabilities: [N] of the window.
+        rows: [N, WIDTH] of the window.
 
     Returns:
         The shares, or None where the reference does not know its own.
     """
     if reference.prior is None or reference.share is None:
         return None
-    before, square, now = reference.share, reference.square, estimate_share(probabilities, reference.prior)
+    before, square, now = (
+        reference.share,
+        reference.square,
+        estimate_share(column(rows, "probability"), reference.prior),
+    )
     a, b = now / before, (1.0 - now) / (1.0 - before)
     spread = a * a * square + 2.0 * a * b * (before - square) + b * b * (1.0 - 2.0 * before + square)
     return Share(before, now, reference.images / spread)
@@ -65,7 +69,7 @@ def remix(found: Distribution, share: Share) -> Distribution | None:
     return None
 
 
-def cause(each: Monitored, reference: Reference, rows: Floats) -> Cause:
+def cause(each: Monitored, reference: Reference, rows: Floats, share: Share | None) -> Cause:
     """Says what is behind the difference of one statistic.
 
     Args:
@@ -73,12 +77,13 @@ def cause(each: Monitored, reference: Reference, rows: Floats) -> Cause:
             of verdicts and a mean have too little shape to contradict a new share.
         reference: What it differs from.
         rows: [N, WIDTH] of the window.
+        share: As ``estimate`` found it there.
 
     Returns:
         ``prior`` where the new share explains it, else what moved; ``unknown`` where that cannot be told.
     """
     looked = each if each.of_input else _SCORE
-    found, share = reference.distributions.get(looked.name), estimate(reference, column(rows, "probability"))
+    found = reference.distributions.get(looked.name)
     mixed = remix(found, share) if share and found else None
     if mixed is None:
         return "unknown"

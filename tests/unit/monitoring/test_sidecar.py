@@ -295,7 +295,9 @@ def test_a_server_that_is_down_is_told_and_asked_again(place):
 
 def test_what_is_no_metrics_page_is_refused():
     with pytest.raises(ServiceUnavailableError):
-        read_series('veriphoto_image_logit_bucket{model_version="1",le="x"} 3\n')
+        read_series(
+            '# TYPE veriphoto_image_logit histogram\nveriphoto_image_logit_bucket{model_version="1",le="x"} 3\n'
+        )
 
 
 def test_a_store_of_another_release_is_refused(tmp_path):
