@@ -74,6 +74,7 @@ def _handler(owner: RepositoryServer) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            head = int(self.headers["Inference-Header-Content-Length"] or 0)
             if self.path.endswith("/load"):
                 if self.headers[ADMIN_HEADER] != KEY:
                     self._answer(403, {"error": "this API is restricted"})
@@ -82,7 +83,7 @@ def _handler(owner: RepositoryServer) -> type[BaseHTTPRequestHandler]:
                 self._answer(400 if complaint else 200, {"error": complaint} if complaint else {})
                 return
             point = owner.serving.point.to_tensor()
-            probability = owner.serving.probability(body) + owner.offset
+            probability = owner.serving.probability(body[head + 4 :] if head else body) + owner.offset
             outputs = [{"name": PROBABILITY, "data": [probability]}, {"name": OPERATING_POINT, "data": point}]
             self._answer(200, {"outputs": outputs})
 

@@ -44,7 +44,7 @@ class Served:
         numbers = zip(("http", "grpc", "metrics", "gateway"), self.ports, strict=True)
         arguments = [f"--var={var}", f"--model-repository={repository}", *(f"--{n}-port={port}" for n, port in numbers)]
         self.process = subprocess.Popen(
-            [COMMAND, "serve", "--no-samples", *arguments, *options],
+            [COMMAND, "serve", "--no-samples", "--no-monitor", *arguments, *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

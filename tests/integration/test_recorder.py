@@ -37,6 +37,7 @@ from veriphoto.contract import (
 from veriphoto.recording.metering import DROPPED, HISTOGRAMS, IMAGE_FORMATS, LINES, VERDICTS
 from veriphoto.records import SEGMENT_GLOB, Record
 from veriphoto_client import Detector
+from veriphoto_export.triton import Triton
 from veriphoto_serving import shadow
 from veriphoto_serving.gateway.server import prepare
 from veriphoto_serving.gateway.settings import GatewaySettings
@@ -152,12 +153,14 @@ def test_whoever_asks_and_whatever_for_leaves_a_line(logging: Logging) -> None:
             verdicts.append(detector.predict(PICTURE, request_id=ids[7]))
             detector.predict(PICTURE)
             assert detector.health().model_version == 1
+    assert Triton(http_url=logging.server.http_url).score(PICTURE).version == 1
 
-    found = logging.wait(1 + len(OUTPUTS) + 3 + 6)
+    found = logging.wait(1 + len(OUTPUTS) + 3 + 6 + 1)
     assert [each.request_id for each in found] == [
         *ids[:6],
         *(f"{ids[6]}#{place}" for place in range(3)),
         *([ids[7], "", "probe-health"] * 2),
+        "probe-golden",
     ]
     assert found[0].probability == pytest.approx(float(answers[0][PROBABILITY][0, 0]), abs=1e-6)
     assert [each.logit for each in found[6:9]] == pytest.approx(batch[LOGIT][:, 0].tolist(), abs=1e-4)

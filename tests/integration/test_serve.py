@@ -21,7 +21,7 @@ from veriphoto_serving.ports import free_ports
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = str(Path(sys.executable).parent / "veriphoto")
-FREE_PORTS = ["--http-port=0", "--grpc-port=0", "--metrics-port=0"]
+FREE_PORTS = ["--http-port=0", "--grpc-port=0", "--metrics-port=0", "--sidecar-port=0"]
 FREE_GATEWAY = "--gateway-port=0"
 GONE_S = 20.0
 
