@@ -45,7 +45,7 @@ def needs(tool: str) -> str:
 
 @cache
 def known_variables() -> frozenset[str]:
-    """Environment variables that the code reads: the gateway's settings and every literal of packages and provisioning."""
+    """Environment variables that the code reads: the gateway's settings and literals of packages and provisioning."""
     names = {environment_variable(each.name) for each in fields(GatewaySettings)}
     for package in PACKAGES:
         for file in (ROOT / package).rglob("*.py"):
@@ -111,12 +111,10 @@ def container(resources: tuple[dict[str, Any], ...], name: str) -> dict[str, Any
 def launcher_flags(address: str, models: str = "/models", flavour: Any = None) -> set[str]:
     """The flags of `veriphoto serve` for a server that brings its own backends, where a container must differ.
 
-    A container listens on its own addresses, has the models elsewhere, and has no neighbour whose shared memory it could
-    mistake for its own. The flags that hold the key are left out: see ``restricted_flags``.
+    A container listens on its own addresses, has the models elsewhere, and has no neighbour whose shared memory it
+    could mistake for its own. The flags that hold the key are left out: see ``restricted_flags``.
     """
-    options = TritonOptions(
-        model_repository=Path("models"), admin_key="KEY", region_prefix="REGION", flavour=flavour
-    )
+    options = TritonOptions(model_repository=Path("models"), admin_key="KEY", region_prefix="REGION", flavour=flavour)
     flags = set(options.argv(Installation(binary=Path("tritonserver")))[1:]) - set(restricted_flags("KEY"))
     changed = {
         "--model-repository=models": f"--model-repository={models}",

@@ -113,9 +113,7 @@ def test_ports_are_the_contracts(overlay: str) -> None:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_services_lead_to_ports_and_pods_that_are_there(overlay: str) -> None:
     resources = rendered(overlay)
-    pods = {
-        each["metadata"]["name"]: each["spec"]["template"] for each in resources if each["kind"] == "Deployment"
-    }
+    pods = {each["metadata"]["name"]: each["spec"]["template"] for each in resources if each["kind"] == "Deployment"}
     for service in (each for each in resources if each["kind"] == "Service"):
         wanted = service["spec"]["selector"].items()
         behind = [pod for pod in pods.values() if wanted <= pod["metadata"]["labels"].items()]
@@ -188,7 +186,9 @@ def test_only_the_gateway_reaches_triton(overlay: str) -> None:
         peers = [peer for peer in allowed(triton, port) if "podSelector" in peer]
         assert [peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for peer in peers] == ["gateway"]
     assert allowed(triton, TRITON_HTTP_PORT) == []
-    assert [*allowed(triton, TRITON_GRPC_PORT)] == [peer for peer in allowed(triton, TRITON_GRPC_PORT) if "podSelector" in peer]
+    assert [*allowed(triton, TRITON_GRPC_PORT)] == [
+        peer for peer in allowed(triton, TRITON_GRPC_PORT) if "podSelector" in peer
+    ]
     assert triton["spec"]["egress"] == []
     gateway = one(resources, "Deployment", "gateway")["spec"]["template"]["metadata"]["labels"]
     assert gateway["app.kubernetes.io/name"] == "gateway"
