@@ -192,7 +192,7 @@ def _prometheus(home: Path, port: int, targets: dict[str, str]) -> Iterator[None
     """Starts Prometheus with the project's configuration: only the pace and the addresses are others."""
     shutil.copytree(PROMETHEUS, home)
     configuration = yaml.safe_load((home / "prometheus.yml").read_text())
-    configuration["global"] = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"}
+    configuration["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
     (home / "prometheus.yml").write_text(yaml.safe_dump(configuration))
     for name, address in targets.items():
         target = [{"targets": [urllib.parse.urlsplit(address).netloc]}]
