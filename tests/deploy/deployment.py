@@ -35,11 +35,11 @@ COMPOSE_VARIABLES = {
 }
 
 
-def needs(tool: str) -> str:
-    """Returns a program's path, or skips the test that wants it."""
-    found = shutil.which(tool)
+def needs(*names: str) -> str:
+    """Returns the path of a program, by any of its names, or skips the test that wants it."""
+    found = next(filter(None, map(shutil.which, names)), None)
     if found is None:
-        pytest.skip(f"{tool} is not installed here")
+        pytest.skip(f"{' or '.join(names)} is not installed here")
     return found
 
 
