@@ -18,6 +18,7 @@ from veriphoto.contract import SIDECAR_PORT, TRITON_METRICS_PORT
 from veriphoto.errors import MissingExtraError, ServiceUnavailableError, UsageError
 
 EXIT_DRIFT: Final = 1
+_INTERRUPTED: Final = 130
 _LOG_FOLDER: Final = "predictions"
 
 Log = Annotated[
@@ -73,7 +74,10 @@ def monitor(
         host=host,
         port=port,
     )
-    run(options, ready=lambda address: typer.echo(f"Veriphoto's monitor listens at {address}"))
+    try:
+        run(options, ready=lambda address: typer.echo(f"Veriphoto's monitor listens at {address}"))
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
 
 
 drift = typer.Typer(help="Show what the monitor says, or make a baseline.", invoke_without_command=True)

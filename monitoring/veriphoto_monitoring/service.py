@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
@@ -150,19 +150,19 @@ def build(service: Service) -> FastAPI:
     registry.register(CanaryCollector(service.canaries))
 
     @app.get("/drift")
-    def drift() -> dict[str, Any]:
+    async def drift() -> dict[str, Any]:
         return service.status()
 
     @app.get("/metrics")
-    def metrics() -> Response:
+    async def metrics() -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/report")
-    def report(_: Request) -> HTMLResponse:
+    def report() -> HTMLResponse:  # in a thread: it waits for the worker
         return HTMLResponse(service.report())
 
     @app.get("/health")
-    def health(response: Response) -> dict[str, str]:
+    async def health(response: Response) -> dict[str, str]:
         if service.healthy():
             return {"status": "ok"}
         response.status_code = 503
