@@ -106,23 +106,35 @@ def _listens(port: int) -> bool:
 @pytest.fixture(scope="module")
 def cluster(bucket: str) -> Iterator[Any]:
     """A cluster whose head has one core; tests add nodes."""
-    from ray._private import services  # noqa: PLC0415
+    from ray._private import node, services  # noqa: PLC0415
     from ray.cluster_utils import Cluster  # noqa: PLC0415
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_agent_register_timeout_ms", "300000")
         patch.setattr(services, "get_node", patiently(services.get_node))
+        patch.setattr(node.Node, "start_ray_processes", naming_ports(node.Node.start_ray_processes))
         running = Cluster(initialize_head=True, head_node_args=node_options())
         yield running
         running.shutdown()
 
 
+PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+
+
 def node_options() -> dict[str, Any]:
-    """A node of one core. Its ports are given: a raylet dies where an agent is slow to tell it a port of its own."""
-    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     return {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False, **ports}
+
+
+def naming_ports(start_processes: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A raylet dies where its agents take more than seconds to tell it their ports, as on a busy machine they do."""
+
+    def start_ray_processes(self: Any) -> None:
+        for name in PORTS:
+            Path(self._session_dir, f"{name}_{self._node_id}").write_text(str(getattr(self._ray_params, name)))
+        start_processes(self)
+
+    return start_ray_processes
 
 
 def patiently(get_node: Callable[..., Any]) -> Callable[..., Any]:
