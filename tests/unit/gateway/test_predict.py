@@ -52,9 +52,7 @@ async def test_an_unsure_picture_keeps_its_side(gateway: Gateway) -> None:
         ("4bf92f3577b34da6a3ce929d0e0e4736#1", False),
     ],
 )
-async def test_a_callers_request_id_is_kept_if_it_cannot_be_a_name(
-    gateway: Gateway, given: str, kept: bool
-) -> None:
+async def test_a_callers_request_id_is_kept_if_it_cannot_be_a_name(gateway: Gateway, given: str, kept: bool) -> None:
     answer = await gateway.http.get("/healthz", headers={"x-request-id": given})
     assert (answer.headers["x-request-id"] == given) is kept
 
