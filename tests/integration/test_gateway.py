@@ -48,7 +48,11 @@ class Served:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_for(self.ready, 60)
+        try:
+            wait_for(self.ready, 180)
+        except BaseException:
+            self.stop()  # or it would go on, and slow down all that follows
+            raise
 
     def ready(self) -> bool:
         assert self.process.poll() is None

@@ -60,6 +60,13 @@ class Served:
             stdout=subprocess.PIPE,
             text=True,
         )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_until_ready(self) -> None:
         assert self.process.stdout is not None
         self.output = ""
         while "Ctrl-C" not in self.output:
@@ -67,7 +74,7 @@ class Served:
             assert line, self.output
             self.output += line
         self.url = re.findall(r"serves at (http://127\.0\.0\.1:\d+)", self.output)[0]
-        eventually(lambda: httpx.get(f"{self.url}/readyz").status_code == 200)
+        eventually(lambda: httpx.get(f"{self.url}/readyz").status_code == 200, 180)
 
     def drift(self) -> dict[str, Any]:
         return httpx.get(f"{self.url}/drift", timeout=10).json()
