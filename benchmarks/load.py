@@ -49,13 +49,15 @@ def http_sender(url: str, headers: dict[str, str]) -> Send:
     _CONNECTIONS.append(connection)
 
     def send(data: bytes) -> int:
+        kept = connection.sock is not None
         try:
             connection.request("POST", parts.path, data, headers)
             answer = connection.getresponse()
             answer.read()
         except (OSError, http.client.HTTPException):
             connection.close()
-            return 599
+            # Servers close connections that have rested for a while; every client asks once more over a new one.
+            return send(data) if kept else 599
         return answer.status
 
     return send

@@ -33,6 +33,15 @@ class Measured:
         pairs = zip(self.rates(name), self.rates(over), strict=True)
         return spread([mine / theirs for mine, theirs in pairs])
 
+    def cpu_ratio(self, name: str, over: str) -> dict[str, float]:
+        """Compares two sides by the CPU time that an image costs; other work on the machine counts less there.
+
+        Returns:
+            As ``ratio``; above 1 where ``name`` costs less than ``over``.
+        """
+        pairs = zip(self.blocks[name], self.blocks[over], strict=True)
+        return spread([float(theirs["cpu_ms_per_image"]) / float(mine["cpu_ms_per_image"]) for mine, theirs in pairs])
+
     def median(self, name: str, key: str) -> float | None:
         """Returns the median of one of a side's figures, None where it has none."""
         values = [block[key] for block in self.blocks[name] if block.get(key) is not None]

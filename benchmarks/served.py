@@ -104,6 +104,7 @@ def run(arguments: argparse.Namespace, workers: Sequence[Worker], served: Served
     sides |= {name: closed_block(load, served, name, 8, arguments.seconds) for name in WAYS}
     turns = in_turns(sides, arguments.rounds)
     ratios = {name: turns.ratio(name, "limit") for name in WAYS}
+    by_cpu = {name: turns.cpu_ratio(name, "limit") for name in WAYS}
     curve = closed_loops(arguments, served, load)
     capacity = {name: turns.median(name, "images_per_s") or 1.0 for name in ("raw", "gateway")}
     opened = open_loops(arguments, served, load, capacity)
@@ -111,16 +112,23 @@ def run(arguments: argparse.Namespace, workers: Sequence[Worker], served: Served
     turn_rows = [{"way": name, **{key: turns.median(name, key) for key in keys}} for name in sides]
     for row in turn_rows[1:]:
         row["over_limit"] = ratios[row["way"]]["median"]
+        row["over_limit_by_cpu"] = by_cpu[row["way"]]["median"]
     save(
         f"served{suffix}",
         {
             "command": f"python -m benchmarks.served --variant {arguments.variant} --megapixels {arguments.megapixels}",
             "over_limit": ratios,
+            "over_limit_by_cpu": by_cpu,
             "turns": turns.blocks,
             "closed": curve,
             "open": opened,
         },
-        {f"served_over_limit{suffix}": ratios["raw"], f"gateway_over_limit{suffix}": ratios["gateway"]},
+        {
+            f"served_over_limit{suffix}": ratios["raw"],
+            f"gateway_over_limit{suffix}": ratios["gateway"],
+            f"served_over_limit_by_cpu{suffix}": by_cpu["raw"],
+            f"gateway_over_limit_by_cpu{suffix}": by_cpu["gateway"],
+        },
     )
     save_table(f"served{suffix}", f"Served at concurrency 8, {arguments.megapixels} megapixels", turn_rows)
     save_table(f"served_closed{suffix}", "Closed loop", curve)

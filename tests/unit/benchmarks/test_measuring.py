@@ -15,7 +15,7 @@ import pytest
 from benchmarks.load import Load, close_connections
 from benchmarks.processes import cpu_seconds, peak_rss_mb, tree
 from benchmarks.results import save_table
-from benchmarks.rounds import in_turns, percentiles, spread
+from benchmarks.rounds import Measured, in_turns, percentiles, spread
 
 
 def test_ratios_are_taken_within_rounds() -> None:
@@ -27,6 +27,11 @@ def test_ratios_are_taken_within_rounds() -> None:
     assert ratio == {"median": 3.0, "min": 2.0, "max": 4.0, "rounds": 3}
     assert measured.median("ours", "images_per_s") == 40.0
     assert measured.median("ours", "p99_ms") is None
+
+
+def test_ratios_by_cpu_tell_who_costs_less() -> None:
+    blocks = {"ours": [{"cpu_ms_per_image": 110.0}], "limit": [{"cpu_ms_per_image": 99.0}]}
+    assert Measured(blocks).cpu_ratio("ours", "limit")["median"] == 0.9
 
 
 def test_percentiles_are_of_the_latencies_given() -> None:
