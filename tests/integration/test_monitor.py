@@ -131,6 +131,6 @@ def test_a_baseline_needs_enough_pictures(var: Path):
     made = run(*arguments)
     assert made.returncode == 0, made.stderr
     assert f"{LEAST + 500} pictures of model version 1" in made.stdout
-    few = run(*arguments, "--since", "2025-10-09T09:00")
+    few = run(*arguments, "--since", "2025-10-09T09:30")
     assert few.returncode == 2
     assert "data_invalid" in few.stderr
