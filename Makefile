@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOCKS := $(wildcard docker/requirements/*.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test browser prometheus bench train-env check lint types imports unit format clean
+.PHONY: help serve demo test browser prometheus bench train-env check lint types imports unit coverage audit drift-benchmark format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -47,6 +48,17 @@ imports: $(VENV)/dev.stamp ## which part may import which
 
 unit: $(VENV)/dev.stamp ## all tests, the real Triton included
 	$(BIN)/pytest
+
+coverage: $(VENV)/dev.stamp ## all tests with coverage, written to var/coverage.xml
+	$(BIN)/pytest --cov --cov-report=xml:var/coverage.xml --cov-report=term
+
+audit: $(VENV)/dev.stamp ## unsafe code (bandit) and known vulnerabilities of what the images install (pip-audit)
+	$(BIN)/bandit --quiet --configfile deploy/bandit.yaml --recursive core client serving monitoring training export docker deploy
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off $(addprefix --requirement ,$(LOCKS))
+
+drift-benchmark: $(VENV)/dev.stamp ## false alarms and delay of the drift tests, and what the monitor costs (long)
+	$(BIN)/python -m benchmarks.drift
+	$(BIN)/python -m benchmarks.monitor
 
 format: $(VENV)/dev.stamp ## put the code into its format
 	$(BIN)/ruff check --fix .

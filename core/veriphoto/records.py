@@ -44,7 +44,7 @@ class Record:
     time: float
     """Seconds since the epoch, at the server."""
     request_id: str
-    """As the caller named it; never a file name (the gateway makes its own)."""
+    """As the caller named it where it was plainly generated (see ``recording.ids``), else empty: it could be a file name."""
     model_version: int
     logit: float
     probability: float
