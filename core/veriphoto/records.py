@@ -44,7 +44,7 @@ class Record:
     time: float
     """Seconds since the epoch, at the server."""
     request_id: str
-    """As the caller named it where it was plainly generated (see ``recording.ids``), else empty: it could be a file name."""
+    """As the caller named it where it was plainly generated, else empty: it could be a file name."""
     model_version: int
     logit: float
     probability: float
