@@ -20,6 +20,7 @@ _CHANNEL: Final = [
     # A server that comes back is noticed within seconds; gRPC's own pauses grow to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.lb_policy_name", "round_robin"),  # several servers behind one name: share the work, leave dead ones out
 ]
 
 
