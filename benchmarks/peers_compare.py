@@ -26,7 +26,7 @@ from typing import Any, Final
 from benchmarks.engine import REPOSITORY
 from benchmarks.pictures import pictures
 from benchmarks.processes import Worker, tree
-from benchmarks.results import save, save_bars, save_table
+from benchmarks.results import RESULTS, save, save_bars, save_table
 from benchmarks.rounds import Measured, in_turns
 from benchmarks.served import closed_block
 from benchmarks.servers import measure, triton, wait_until_answers, with_gateway
@@ -233,6 +233,18 @@ def _row(label: str, measured: Measured, side: str, ratios: dict[str, dict[str, 
     return row
 
 
+def _merged(
+    file: Path, rows: list[dict[str, Any]], found: dict[str, Any], ratios: dict[str, dict[str, float]]
+) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, dict[str, float]]]:
+    """Keeps what an earlier run has found of peers that this one was not asked for."""
+    if not file.exists():
+        return rows, found, ratios
+    earlier = json.loads(file.read_text(encoding="utf-8"))
+    fresh = {row["server"] for row in rows}
+    kept = [row for row in earlier["rows"] if row["server"] not in fresh]
+    return [*kept, *rows], {**earlier["blocks"], **found}, {**earlier["ratios"], **ratios}
+
+
 def _write(
     arguments: argparse.Namespace,
     rows: list[dict[str, Any]],
@@ -240,13 +252,15 @@ def _write(
     ratios: dict[str, dict[str, float]],
 ) -> None:
     suffix = "" if arguments.variant == "fp32" else f"-{arguments.variant}"
+    if arguments.only:
+        rows, found, ratios = _merged(RESULTS / f"peers{suffix}.json", rows, found, ratios)
     summary: dict[str, dict[str, float]] = {}
     if seed := ratios.get("Triton / seed's way"):
         summary[f"over_seed_way{suffix}"] = seed
     if seed := ratios.get("Triton / seed's way, our crops"):
         summary[f"over_seed_way_same_crops{suffix}"] = seed
     others = {name: value for name, value in ratios.items() if name.startswith("Triton") and "seed" not in name}
-    if others and not arguments.only:
+    if others:
         # The best peer is the one against which we are least ahead.
         summary[f"over_best_peer{suffix}"] = min(others.values(), key=lambda value: value["median"])
     command = f"python -m benchmarks.peers_compare --variant {arguments.variant} --concurrency {arguments.concurrency}"
