@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 import pytest
-from tests.unit.monitoring.traffic import as_probe, draw, reference, write
+from drift_traffic import as_probe, draw, reference, write
 
 from veriphoto_monitoring import baseline
 from veriphoto_monitoring.baseline import LEAST

@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drift_traffic import BEGIN, draw, reference
 
 from veriphoto_monitoring.alarms import EXAMPLES, Alarm
 from veriphoto_monitoring.budget import LEAST, WINDOWS, Budget
 from veriphoto_monitoring.columns import MONITORED, to_rows
 from veriphoto_monitoring.detector import Detector
 from veriphoto_monitoring.results import Changes
-
-from .traffic import BEGIN, draw, reference
 
 REFERENCE = reference()
 

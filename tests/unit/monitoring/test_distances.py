@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drift_traffic import draw, reference
 from scipy import stats
 
 from veriphoto_monitoring import distances
 from veriphoto_monitoring.reference import Numbers, from_rows
 from veriphoto_monitoring.testing import examine, summarise
-
-from .traffic import draw, reference
 
 
 def numbers(values: np.ndarray) -> Numbers:

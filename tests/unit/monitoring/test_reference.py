@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from drift_traffic import draw, reference
 
 from veriphoto.errors import DataError
 from veriphoto.manifest import DriftReference
@@ -12,8 +13,6 @@ from veriphoto_monitoring.columns import MONITORED, to_rows
 from veriphoto_monitoring.prior import estimate_share, rebase
 from veriphoto_monitoring.reference import Numbers, from_json, from_manifest, from_rows
 from veriphoto_monitoring.testing import examine, summarise
-
-from .traffic import draw, reference
 
 
 def test_json_brings_back_the_same_tests():

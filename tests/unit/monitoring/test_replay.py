@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from benchmarks import drift
+from drift_traffic import draw, reference
 
 from veriphoto_monitoring.budget import Budget
 from veriphoto_monitoring.columns import to_rows
 from veriphoto_monitoring.detector import Detector
-
-from .traffic import draw, reference
 
 
 def test_the_replay_raises_the_alarms_that_the_sidecar_raises():

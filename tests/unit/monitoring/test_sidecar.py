@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drift_traffic import draw, reference, write
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -24,8 +25,6 @@ from veriphoto_monitoring.sidecar import Sidecar
 from veriphoto_monitoring.sources import Sources
 from veriphoto_monitoring.status import describe
 from veriphoto_monitoring.store import Store
-
-from .traffic import draw, reference, write
 
 NOW = 1_760_100_000.0
 URL = "http://triton:8002/metrics"

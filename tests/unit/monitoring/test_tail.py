@@ -3,11 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from drift_traffic import as_probe, draw, write
 
 from veriphoto.records import Record
 from veriphoto_monitoring.tail import CHUNK, Tail
-
-from .traffic import as_probe, draw, write
 
 
 def drain(tail: Tail) -> tuple[list[Record], int]:
