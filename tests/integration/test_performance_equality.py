@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from conftest import ROOT
 from toy_model import REPOSITORY, SAMPLES
 
 from veriphoto.contract import CLASSIFIER, CONTRACT, CROPS, PROBABILITY
@@ -20,6 +19,7 @@ from veriphoto_serving.gateway.cache import AnswerCache
 from veriphoto_serving.gateway.cache_versions import ServedVersion
 from veriphoto_serving.launcher import TritonServer
 
+ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 from benchmarks.reference import SAVES, SIDES, all_kinds, reference
