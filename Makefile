@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCKS := $(wildcard docker/requirements/*.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test browser prometheus bench train-env check lint types imports unit coverage audit drift-benchmark format clean
+.PHONY: help serve demo test browser prometheus bench bench-peers bench-gpu train-env check lint types imports unit coverage audit drift-benchmark format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -28,9 +28,18 @@ prometheus: ## Debian's Prometheus for the tests of rules and dashboards; withou
 		apt-get -qq update && apt-get -qq install --yes --no-install-recommends prometheus >/dev/null; } || \
 		echo "no Prometheus: the tests of rules and dashboards against it will be skipped"
 
-bench: $(VENV)/dev.stamp ## what the gateway adds to Triton, and version swaps under load
+bench: $(VENV)/dev.stamp ## speed: served, scan, growth, peers, GPU, the gateway, logging, swaps (results in benchmarks/results)
+	$(BIN)/python -m benchmarks.all
 	$(BIN)/python -m benchmarks.gateway
+	$(BIN)/python -m benchmarks.recorder --rounds 15
 	$(BIN)/python -m benchmarks.hotswap --rounds 20
+
+bench-peers: $(VENV)/dev.stamp ## the peers alone, each in an environment of its own under var/bench/peers
+	$(BIN)/python -m benchmarks.peers_compare --install
+	$(BIN)/python -m benchmarks.peers_compare
+
+bench-gpu: $(VENV)/dev.stamp ## the network on a GPU; skipped, with the reason, where there is none
+	$(BIN)/python -m benchmarks.gpu
 
 train-env: $(VENV)/dev.stamp ## the full environment: training, export and the tests' tools
 
