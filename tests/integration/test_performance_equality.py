@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+from benchmarks.reference import SAVES, SIDES, all_kinds, reference
 from toy_model import REPOSITORY, SAMPLES
 
 from veriphoto.contract import CLASSIFIER, CONTRACT, CROPS, PROBABILITY
@@ -18,11 +18,6 @@ from veriphoto_client import AsyncDetector, Detector
 from veriphoto_serving.gateway.cache import AnswerCache
 from veriphoto_serving.gateway.cache_versions import ServedVersion
 from veriphoto_serving.launcher import TritonServer
-
-ROOT = Path(__file__).parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
-from benchmarks.reference import SAVES, SIDES, all_kinds, reference
 
 TOLERANCE = 0.005
 KINDS = list(all_kinds([Path(path) for path in SAMPLES] * 8))
