@@ -64,7 +64,7 @@ input [ { name: "IMAGE" data_type: TYPE_STRING dims: [ 1 ] } ]
 output [
   { name: "PROBABILITY" data_type: TYPE_FP32 dims: [ 1 ] },
   { name: "LOGIT" data_type: TYPE_FP32 dims: [ 1 ] },
-  { name: "EVIDENCE" data_type: TYPE_FP32 dims: [ 5, 7, 7 ] },
+  { name: "EVIDENCE" data_type: TYPE_FP32 dims: [ 2, 7, 7 ] },
   { name: "STATISTICS" data_type: TYPE_FP32 dims: [ 10 ] },
   { name: "OPERATING_POINT" data_type: TYPE_FP32 dims: [ 6 ] }
 ]
@@ -77,7 +77,7 @@ import triton_python_backend_utils as pb_utils
 ANSWER = {
     "PROBABILITY": np.full((1, 1), 0.5, np.float32),
     "LOGIT": np.zeros((1, 1), np.float32),
-    "EVIDENCE": np.zeros((1, 5, 7, 7), np.float32),
+    "EVIDENCE": np.zeros((1, 2, 7, 7), np.float32),
     "STATISTICS": np.array([[1152, 896, 95000, 0, 80, 128, 40, 20, 1, 1]], np.float32),
     "OPERATING_POINT": np.array([[1, 0.5, 0.45, 0.55, 96, 3]], np.float32),
 }

@@ -51,9 +51,9 @@ class TritonPythonModel:
 """
 MEASURED = "dict(STATISTICS=np.array([[1152, 896, 95000, 0, 80, 128, 40, 20, 1, 1]], np.float32)"
 ANSWERS = {
-    PREPROCESS: f"{MEASURED}, CROPS=np.zeros((1, 5, 224, 224, 3), np.uint8))",
+    PREPROCESS: f"{MEASURED}, CROPS=np.zeros((1, 2, 224, 224, 3), np.uint8))",
     CLASSIFIER: "dict(PROBABILITY=np.full((1, 1), 0.5, np.float32), LOGIT=np.zeros((1, 1), np.float32),"
-    " EVIDENCE=np.zeros((1, 5, 7, 7), np.float32), OPERATING_POINT=np.array([[1, .5, .4, .6, 96, 3]], np.float32))",
+    " EVIDENCE=np.zeros((1, 2, 7, 7), np.float32), OPERATING_POINT=np.array([[1, .5, .4, .6, 96, 3]], np.float32))",
 }
 
 

@@ -1,9 +1,9 @@
 """Image bytes -> crops and statistics: the only implementation, for training evaluation and for Triton alike.
 
-The K squares form a ladder of scales, each brought to the network's size. Where both a native crop of a large picture
-and the whole of it were at hand, native crops alone told AI from real far worse than a mixture (docs/model_card.md): a
-native crop of a large photo is mostly smooth, and the whole alone has lost the finest traces. Squares that are a share
-of the picture also see the same thing after a shop has resized it.
+The first square is the whole of the picture (its shorter side), the second its middle at native resolution; each is
+brought to the size of the network. Native crops alone, the first design, told AI from real far worse on large
+pictures, and more squares than these two told no better (docs/model_card.md): a native crop of a large photo is mostly
+smooth, and the whole alone has lost the finest traces.
 """
 
 from __future__ import annotations
@@ -19,29 +19,10 @@ from veriphoto.contract import CONTRACT, FORMATS
 from veriphoto.decoding import Decoded, decode
 from veriphoto.statistics import measure
 
-
-@dataclass(frozen=True, slots=True)
-class _Rung:
-    """A square: its side, and its place as fractions of the room that is left on each axis."""
-
-    x: float
-    y: float
-    share: float = 0.0
-    """Side as a share of the picture's shorter side ..."""
-    pixels: int = 0
-    """... or in pixels."""
-
-
-# The product is in the middle of a product photo, and the outermost border is often empty.
-_LADDER: Final = (
-    _Rung(0.5, 0.5, share=1.0),
-    _Rung(0.8, 0.2, share=0.7),
-    _Rung(0.2, 0.8, share=0.5),
-    _Rung(0.5, 0.5, pixels=448),
-    _Rung(0.2, 0.2, pixels=320),
-)
-assert len(_LADDER) == CONTRACT.crops
-
+_NATIVE: Final = 448
+"""Side of the second square in pixels: twice the crop size, so that it is only halved ..."""
+_LARGEST_SHARE: Final = 0.7
+"""... and at most this share of the shorter side, so that it is another view than the first."""
 _REDUCING_GAP: Final = 1.0
 """Large squares are averaged down by a whole number first, and filtered the rest: a third of the cost."""
 
@@ -96,11 +77,9 @@ def crop_boxes(width: int, height: int) -> tuple[Box, ...]:
         K squares inside the picture, none under the crop size unless the picture's shorter side is.
     """
     short = min(width, height)
-    boxes = []
-    for rung in _LADDER:
-        side = min(short, max(CONTRACT.crop_size, rung.pixels, round(rung.share * short)))
-        boxes.append(Box(round(rung.x * (width - side)), round(rung.y * (height - side)), side))
-    return tuple(boxes)
+    native = max(min(_NATIVE, round(_LARGEST_SHARE * short)), min(CONTRACT.crop_size, short))
+    # The product is in the middle of a product photo, and the outermost border is often empty.
+    return tuple(Box(round((width - side) / 2), round((height - side) / 2), side) for side in (short, native))
 
 
 def _cut(image: Image.Image, box: Box) -> npt.NDArray[np.uint8]:
