@@ -142,6 +142,7 @@ def test_the_key_opens_them(triton: TritonServer) -> None:
         "detector": "READY",
         "preprocess": "READY",
         "classifier": "READY",
+        "recorder": "READY",
     }
 
 
@@ -151,7 +152,7 @@ def test_grpc_needs_the_key_too(triton: TritonServer) -> None:
         with pytest.raises(InferenceServerException, match="restricted"):
             client.get_model_repository_index()
         index = client.get_model_repository_index(headers={f"triton-grpc-protocol-{ADMIN_HEADER}": triton.admin_key})
-    assert len(index.models) == 3
+    assert len(index.models) == 4
 
 
 def test_the_key_is_neither_in_the_command_line_nor_in_the_log(triton: TritonServer) -> None:
