@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import urllib.request
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -13,8 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from veriphoto.contract import SIDECAR_PORT
-from veriphoto.errors import ServiceError, ServiceUnavailableError, UsageError
+from veriphoto.errors import ServiceError, UsageError
 from veriphoto.variants import Variant
 from veriphoto_client._async import AsyncDetector
 from veriphoto_client._detection import Detection
@@ -25,7 +23,6 @@ from veriphoto_client.catalogue.options import DEFAULT_PRICE, DEFAULT_ROWS_PER_F
 from veriphoto_client.page.command import page
 from veriphoto_client.scan import ScanOptions, ScanReport, scan
 
-DEFAULT_SIDECAR_URL: Final = f"http://127.0.0.1:{SIDECAR_PORT}/drift"
 EXIT_SOME_FAILED: Final = 1
 EXIT_INTERRUPTED: Final = 130  # as shells report Ctrl-C
 
@@ -52,7 +49,6 @@ def register(app: typer.Typer) -> None:
     app.command("scan")(scan_command)
     app.command("predict")(predict_command)
     app.command("health")(health_command)
-    app.command("drift")(drift_command)
     app.command("page")(page)
 
 
@@ -207,16 +203,6 @@ def health_command(url: Url = DEFAULT_URL, timeout: Timeout = DEFAULT_TIMEOUT, a
         typer.echo(f"{url} is healthy: model version {health.model_version}, {health.latency_ms:.0f} ms")
 
 
-def drift_command(
-    sidecar_url: Annotated[
-        str, typer.Option(envvar="VERIPHOTO_SIDECAR_URL", help="Where the drift sidecar answers.")
-    ] = DEFAULT_SIDECAR_URL,
-    timeout: Timeout = DEFAULT_TIMEOUT,
-) -> None:
-    """Show what the drift sidecar says, as JSON."""
-    _print_json(_fetch_json(sidecar_url, timeout))
-
-
 def _sentence(detection: Detection) -> str:
     verdict = detection.verdict
     why = f" ({verdict.reason})" if verdict.reason else ""
@@ -232,17 +218,3 @@ def _how_to_go_on(output: Path | str | None) -> str:
 
 def _print_json(values: Any) -> None:
     typer.echo(json.dumps(values, indent=2))
-
-
-def _fetch_json(url: str, timeout: float) -> Any:
-    if not url.startswith(("http://", "https://")):
-        raise UsageError(f"{url!r} is no sidecar address; write http://host:port/drift")
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=timeout) as answer:
-            return json.load(answer)
-    except (OSError, ValueError) as error:  # URLError is an OSError; what is not JSON is a ValueError
-        reason = getattr(error, "reason", None) or error
-        raise ServiceUnavailableError(
-            f"the drift sidecar at {url} is away: {reason}; start it, or name it with --sidecar-url"
-        ) from error

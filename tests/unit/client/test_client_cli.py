@@ -95,22 +95,6 @@ def test_a_bad_picture_is_exit_2_for_predict(server, tmp_path):
     assert err.startswith("error: [unreadable_file]")
 
 
-def test_drift_says_so_when_the_sidecar_is_away():
-    code, out, err = veriphoto("drift", "--sidecar-url", f"{NOBODY}/drift")
-    assert (code, out) == (2, "")
-    assert "drift sidecar" in err
-    assert "--sidecar-url" in err
-
-
-def test_drift_shows_what_the_sidecar_says(server):
-    code, out, _ = veriphoto("drift", "--sidecar-url", f"{server.url}/drift")
-    assert (code, json.loads(out)) == (0, {"drifted": False})
-
-
-def test_drift_asks_no_files():
-    assert veriphoto("drift", "--sidecar-url", "file:///etc/passwd")[0] == 2
-
-
 def test_scan_into_a_pipe_is_csv(server, photo):
     code, out, err = veriphoto("scan", photo, url=server.url)
     (row,) = csv.DictReader(out.splitlines())
@@ -230,13 +214,13 @@ def test_a_broken_part_leaves_the_others_alone_and_is_named(value, said):
 
 
 def test_every_installed_part_is_asked_to_register():
-    assert {"scan", "predict", "health", "drift"} <= {command.name for command in build([CLIENT]).registered_commands}
+    assert {"scan", "predict", "health"} <= {command.name for command in build([CLIENT]).registered_commands}
 
 
 def test_options_are_these():
     options = {}
     runner = CliRunner(env={"COLUMNS": "300", "TERM": "dumb"})
-    for command in ("scan", "predict", "health", "drift"):
+    for command in ("scan", "predict", "health"):
         words = runner.invoke(build([CLIENT]), [command, "--help"]).output.replace("│", " ").split()
         options[command] = sorted({word.strip(",[]") for word in words if word.startswith("--")})
     assert options == {
@@ -246,5 +230,4 @@ def test_options_are_these():
         ],
         "predict": ["--help", "--json", "--timeout", "--url"],
         "health": ["--help", "--json", "--timeout", "--url"],
-        "drift": ["--help", "--sidecar-url", "--timeout"],
     }

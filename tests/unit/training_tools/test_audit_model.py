@@ -22,7 +22,7 @@ class Blockiness:
         self.findings = findings
 
     def logits(self, crops: np.ndarray) -> np.ndarray:
-        steps = np.abs(np.diff(crops[:, 0].astype(np.float64).mean(axis=-1), axis=-1)).mean(axis=(1, 2))
+        steps = np.abs(np.diff(crops[:, 1].astype(np.float64).mean(axis=-1), axis=-1)).mean(axis=(1, 2))
         return (steps - 2.35) * 5.0
 
     def evidence(self, crops: np.ndarray) -> np.ndarray:
