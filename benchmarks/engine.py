@@ -6,7 +6,6 @@ As a module it is a worker: each order is a block of seconds in which it reads, 
 from __future__ import annotations
 
 import argparse
-import importlib
 import resource
 import time
 from collections.abc import Callable
@@ -18,9 +17,10 @@ import numpy.typing as npt
 import onnxruntime
 from benchmarks.processes import orders, reply
 
-from veriphoto.contract import CLASSIFIER, CROPS, PROBABILITY
+from veriphoto.contract import CLASSIFIER, PROBABILITY
 from veriphoto.manifest import latest_version, read_manifest
 from veriphoto.preprocessing import preprocess
+from veriphoto.sessions import OUTPUTS, open_session
 from veriphoto.variants import Variant, choose
 
 REPOSITORY: Final = Path(__file__).parent.parent / "model_repository"
@@ -40,14 +40,9 @@ def network(variant: str = Variant.FP32, repository: Path = REPOSITORY) -> Netwo
     """
     directory = latest_version(repository / CLASSIFIER)
     setup = choose(directory, read_manifest(directory), variant)
-    path = str(directory / setup.file)
-    if setup.precision:
-        settings = {"INFERENCE_PRECISION_HINT": setup.precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-        compiled = importlib.import_module("openvino").Core().compile_model(path, "CPU", settings)
-        request, output = compiled.create_infer_request(), compiled.output(PROBABILITY)
-        return lambda crops: float(request.infer({CROPS: crops})[output].item())
-    session = onnxruntime.InferenceSession(path, session_options(), providers=["CPUExecutionProvider"])
-    return lambda crops: float(session.run([PROBABILITY], {CROPS: crops})[0].item())
+    run = open_session(directory / setup.file, setup.precision)
+    at = OUTPUTS.index(PROBABILITY)
+    return lambda crops: float(run(crops)[at].item())
 
 
 def session_options() -> Any:

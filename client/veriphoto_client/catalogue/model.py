@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
-from veriphoto.contract import CROPS, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY, STATISTICS
+from veriphoto.contract import STATISTICS
 from veriphoto.errors import ImageError, MissingExtraError
 from veriphoto.manifest import latest_version, read_manifest, sha256_file, verify_onnx
 from veriphoto.preprocessing import preprocess
+from veriphoto.sessions import OUTPUTS, Session, open_session
 from veriphoto.variants import choose
 from veriphoto_client._codec import decode_answer
 from veriphoto_client.scan.rows import Row, failed, scored
-
-Session: TypeAlias = Callable[[npt.NDArray[np.uint8]], list[npt.NDArray[np.float32]]]
-"""UINT8 [1, K, S, S, 3] in, the tensors of ``_OUTPUTS`` out."""
-
-_OUTPUTS: Final = (PROBABILITY, LOGIT, EVIDENCE, OPERATING_POINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +51,7 @@ class ModelPackage:
             MissingExtraError: If the package that runs it is not installed.
         """
         try:
-            return Judge(_openvino(self.graph, self.precision) if self.precision else _onnxruntime(self.graph))
+            return Judge(open_session(self.graph, self.precision))
         except ModuleNotFoundError as error:
             raise MissingExtraError("openvino" if self.precision else "ray", error.name) from error
 
@@ -86,26 +75,6 @@ class Judge:
             prepared = preprocess(data)
         except ImageError as error:
             return failed("", error)
-        outputs = dict(zip(_OUTPUTS, self._session(prepared.crops[None]), strict=True))
+        outputs = dict(zip(OUTPUTS, self._session(prepared.crops[None]), strict=True))
         tensors = {**outputs, STATISTICS: prepared.statistics[None]}
         return scored("", decode_answer(tensors))
-
-
-def _onnxruntime(graph: bytes) -> Session:
-    runtime = importlib.import_module("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    return lambda crops: list(session.run(_OUTPUTS, {CROPS: crops}))
-
-
-def _openvino(graph: bytes, precision: str) -> Session:
-    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-    core: Any = importlib.import_module("openvino").Core()
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-        file.write(graph)
-        file.flush()
-        compiled = core.compile_model(file.name, "CPU", settings)
-    request, outputs = compiled.create_infer_request(), [compiled.output(name) for name in _OUTPUTS]
-    # Copied: the next picture overwrites what the request holds.
-    return lambda crops: [np.array(found[each]) for found in [request.infer({CROPS: crops})] for each in outputs]

@@ -5,21 +5,18 @@ Refuses a version whose manifest is for another contract or describes another ``
 
 from __future__ import annotations
 
-import importlib
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import triton_python_backend_utils as pb_utils
 
-from veriphoto.contract import CROPS, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY
+from veriphoto.contract import CROPS
 from veriphoto.errors import ModelError
 from veriphoto.manifest import read_manifest, verify_onnx
+from veriphoto.sessions import OUTPUTS, open_session
 from veriphoto.variants import Variant, choose
-
-OUTPUTS = (PROBABILITY, LOGIT, EVIDENCE, OPERATING_POINT)
 
 
 class TritonPythonModel:
@@ -34,7 +31,7 @@ class TritonPythonModel:
             setup = choose(directory, manifest, os.environ.get("VERIPHOTO_VARIANT") or Variant.FP32)
         except ModelError as error:
             raise pb_utils.TritonModelException(error.to_wire()) from None
-        self._picture = _open(str(directory / setup.file), setup.precision)
+        self._picture = open_session(directory / setup.file, setup.precision)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answers every request, each with its own response."""
@@ -52,15 +49,3 @@ class TritonPythonModel:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INTERNAL))
         tensors = [pb_utils.Tensor(name, array) for name, array in zip(OUTPUTS, arrays, strict=True)]
         return pb_utils.InferenceResponse(output_tensors=tensors)
-
-
-def _open(path: str, precision: str) -> Any:
-    if precision:
-        settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-        compiled = importlib.import_module("openvino").Core().compile_model(path, "CPU", settings)
-        request, outputs = compiled.create_infer_request(), [compiled.output(name) for name in OUTPUTS]
-        return lambda crops: [np.array(found[each]) for found in [request.infer({CROPS: crops})] for each in outputs]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda crops: session.run(OUTPUTS, {CROPS: crops})

@@ -1,0 +1,64 @@
+"""Runs a version's graph on one thread of a CPU: one way for the server, the catalogue scan and the benchmarks.
+
+The runtimes are no needs of the core's: whoever opens a session brings the one that its variant names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from veriphoto.contract import CROPS, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY
+
+OUTPUTS: Final = (PROBABILITY, LOGIT, EVIDENCE, OPERATING_POINT)
+
+Session: TypeAlias = Callable[[npt.NDArray[np.uint8]], list[npt.NDArray[np.float32]]]
+"""UINT8 [N, K, S, S, 3] in, the tensors of ``OUTPUTS`` out."""
+
+
+def open_session(graph: Path | bytes, precision: str = "") -> Session:
+    """Loads a graph.
+
+    Args:
+        graph: An ONNX file, or its content.
+        precision: OpenVINO's hint; empty for ONNX Runtime.
+
+    Returns:
+        What runs it, for one thread.
+
+    Raises:
+        ModuleNotFoundError: If the runtime is not installed.
+    """
+    return _openvino(graph, precision) if precision else _onnxruntime(graph)
+
+
+def _onnxruntime(graph: Path | bytes) -> Session:
+    runtime = importlib.import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return lambda crops: list(session.run(OUTPUTS, {CROPS: crops}))
+
+
+def _openvino(graph: Path | bytes, precision: str) -> Session:
+    core: Any = importlib.import_module("openvino").Core()
+    if isinstance(graph, bytes):  # it reads ONNX from files only
+        with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+            file.write(graph)
+            file.flush()
+            return _compiled(core, file.name, precision)
+    return _compiled(core, str(graph), precision)
+
+
+def _compiled(core: Any, path: str, precision: str) -> Session:
+    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+    compiled = core.compile_model(path, "CPU", settings)
+    request, outputs = compiled.create_infer_request(), [compiled.output(name) for name in OUTPUTS]
+    # Copied: the next picture overwrites what the request holds.
+    return lambda crops: [np.array(found[each]) for found in [request.infer({CROPS: crops})] for each in outputs]
