@@ -1,6 +1,6 @@
 """Image bytes -> crops and statistics: the only implementation, for training evaluation and for Triton alike.
 
-The first square is the whole of the picture (its shorter side), the second its middle at native resolution; each is
+The first square is the whole of the picture (its shorter side), the second its middle, halved at most; each is
 brought to the size of the network. Native crops alone, the first design, told AI from real far worse on large
 pictures, and more squares than these two told no better (docs/model_card.md): a native crop of a large photo is mostly
 smooth, and the whole alone has lost the finest traces.

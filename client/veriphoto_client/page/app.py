@@ -27,8 +27,8 @@ that get 80 %, about 80 % are AI-generated, where photos are like those the mode
 edited, photographed from a screen or compressed many times is harder. It says nothing about whether a product is real,
 nor who made a photo. Do not decide about a person by this answer alone: look at the photo, and ask the seller.
 
-**The evidence map** shows which places pushed the score: red towards AI, blue towards a camera. Only the five squares
-that the model looks at are coloured. It shows where, not why.
+**The evidence map** shows which places pushed the score: red towards AI, blue towards a camera. Only what
+the model looks at is coloured, the largest square in the middle. It shows where, not why.
 
 **Metadata** are claims that anybody can remove or forge. That they are absent proves nothing, and they never change the
 score.
