@@ -17,19 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.engine import REPOSITORY, network
+from benchmarks.engine import network
 from benchmarks.reference import all_kinds, reference
 from benchmarks.results import save
 from benchmarks.servers import triton
 
-from veriphoto.contract import CLASSIFIER, CONTRACT
-from veriphoto.manifest import latest_version, read_manifest
+from veriphoto.contract import CONTRACT, SUFFIXES
 from veriphoto.preprocessing import preprocess
 from veriphoto.verdict import OperatingPoint, decide
 from veriphoto_client import Detector
 
 TOLERANCE = 0.005
-_ENDINGS = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 def compare(files: list[Path], variant: str) -> dict[str, Any]:
@@ -43,7 +41,6 @@ def compare(files: list[Path], variant: str) -> dict[str, Any]:
         The figures.
     """
     run = network()
-    read_manifest(latest_version(REPOSITORY / CLASSIFIER))
     differences, flips, excused, crops_differ, statistics_off = [], [], 0, 0, 0.0
     with triton(variant) as served, Detector(f"grpc://{served.triton.grpc_url}") as detector:
         for name, data in all_kinds(files):
@@ -81,7 +78,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--variant", default="fp32")
     arguments = parser.parse_args()
-    found = sorted(path for path in arguments.photos.rglob("*") if path.suffix.lower() in _ENDINGS)
+    found = sorted(path for path in arguments.photos.rglob("*") if path.suffix.lower() in SUFFIXES)
     random.Random(0).shuffle(found)  # noqa: S311 - a sample, not a secret
     figures = compare(found[: arguments.count], arguments.variant)
     suffix = "" if arguments.variant == "fp32" else f"-{arguments.variant}"

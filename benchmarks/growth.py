@@ -4,8 +4,8 @@
 
 * Cold start: from starting the launcher to ready, and to the first answer, with the memory held then.
 * CPU milliseconds an image by stage (decode, crops and statistics, inference) at each picture size.
-* Inference by crops (1 to 5, more than the served ones) and by pictures run together (1, 2, 4, 8, 16). Crops need a graph whose number of crops
-  is free: the shipped one, cut off before its mean over them.
+* Inference by crops (1 to 5, more than the served ones) and by pictures run together (1, 2, 4, 8, 16). Crops need a
+  graph whose number of crops is free: the shipped one, cut off before its mean over them.
 * Served images/s by number of instances of each step (1, 2, 3), in turns.
 
 Writes benchmarks/results/growth.{json,md,png}.
@@ -39,7 +39,6 @@ from veriphoto.contract import CLASSIFIER, CONTRACT, CROPS
 from veriphoto.decoding import decode
 from veriphoto.manifest import ONNX_FILE, latest_version
 from veriphoto.preprocessing import preprocess
-
 
 _CROPS = range(1, 6)
 

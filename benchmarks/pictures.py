@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from PIL import Image
+
+from veriphoto.contract import SUFFIXES
 
 ROOT: Final = Path(__file__).parent.parent
 STORE: Final = ROOT / "var" / "bench" / "pictures"
@@ -53,7 +55,7 @@ def contents(files: Sequence[Path]) -> list[bytes]:
 
 
 def _photos(folder: Path, count: int) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"})
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not found:
         raise SystemExit(f"{folder} holds no photos")
     step = max(1, len(found) // count)
@@ -86,11 +88,3 @@ def _save(image: Image.Image, file: Path) -> None:
     fresh = file.with_suffix(".part")
     fresh.write_bytes(buffer.getvalue())
     fresh.replace(file)
-
-
-def around(items: Sequence[bytes], start: int = 0) -> Iterator[bytes]:
-    """Yields items for ever, from one of them on."""
-    number = start
-    while True:
-        yield items[number % len(items)]
-        number += 1

@@ -88,6 +88,8 @@ MAX_BATCH_SIZE: Final = 16
 # What may be uploaded.
 FORMATS: Final = ("jpeg", "png", "webp")
 """Accepted formats; the index is the ``format`` statistic."""
+SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
+"""How files of those formats end, in lower case."""
 MAX_FILE_BYTES: Final = 20 * 1000 * 1000
 MAX_PIXELS: Final = 40_000_000
 MAX_SIDE: Final = 12_000

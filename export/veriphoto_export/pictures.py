@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
+from veriphoto.contract import SUFFIXES
 from veriphoto.errors import UsageError
-
-_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 def find_pictures(folder: Path) -> list[Path]:
@@ -18,4 +16,4 @@ def find_pictures(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; name one with JPEG, PNG or WebP photos")
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())

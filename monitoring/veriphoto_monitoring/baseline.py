@@ -13,6 +13,7 @@ from veriphoto.errors import DataError
 from veriphoto.records import Record
 from veriphoto_monitoring.bursts import with_inflation
 from veriphoto_monitoring.columns import to_rows
+from veriphoto_monitoring.files import replace_text
 from veriphoto_monitoring.reference import Reference, from_rows
 from veriphoto_monitoring.sources import Sources
 from veriphoto_monitoring.tail import Tail
@@ -51,10 +52,7 @@ def make(log: Path, sources: Sources, last: int, since: float | None, until: flo
 
 def write(path: Path, reference: Reference) -> None:
     """Writes the baseline, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(reference.to_json(), separators=(",", ":")), encoding="utf-8")
-    new.replace(path)
+    replace_text(path, json.dumps(reference.to_json(), separators=(",", ":")))
 
 
 def _inside(time: float, since: float | None, until: float | None) -> bool:

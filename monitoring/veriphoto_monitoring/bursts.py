@@ -26,15 +26,14 @@ _CERTAIN: Final = 2.5
 """Standard errors by which windows must lie further away before a threshold grows."""
 
 
-def with_inflation(reference: Reference, rows: Floats, seed: int = 0) -> Reference:
+def with_inflation(reference: Reference, rows: Floats) -> Reference:
     """Returns the reference with the ``inflation`` of each distribution measured.
 
     Args:
         reference: Made of ``rows``.
         rows: [N, WIDTH] in the order in which they came; fewer than ``LEAST_WINDOWS`` windows tell nothing.
-        seed: Of the shuffling.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     orders = [np.arange(len(rows)), *(rng.permutation(len(rows)) for _ in range(_SHUFFLES))]
     measured = {
         each.name: replace(found, inflation=_inflation(found, rows[:, each.index], orders))

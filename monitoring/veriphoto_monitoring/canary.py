@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from veriphoto.errors import MissingExtraError, ServiceError, UsageError
+from veriphoto_monitoring.drift_cli import INTERRUPTED
 
 EXIT_ALARM: Final = 1
 LEVEL: Final = 0.01
-_INTERRUPTED: Final = 130
 
 
 def canary(
@@ -83,6 +83,6 @@ def canary(
             time.sleep(60.0 * every)
         alarm = one_run()
     except KeyboardInterrupt:
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     if alarm:
         raise typer.Exit(EXIT_ALARM)

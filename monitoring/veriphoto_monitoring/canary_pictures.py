@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from veriphoto.contract import SUFFIXES
 from veriphoto.errors import DataError
 from veriphoto_monitoring.canary_verdict import MEASURES, Truth
 
 MANIFEST: Final = "manifest.csv"
-_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def _laid_out(directory: Path) -> list[Canary]:
         Canary(path, truth, path.relative_to(directory / truth).parts[0])
         for truth in MEASURES
         for path in sorted((directory / truth).glob("*/**/*"))
-        if path.suffix.lower() in _SUFFIXES and path.is_file()
+        if path.suffix.lower() in SUFFIXES and path.is_file()
     ]
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from veriphoto.errors import DataError
 from veriphoto_monitoring.canary_verdict import MEASURES, Judged, Tally
+from veriphoto_monitoring.files import replace_text
 
 RESULTS_FILE: Final = "canary.json"
 """In ``var``: the last run, which the sidecar's metrics show."""
@@ -80,7 +79,7 @@ def write(path: Path, results: Results) -> None:
         path: The file; its folder is made where there is none.
         results: Of a run.
     """
-    _replace(path, json.dumps(results.to_json(), indent=1) + "\n")
+    replace_text(path, json.dumps(results.to_json(), indent=1) + "\n")
 
 
 def read(path: Path) -> Results:
@@ -107,7 +106,7 @@ def write_textfile(path: Path, results: Path) -> None:
     """
     registry = CollectorRegistry()
     registry.register(CanaryCollector(results))
-    _replace(path, generate_latest(registry).decode())
+    replace_text(path, generate_latest(registry).decode())
 
 
 def canary_metrics(path: Path) -> list[Metric]:
@@ -165,14 +164,3 @@ def _alarms(results: Results) -> Metric:
 
 def _gauge(name: str, help_text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, help_text, value=value)
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            fresh.unlink()

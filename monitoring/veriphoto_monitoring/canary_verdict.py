@@ -61,14 +61,7 @@ class Judged:
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values."""
-        return {
-            "tally": self.tally.to_json(),
-            "reference": self.reference.to_json(),
-            "known": self.known,
-            "p_value": self.p_value,
-            "alarm": self.alarm,
-            "can_alarm": self.can_alarm,
-        }
+        return asdict(self)
 
 
 def judge(tallies: Iterable[Tally], reference: Sequence[Tally], level: float) -> list[Judged]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from veriphoto.contract import CONTRACT, FORMATS
 from veriphoto.records import Record
-from veriphoto.verdict import OperatingPoint, decide
+from veriphoto.verdict import Label, OperatingPoint, decide
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["number", "mean", "category"]
 
-VERDICTS: Final = ("real", "ai_generated", "unsure")
+VERDICTS: Final[tuple[str, ...]] = get_args(Label)
 """Values of the column ``verdict``, by index."""
 LOW: Final = "low_confidence"
 COLUMNS: Final = ("logit", "probability", "verdict", LOW, *CONTRACT.statistics)

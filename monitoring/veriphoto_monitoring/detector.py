@@ -17,7 +17,7 @@ from veriphoto_monitoring.budget import LEAST, WINDOWS, Budget
 from veriphoto_monitoring.columns import MONITORED, Floats, Monitored
 from veriphoto_monitoring.history import History
 from veriphoto_monitoring.reference import Distribution, Mean, Reference
-from veriphoto_monitoring.results import Changes, Evaluation, Result, follow, judge
+from veriphoto_monitoring.results import Changes, Evaluation, Result, alarm_of, follow, judge
 from veriphoto_monitoring.testing import Tested, examine, summarise
 
 References = Callable[[int], Reference | None]
@@ -126,30 +126,19 @@ class Detector:
             result,
             history.seen,
             float(history.times(1)[0]),
-            lambda: self._raise(version, window, result, history, cause()),
+            lambda: self._raise(each, version, window, result, history, cause()),
             cause,
         )
 
-    def _raise(self, version: int, window: int, result: Result, history: History, cause: share.Cause) -> Alarm:
+    def _raise(
+        self, each: Monitored, version: int, window: int, result: Result, history: History, cause: share.Cause
+    ) -> Alarm:
         assert history.reference is not None  # noqa: S101 - nothing is tested without one
-        each = next(one for one in MONITORED if one.name == result.statistic)
         found = history.reference.distributions[each.name]
         images = min(len(history), window)
         since, ids = trace(each, found, history, _tested(each, found, history, images), images)
-        return Alarm(
-            statistic=each.name,
-            window=window,
-            model_version=version,
-            direction=result.direction,
-            value=result.value,
-            threshold=result.threshold,
-            p_value=result.p_value,
-            cause=cause,
-            raised=float(history.times(1)[0]),
-            since=since,
-            request_ids=ids,
-            seen=history.seen,
-        )
+        raised = float(history.times(1)[0])
+        return alarm_of(result, (version, window), history.seen, raised=raised, since=since, ids=ids, cause=cause)
 
 
 def known(reference: Reference) -> list[tuple[Monitored, Distribution]]:

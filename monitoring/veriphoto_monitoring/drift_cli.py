@@ -16,16 +16,17 @@ from rich.table import Table
 
 from veriphoto.contract import SIDECAR_PORT, TRITON_METRICS_PORT
 from veriphoto.errors import MissingExtraError, ServiceUnavailableError, UsageError
+from veriphoto.recording import LOG_VARIABLE
 
 EXIT_DRIFT: Final = 1
-_INTERRUPTED: Final = 130
+INTERRUPTED: Final = 130
 _LOG_FOLDER: Final = "predictions"
 
 Log = Annotated[
     Path | None,
     typer.Option(
         "--log",
-        envvar="VERIPHOTO_PREDICTION_LOG",
+        envvar=LOG_VARIABLE,
         help="The prediction log; --var/predictions by default.",
     ),
 ]
@@ -77,7 +78,7 @@ def monitor(
     try:
         run(options, ready=lambda address: typer.echo(f"Veriphoto's monitor listens at {address}"))
     except KeyboardInterrupt:
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 drift = typer.Typer(help="Show what the monitor says, or make a baseline.", invoke_without_command=True)

@@ -18,7 +18,7 @@ from veriphoto_monitoring.budget import LEAST, WINDOWS, Budget
 from veriphoto_monitoring.columns import Floats, Monitored
 from veriphoto_monitoring.detector import References, known
 from veriphoto_monitoring.reference import Distribution, Numbers, Reference
-from veriphoto_monitoring.results import Changes, Evaluation, Result, follow, judge
+from veriphoto_monitoring.results import Changes, Evaluation, Result, alarm_of, follow, judge
 from veriphoto_monitoring.scrape import Counts, join
 from veriphoto_monitoring.testing import examine
 
@@ -96,26 +96,15 @@ class Metered:
         return judge(each, found, examine(found, summary, counts.images), window, counts.images, self._budget)
 
     def _follow(self, version: int, window: int, result: Result, counts: Counts) -> Alarm | None:
-        seen = self.seen[version]
-
-        def begin() -> Alarm:
-            return Alarm(
-                statistic=result.statistic,
-                window=window,
-                model_version=version,
-                direction=result.direction,
-                value=result.value,
-                threshold=result.threshold,
-                p_value=result.p_value,
-                cause="unknown",
-                raised=counts.last,
-                since=counts.first,
-                request_ids=(),
-                seen=seen,
-            )
-
+        seen, last = self.seen[version], counts.last
         return follow(
-            self.alarms, (version, window, result.statistic), result, seen, counts.last, begin, lambda: "unknown"
+            self.alarms,
+            (version, window, result.statistic),
+            result,
+            seen,
+            last,
+            lambda: alarm_of(result, (version, window), seen, raised=last, since=counts.first, ids=(), cause="unknown"),
+            lambda: "unknown",
         )
 
 

@@ -48,14 +48,6 @@ class Numbers:
         """Number of cells."""
         return 2 * len(self.values) + 1
 
-    def between(self, cell: int) -> tuple[float, float]:
-        """Returns the lowest and highest value of a cell."""
-        index, at = divmod(cell, 2)
-        if at:
-            return float(self.values[index]), float(self.values[index])
-        low = float(self.values[index - 1]) if index else float("-inf")
-        return low, float(self.values[index]) if index < len(self.values) else float("inf")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Categories:

@@ -86,6 +86,44 @@ def judge(each: Monitored, found: Distribution, tested: Tested, window: int, ima
     )
 
 
+def alarm_of(
+    result: Result,
+    window: tuple[int, int],
+    seen: int,
+    *,
+    raised: float,
+    since: float,
+    ids: tuple[str, ...],
+    cause: Cause,
+) -> Alarm:
+    """Makes the alarm of a result.
+
+    Args:
+        result: Above its threshold.
+        window: Model version and nominal size.
+        seen: Pictures of the version so far.
+        raised: Time of the latest picture.
+        since: When it began.
+        ids: Requests to look at.
+        cause: What is behind it.
+    """
+    version, size = window
+    return Alarm(
+        statistic=result.statistic,
+        window=size,
+        model_version=version,
+        direction=result.direction,
+        value=result.value,
+        threshold=result.threshold,
+        p_value=result.p_value,
+        cause=cause,
+        raised=raised,
+        since=since,
+        request_ids=ids,
+        seen=seen,
+    )
+
+
 def follow(
     alarms: dict[tuple[int, int, str], Alarm],
     key: tuple[int, int, str],

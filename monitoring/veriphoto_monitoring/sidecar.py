@@ -57,19 +57,22 @@ class Sidecar:
         self._restore()
 
     @property
+    def _watching(self) -> Detector | Metered:
+        return self.detector if self.source == "log" else self.metered
+
+    @property
     def version(self) -> int | None:
         """Model version that answered last."""
-        return self.detector.version if self.source == "log" else self.metered.version
+        return self._watching.version
 
     def alarms(self) -> list[Alarm]:
         """Returns the open alarms of the version that answered last."""
-        known = self.detector.alarms if self.source == "log" else self.metered.alarms
-        return [alarm for alarm in known.values() if alarm.model_version == self.version]
+        return [alarm for alarm in self._watching.alarms.values() if alarm.model_version == self.version]
 
     def evaluations(self) -> dict[int, Evaluation]:
         """Returns the latest test of each window of that version."""
-        known = self.detector.evaluations if self.source == "log" else self.metered.evaluations
-        return {window: found for (version, window), found in known.items() if version == self.version}
+        found = self._watching.evaluations.items()
+        return {window: evaluation for (version, window), evaluation in found if version == self.version}
 
     def work(self, seconds: float = 1.0) -> bool:
         """Takes in what is new in the log.
@@ -104,13 +107,14 @@ class Sidecar:
         changes = self.metered.add(counted)
         with self.store.transaction():
             self.store.put_state(_SCRAPER, self.scraper.to_json())
-            self.store.put_state(_METERED, metered.to_json(self.metered))
+            if counted:
+                self.store.put_state(_METERED, metered.to_json(self.metered))
             if self.source == "metrics":
                 self._note(changes)
 
     def _take(self, chunk: Chunk) -> None:
         for version in {record.model_version for record in chunk.records}:
-            self.detector.history(version)  # learns its operating point, which rows need
+            self.sources.reference(version)  # learns its operating point, which rows need
         rows = to_rows(chunk.records, self.sources.points)
         if chunk.records:
             self._unlogged = 0

@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,8 +111,9 @@ class Store:
             records: N records.
             rows: [N, WIDTH] of the same.
         """
-        seen = {version: count for version, count, _ in self.versions()}
-        last = max((order for _, _, order in self.versions()), default=0)
+        known = self.versions()
+        seen = {version: count for version, count, _ in known}
+        last = known[-1][2] if known else 0
         lines = []
         for record, row in zip(records, rows, strict=True):
             version = record.model_version
@@ -149,7 +151,7 @@ class Store:
     def end_alarms(self, time: float) -> None:
         """Ends all alarms: the reference has changed."""
         for alarm in self.alarms(open_only=True):
-            self.put_alarm(Alarm.from_json({**alarm.to_json(), "ended": time}))
+            self.put_alarm(replace(alarm, ended=time))
 
     def alarms(self, open_only: bool = False) -> list[Alarm]:
         """Returns alarms, oldest first."""

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from veriphoto.contract import SUFFIXES
 from veriphoto.errors import VeriphotoError
 from veriphoto.records import PROBE_PREFIX
 from veriphoto_client import Detection, Detector
@@ -19,7 +20,6 @@ from veriphoto_client import Detection, Detector
 SAMPLE_ID: Final = f"{PROBE_PREFIX}sample"
 """Names the samples in the prediction log: they are no traffic."""
 
-_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _COLOURS: Final = {"real": "green", "ai_generated": "magenta", "unsure": "yellow"}
 
 
@@ -48,7 +48,7 @@ def find(directory: Path) -> list[Path]:
     """
     if not directory.is_dir():
         return []
-    return sorted(path for path in directory.iterdir() if path.suffix.lower() in _SUFFIXES)
+    return sorted(path for path in directory.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
 def score(address: str, pictures: Sequence[Path]) -> Iterator[Scored]:

@@ -16,11 +16,11 @@ from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from veriphoto.contract import SUFFIXES
 from veriphoto.errors import DataError, UnreadableFileError
 
 LABELS: Final = ("real", "ai")
 """Folder names and manifest labels, by class index."""
-_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +154,7 @@ def _from_manifest(root: Path) -> Iterable[Picture]:
 def _from_tree(root: Path) -> Iterable[Picture]:
     for label in LABELS:
         for file in sorted((root / label).rglob("*")):
-            if file.is_file() and file.suffix.lower() in _SUFFIXES:
+            if file.is_file() and file.suffix.lower() in SUFFIXES:
                 yield _plain(file.relative_to(root).as_posix(), file, "")
 
 
@@ -168,7 +168,7 @@ def _from_zip(file: Path) -> Iterable[Picture]:
     _archive.cache_clear()  # the file may be another one by now
     for name in sorted(_archive(file).namelist()):
         parts = PurePosixPath(name).parts
-        if len(parts) > 1 and parts[0] in LABELS and name.lower().endswith(_SUFFIXES):
+        if len(parts) > 1 and parts[0] in LABELS and name.lower().endswith(SUFFIXES):
             yield _plain(name, file, name)
 
 

@@ -25,35 +25,28 @@ class Background(Generic[T]):
     The thread looks every tenth of a second instead of being woken: so an offer costs next to nothing.
     """
 
-    def __init__(self, work: Callable[[list[T]], int], name: str, bound: int = QUEUE) -> None:
+    def __init__(self, work: Callable[[list[T]], int], name: str) -> None:
         """Starts the thread.
 
         Args:
             work: Takes items, at most some hundreds or none, and returns how many it is done with; it is given the
                 others again, after a pause. What it raises costs the items it was given.
             name: Of the thread.
-            bound: Items that may wait.
         """
         self.dropped = 0
         """Items that found no room, or that ``work`` raised at."""
         self._work = work
-        self._bound = bound
         self._queue: deque[T] = deque()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def offer(self, item: T) -> bool:
-        """Hands over an item without waiting.
-
-        Returns:
-            False if there was no room for it.
-        """
-        if len(self._queue) >= self._bound:
+    def offer(self, item: T) -> None:
+        """Hands over an item without waiting; where there is no room for it, it is counted and dropped."""
+        if len(self._queue) < QUEUE:
+            self._queue.append(item)
+        else:
             self.dropped += 1
-            return False
-        self._queue.append(item)
-        return True
 
     def close(self, patience: float = 2.0) -> bool:
         """Works off what waits, once, and ends the thread.

@@ -7,7 +7,6 @@ numbers goes here, and labels are bounded: some 200 series for each of the ``VER
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -99,7 +98,6 @@ class Meter:
         for reason in ("full", "invalid"):
             self._lines[reason] = self._families[DROPPED].Metric(labels={"reason": reason})
         self._told: Counter[str] = Counter()
-        self._versions: list[int] = []
         self._metrics: dict[int, dict[str, Any]] = {}
 
     def observe(self, records: Sequence[Record], lines: Mapping[str, int]) -> int:
@@ -138,11 +136,11 @@ class Meter:
     def _of_version(self, version: int) -> dict[str, Any] | None:
         """Returns the metrics of a version; none for one that is older than all that are kept."""
         if version not in self._metrics:
-            if len(self._versions) == VERSIONS:
-                if version < self._versions[0]:
+            if len(self._metrics) == VERSIONS:
+                oldest = min(self._metrics)
+                if version < oldest:
                     return None
-                del self._metrics[self._versions.pop(0)]
-            insort(self._versions, version)
+                del self._metrics[oldest]
             self._metrics[version] = self._make(str(version))
         return self._metrics[version]
 
