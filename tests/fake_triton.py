@@ -75,9 +75,6 @@ class _Handler(BaseHTTPRequestHandler):
         # Behind a header of JSON stands the file with its length before it.
         self._send(*self.server.fake.answer(body[head + 4 :] if head else body))
 
-    def do_GET(self) -> None:
-        self._send(200, b'{"drifted": false}')
-
     def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))

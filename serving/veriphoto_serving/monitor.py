@@ -19,21 +19,13 @@ _NEEDS: Final = "scipy"
 """What this extra brings and ``serving`` does not."""
 
 
-def drift_url(port: int) -> str:
-    """Returns where a monitor on this machine answers."""
-    return f"http://{LOOPBACK}:{port}/drift"
-
-
 @contextlib.contextmanager
-def serve_monitor(options: TritonOptions, port: int) -> Iterator[str]:
+def serve_monitor(options: TritonOptions, port: int) -> Iterator[None]:
     """Runs the monitor for the length of a block; its death changes nothing but what the gateway says of drift.
 
     Args:
         options: Of the server it watches, ports settled.
-        port: Port to listen on.
-
-    Yields:
-        The address of its report. It may take seconds until it answers there.
+        port: Port to listen on; it may take seconds until it answers there, at ``drift_url(port)``.
 
     Raises:
         MissingExtraError: If it is not installed.
@@ -50,4 +42,4 @@ def serve_monitor(options: TritonOptions, port: int) -> Iterator[str]:
         *([f"--log={options.predictions}"] if options.predictions else []),  # without one it lives by the metrics
     ]
     with companion(command, os.environ, options.var / "monitor.log"):
-        yield drift_url(port)
+        yield

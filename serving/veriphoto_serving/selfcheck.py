@@ -202,9 +202,7 @@ class _Checks:
     def _directory(self) -> Iterator[Finding]:
         runtime = self.options.runtime
         try:
-            runtime.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=runtime):
-                pass
+            _try_writing(runtime)
         except OSError as error:
             yield Finding("directory", f"{runtime} cannot be written to: {error.strerror}; choose another with --var")
             return
@@ -216,9 +214,7 @@ class _Checks:
         log = self.options.predictions
         try:
             if log is not None:
-                log.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=log):
-                    pass
+                _try_writing(log)
         except OSError as error:
             yield Finding(
                 "prediction log",
@@ -231,3 +227,9 @@ class _Checks:
         flavour = self.options.flavour or Flavour.ONNXRUNTIME
         for problem in repository.problems(Path(self.options.model_repository), flavour):
             yield Finding("models", problem)
+
+
+def _try_writing(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=directory):
+        pass

@@ -16,9 +16,9 @@ from rich.markup import escape
 from veriphoto.errors import MissingExtraError, StartupError, UsageError
 from veriphoto_serving import samples, selfcheck
 from veriphoto_serving.gateway.server import prepare
-from veriphoto_serving.gateway.settings import GatewaySettings
+from veriphoto_serving.gateway.settings import GatewaySettings, drift_url
 from veriphoto_serving.launcher import TritonServer
-from veriphoto_serving.monitor import drift_url, serve_monitor
+from veriphoto_serving.monitor import serve_monitor
 from veriphoto_serving.options import TritonOptions
 from veriphoto_serving.page import serve_page
 from veriphoto_serving.ports import free_ports, obstacle
@@ -135,15 +135,17 @@ def _monitor(
         console.print(f"[yellow]drift is not watched: {escape(found)}; choose another with --sidecar-port[/yellow]")
         return None
 
+    report = drift_url(chosen)
+
     def start() -> None:
         try:
-            report = stack.enter_context(serve_monitor(server.options, chosen))
+            stack.enter_context(serve_monitor(server.options, chosen))
         except (MissingExtraError, OSError) as error:
             console.print(f"[yellow]drift is not watched: {escape(str(error))}[/yellow]")
         else:
             console.print(f"drift is watched: {report}", soft_wrap=True)
 
-    return drift_url(chosen), start
+    return report, start
 
 
 def _pictures(console: Console, folder: Path | None, *, needed: bool) -> list[Path]:

@@ -62,10 +62,11 @@ def run(options: CatalogueOptions, console: Console) -> CatalogueReport:
     with console.status("listing the source"):
         plan.extend(inputs(options.source, leave_out=options.output), options.rows_per_file)
     todo, earlier = _open_units(plan)
+    planned = earlier + sum(unit.rows for unit in todo)
     done = Count()
     if todo:
         with _cluster(options), _desk(options, output) as desk:
-            pace = Pace(earlier + sum(unit.rows for unit in todo), earlier, options.price)
+            pace = Pace(planned, earlier, options.price)
             try:
                 with ProgressLine(console, pace) as line, _watching(desk, line):
                     _passes(plan, todo, options, package, desk)
@@ -73,7 +74,6 @@ def run(options: CatalogueOptions, console: Console) -> CatalogueReport:
             except _ray.exceptions.RayError as error:  # actors that cannot even begin, or a head that is gone
                 raise ServiceUnavailableError(f"the Ray cluster fails: {error}") from error
     report = take_stock(output, earlier, done, time.monotonic() - started, options.price)
-    planned = sum(unit.rows for unit in plan.units())
     if report.rows != planned:
         raise ServiceError(f"the plan has {planned} inputs, the output {report.rows} rows; leave both and report this")
     return report
@@ -111,8 +111,9 @@ def _passes(plan: Plan, todo: list[Unit], options: CatalogueOptions, package: Mo
     package_ref = _ray.put(package)
     idle = 0
     while todo:
-        _pass(todo, options, package_ref, package.sha256, desk)
-        before, (todo, _) = len(todo), _open_units(plan)
+        _pass(todo, options, package_ref, desk)
+        before, done = len(todo), plan.done()
+        todo = [unit for unit in todo if (unit.shard, unit.index) not in done]
         idle = idle + 1 if len(todo) == before else 0
         if idle == _IDLE_PASSES:
             why = _ray.get(desk.trouble.remote()) or "their actors end before that; look at Ray's logs (memory?)"
@@ -121,7 +122,7 @@ def _passes(plan: Plan, todo: list[Unit], options: CatalogueOptions, package: Mo
             )
 
 
-def _pass(todo: list[Unit], options: CatalogueOptions, package: Any, model_sha256: str, desk: Any) -> None:
+def _pass(todo: list[Unit], options: CatalogueOptions, package: Any, desk: Any) -> None:
     context = _ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     # A unit whose actor died is left for the next pass. Ray would wait with it until that very actor is back, which
@@ -134,7 +135,7 @@ def _pass(todo: list[Unit], options: CatalogueOptions, package: Any, model_sha25
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
         scored = _ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Actor,
-            fn_constructor_args=(options, package, model_sha256, desk),
+            fn_constructor_args=(options, package, desk),
             batch_size=1,
             batch_format="pyarrow",
             # One unit in flight: a second one would wait behind the first while other actors run dry at the end.
@@ -149,13 +150,13 @@ def _pass(todo: list[Unit], options: CatalogueOptions, package: Any, model_sha25
 class _Actor:
     """Holds a session of one thread, and threads that read ahead for it."""
 
-    def __init__(self, options: CatalogueOptions, package: Any, model_sha256: str, desk: Any) -> None:
+    def __init__(self, options: CatalogueOptions, package: Any, desk: Any) -> None:
         found: ModelPackage = _ray.get(package)
         self._readers = ThreadPoolExecutor(READ_AHEAD)
         self._desk = _RemoteDesk(desk)
         self._work = Work(
             judge=found.open(),
-            model_sha256=model_sha256,
+            model_sha256=found.sha256,
             output=place(options.output),
             desk=self._desk,
             tries=options.tries,

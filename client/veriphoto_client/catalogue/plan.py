@@ -32,7 +32,7 @@ _PART: Final = re.compile(r"shard=(\d+)/part-(\d+)\.parquet")
 _SCHEMA: Final = pa.schema([("input", pa.binary()), ("error", pa.string())])
 
 
-@dataclass(frozen=True, order=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Unit:
     """The inputs of one part file."""
 
@@ -47,7 +47,7 @@ class Unit:
 
     def inputs(self, output: Place) -> list[Found]:
         """Reads the unit's inputs from the plan."""
-        with parquet.ParquetFile(output.system.open_input_file(_plan_file(output, self.shard).path)) as file:
+        with _open(output, self.shard) as file:
             table = file.read_row_group(self.index)
         return [
             Found(os.fsdecode(row["input"]), UnreadableFileError(row["error"]) if row["error"] else None)
@@ -74,7 +74,7 @@ class Plan:
         keys = KeySet()
         shards = self._shards()
         for shard in shards:
-            with self._open(shard) as file:
+            with _open(self._output, shard) as file:
                 for batch in file.iter_batches(columns=["input"]):
                     keys.add_new([os.fsdecode(name) for name in batch.column(0).to_pylist()])
         before, shard = len(keys), max(shards, default=-1) + 1
@@ -87,7 +87,7 @@ class Plan:
     def units(self) -> Iterator[Unit]:
         """Lists all units, in order."""
         for shard in self._shards():
-            with self._open(shard) as file:
+            with _open(self._output, shard) as file:
                 metadata = file.metadata
             for index in range(metadata.num_row_groups):
                 yield Unit(shard, index, metadata.row_group(index).num_rows)
@@ -101,12 +101,13 @@ class Plan:
         names = storage.files(self._output.child(_FOLDER))
         return sorted(int(found[1]) for found in map(_NAME.fullmatch, names) if found)
 
-    def _open(self, shard: int) -> Any:
-        return parquet.ParquetFile(self._output.system.open_input_file(_plan_file(self._output, shard).path))
-
 
 def _plan_file(output: Place, shard: int) -> Place:
     return output.child(_FOLDER, f"plan-{shard:05}.parquet")
+
+
+def _open(output: Place, shard: int) -> Any:
+    return parquet.ParquetFile(output.system.open_input_file(_plan_file(output, shard).path))
 
 
 def _fresh(found: Iterable[Found], keys: KeySet) -> Iterator[Found]:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import grpc  # type: ignore[import-untyped]
 import grpc.aio  # type: ignore[import-untyped]
 
-from veriphoto.contract import CLASSIFIER
+from veriphoto.contract import CLASSIFIER, TRITON_GRPC_PORT
 from veriphoto.errors import UsageError
 
 _METHOD: Final = "/inference.GRPCInferenceService/ModelReady"
@@ -30,14 +30,15 @@ class ServedVersion:
         """Remembers where to ask; connects at the first question.
 
         Args:
-            url: ``grpc://host:port``.
+            url: ``grpc://host:port``; without a port, Triton's own.
 
         Raises:
             UsageError: If it is another kind of address.
         """
-        if urlsplit(url).scheme != "grpc":
+        parts = urlsplit(url)
+        if parts.scheme != "grpc":
             raise UsageError("--cache-mb needs Triton's gRPC address: --triton-url grpc://host:port")
-        self._target = urlsplit(url).netloc
+        self._target = parts.netloc if parts.port else f"{parts.netloc}:{TRITON_GRPC_PORT}"  # as the SDK reads it
         self._channel: grpc.aio.Channel | None = None
 
     async def is_served(self, version: int) -> bool:

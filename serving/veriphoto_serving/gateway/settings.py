@@ -9,9 +9,17 @@ from typing import Final
 
 from veriphoto.contract import GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT
 from veriphoto.errors import UsageError
+from veriphoto_serving.ports import LOOPBACK
 
 ENV_PREFIX: Final = "VERIPHOTO_"
-DEFAULT_SIDECAR_URL: Final = f"http://127.0.0.1:{SIDECAR_PORT}/drift"
+
+
+def drift_url(port: int) -> str:
+    """Returns where a drift monitor on this machine answers."""
+    return f"http://{LOOPBACK}:{port}/drift"
+
+
+DEFAULT_SIDECAR_URL: Final = drift_url(SIDECAR_PORT)
 _MEGA: Final = 1_000_000
 
 
