@@ -28,7 +28,7 @@ from typing import Any, Final
 
 import numpy as np
 from benchmarks.pictures import ROOT, SIZES, pictures
-from benchmarks.processes import Worker, proportional_mb, tree
+from benchmarks.processes import Worker, own_cpu_seconds, proportional_mb, tree
 from benchmarks.results import save, save_table
 from pyarrow import dataset
 
@@ -100,10 +100,8 @@ class Watch:
 
 
 def _own_cpu_seconds(pid: int) -> float:
-    """Returns a process's CPU time without that of children it has waited for: those are in the tree themselves."""
     with suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return own_cpu_seconds(pid)
     return 0.0
 
 

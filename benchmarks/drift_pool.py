@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+from benchmarks.engine import session_options
 
 from veriphoto.contract import CLASSIFIER, CROPS, LOGIT
 from veriphoto.manifest import ONNX_FILE, latest_version, read_manifest
@@ -48,9 +49,7 @@ def score(pictures: Sequence[Picture], onnx: Path, keep: Callable[[dict[str, npt
         onnx: The model's graph.
         keep: Takes ``label`` [N], ``source`` [N], and per delivery ``logit_*`` [N] and ``statistics_*`` [N, n].
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(onnx), session_options(), providers=["CPUExecutionProvider"])
     found: dict[str, list[Any]] = {f"{kind}_{name}": [] for kind in ("logit", "statistics") for name in DELIVERIES}
     for number, picture in enumerate(pictures, 1):
         for name in DELIVERIES:
@@ -76,7 +75,7 @@ def main() -> None:
     import yaml  # noqa: PLC0415 - comes with the pipeline's tools, and only this one-off step needs it
 
     train = yaml.safe_load(arguments.params.read_text(encoding="utf-8"))["train"]
-    pictures = unseen(arguments.photos, train["holdout-source"], train["holdout-generator"])
+    pictures = unseen(arguments.photos, train["holdout-source"], train.get("holdout-generator", ()))
     random.Random(SEED).shuffle(pictures)  # noqa: S311 - a sample, not a secret
     version = latest_version(ROOT / "model_repository" / CLASSIFIER)
     digest = np.array(read_manifest(version).onnx_sha256)

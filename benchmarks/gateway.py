@@ -17,23 +17,18 @@ import io
 import json
 import os
 import random
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
 import numpy as np
+from benchmarks.processes import own_cpu_seconds
+from benchmarks.servers import triton, with_gateway
 from PIL import Image
 
-from veriphoto_serving.launcher import TritonServer
-from veriphoto_serving.options import TritonOptions
-from veriphoto_serving.ports import free_ports
+from veriphoto.contract import CONTRACT
 
 ROOT = Path(__file__).parent.parent
 DIRECT_HEADERS = {"Inference-Header-Content-Length": "0", "Content-Type": "application/octet-stream"}
@@ -56,28 +51,30 @@ def photo(kilobytes: int = 100) -> bytes:
     return best
 
 
-INSTANT_CONFIG = """
+INSTANT_CONFIG = f"""
 name: "detector"
 backend: "python"
 max_batch_size: 16
-input [ { name: "IMAGE" data_type: TYPE_STRING dims: [ 1 ] } ]
+input [ {{ name: "IMAGE" data_type: TYPE_STRING dims: [ 1 ] }} ]
 output [
-  { name: "PROBABILITY" data_type: TYPE_FP32 dims: [ 1 ] },
-  { name: "LOGIT" data_type: TYPE_FP32 dims: [ 1 ] },
-  { name: "EVIDENCE" data_type: TYPE_FP32 dims: [ 2, 7, 7 ] },
-  { name: "STATISTICS" data_type: TYPE_FP32 dims: [ 10 ] },
-  { name: "OPERATING_POINT" data_type: TYPE_FP32 dims: [ 6 ] }
+  {{ name: "PROBABILITY" data_type: TYPE_FP32 dims: [ 1 ] }},
+  {{ name: "LOGIT" data_type: TYPE_FP32 dims: [ 1 ] }},
+  {{ name: "EVIDENCE" data_type: TYPE_FP32 dims: [ {CONTRACT.crops}, {CONTRACT.grid}, {CONTRACT.grid} ] }},
+  {{ name: "STATISTICS" data_type: TYPE_FP32 dims: [ {len(CONTRACT.statistics)} ] }},
+  {{ name: "OPERATING_POINT" data_type: TYPE_FP32 dims: [ {len(CONTRACT.operating_point)} ] }}
 ]
-instance_group [ { count: 2 kind: KIND_CPU } ]
+instance_group [ {{ count: 2 kind: KIND_CPU }} ]
 """
 INSTANT_MODEL = """
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from veriphoto.contract import CONTRACT
+
 ANSWER = {
     "PROBABILITY": np.full((1, 1), 0.5, np.float32),
     "LOGIT": np.zeros((1, 1), np.float32),
-    "EVIDENCE": np.zeros((1, 2, 7, 7), np.float32),
+    "EVIDENCE": np.zeros((1, CONTRACT.crops, CONTRACT.grid, CONTRACT.grid), np.float32),
     "STATISTICS": np.array([[1152, 896, 95000, 0, 80, 128, 40, 20, 1, 1]], np.float32),
     "OPERATING_POINT": np.array([[1, 0.5, 0.45, 0.55, 96, 3]], np.float32),
 }
@@ -96,29 +93,6 @@ def instant_repository(at: Path) -> Path:
     (version.parent / "config.pbtxt").write_text(INSTANT_CONFIG)
     (version / "model.py").write_text(INSTANT_MODEL)
     return at / "instant"
-
-
-@contextmanager
-def both(var: str, repository: Path) -> Iterator[tuple[str, str, int]]:
-    """Starts Triton here and the gateway in a process of its own, as in production.
-
-    Yields both addresses and the gateway's process id.
-    """
-    options = TritonOptions(model_repository=repository, var=Path(var), http_port=0, grpc_port=0, metrics_port=0)
-    (port,) = free_ports(1)
-    with TritonServer(options) as server:
-        code = (
-            "from veriphoto_serving.gateway.server import run\n"
-            "from veriphoto_serving.gateway.settings import GatewaySettings\n"
-            f"run(GatewaySettings(gateway_port={port}, triton_url='grpc://{server.grpc_url}', drain=0,"
-            " canary_timeout=30))"
-        )
-        gateway = subprocess.Popen([sys.executable, "-c", code])
-        try:
-            yield f"http://{server.http_url}/v2/models/detector/infer", f"http://127.0.0.1:{port}/predict", gateway.pid
-        finally:
-            gateway.send_signal(signal.SIGTERM)
-            gateway.wait(30)
 
 
 async def block(
@@ -141,12 +115,6 @@ async def block(
     return latencies, time.perf_counter() - started
 
 
-def cpu_seconds(process: int) -> float:
-    """Returns the CPU time that a process has used."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 async def compare(
     direct: str, gateway: str, pid: int, data: bytes, rounds: int, width: int, per_block: int
 ) -> dict[str, float]:
@@ -158,7 +126,7 @@ async def compare(
     async with aiohttp.ClientSession() as session:
         for url, headers in sides.values():
             await until_ready(session, url, headers, data)
-        cpu = cpu_seconds(pid)
+        cpu = own_cpu_seconds(pid)
         for _ in range(rounds):
             took: dict[str, float] = {}
             median: dict[str, float] = {}
@@ -178,7 +146,7 @@ async def compare(
         "added_ms_median": round(statistics.median(added), 2),
         "added_ms_95_low": round(low, 2),
         "added_ms_95_high": round(high, 2),
-        "gateway_cpu_ms_per_request": round(1000 * (cpu_seconds(pid) - cpu) / (rounds * per_block), 2),
+        "gateway_cpu_ms_per_request": round(1000 * (own_cpu_seconds(pid) - cpu) / (rounds * per_block), 2),
         "throughput_ratio_median": round(statistics.median(ratios), 3),
         "throughput_ratio_95_low": round(interval(ratios)[0], 3),
         "throughput_ratio_95_high": round(interval(ratios)[1], 3),
@@ -217,12 +185,13 @@ def main() -> None:
     data = photo()
     with tempfile.TemporaryDirectory() as var:
         repository = instant_repository(Path(var)) if arguments.instant else ROOT / "model_repository"
-        run(arguments, data, var, repository)
+        run(arguments, data, repository)
 
 
-def run(arguments: argparse.Namespace, data: bytes, var: str, repository: Path) -> None:
+def run(arguments: argparse.Namespace, data: bytes, repository: Path) -> None:
     """Measures each concurrency and prints it."""
-    with both(var, repository) as (direct, gateway, pid):
+    with triton(repository=repository) as alone, with_gateway(alone) as served:
+        direct, gateway, pid = served.raw_url, f"{served.gateway_url}/predict", served.gateway_pid
         for width in arguments.concurrency:
             blocks = max(arguments.per_block, 3 * width) if width > 1 else arguments.per_block
             result = asyncio.run(compare(direct, gateway, pid, data, arguments.rounds, width, blocks))

@@ -92,12 +92,12 @@ def by_size(times: int, photos: Path | None) -> list[dict[str, Any]]:
     return rows
 
 
-def by_crops(times: int) -> list[dict[str, Any]]:
-    """Measures inference by crops and by pictures that run together."""
+def by_crops(times: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Measures inference by crops, and by pictures that run together."""
     path = latest_version(REPOSITORY / CLASSIFIER) / ONNX_FILE
     size = CONTRACT.crop_size
     random = np.random.default_rng(0)
-    rows = []
+    rows, batches = [], []
     with tempfile.TemporaryDirectory() as folder:
         trunk = _free_crops(path, Path(folder) / "trunk.onnx")
         session = onnxruntime.InferenceSession(str(trunk), session_options(), providers=["CPUExecutionProvider"])
@@ -111,10 +111,10 @@ def by_crops(times: int) -> list[dict[str, Any]]:
         took = cpu_ms(lambda d=data: session.run(None, {CROPS: d}), max(2, times // batch))
         per_picture = round(took / batch, 2)
         per_crop = round(per_picture / CONTRACT.crops, 2)
-        rows.append(
+        batches.append(
             {"crops": CONTRACT.crops, "pictures": batch, "ms_per_picture": per_picture, "ms_per_crop": per_crop}
         )
-    return rows
+    return rows, batches
 
 
 def _free_crops(path: Path, to: Path) -> Path:
@@ -176,7 +176,8 @@ def main() -> None:
     arguments = parser.parse_args()
     times = 3 if arguments.quick else 15
     starts = cold_start(1 if arguments.quick else 5)
-    sizes, crops = by_size(times, arguments.photos), by_crops(times)
+    sizes, (alone, together) = by_size(times, arguments.photos), by_crops(times)
+    crops = [*alone, *together]
     instances = by_instances(1 if arguments.quick else 3, 1.5 if arguments.quick else 4.0)
     body = {"command": "python -m benchmarks.growth", "cold_start": starts, "sizes": sizes, "crops": crops}
     save("growth", {**body, "instances": instances})
@@ -185,10 +186,8 @@ def main() -> None:
     save_table("growth_crops", "Inference by crops and by pictures run together, one core", crops)
     save_table("growth_instances", "Instances of preprocess and classifier, concurrency 8", instances)
     lines = {
-        "inference by crops": [(row["crops"], row["ms_per_picture"]) for row in crops if row["pictures"] == 1],
-        "a picture, by pictures together": [
-            (row["pictures"], row["ms_per_picture"]) for row in crops if row["crops"] == CONTRACT.crops
-        ],
+        "inference by crops": [(row["crops"], row["ms_per_picture"]) for row in alone],
+        "a picture, by pictures together": [(row["pictures"], row["ms_per_picture"]) for row in together],
     }
     save_plot("growth", "Inference, one core", "crops, or pictures together", "CPU ms a picture", lines)
 

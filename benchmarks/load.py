@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import importlib
 import itertools
 import random
 import sys
@@ -79,69 +80,44 @@ def json_sender(url: str) -> Send:
     return lambda data: post(b'{"image_data": "' + base64.b64encode(data) + b'"}')
 
 
-def open_inference_sender(url: str) -> Send:
-    """Sends an Open Inference Protocol request over gRPC, which carries the picture as bytes, to any server of it."""
+def triton_sender(
+    kind: str,
+    url: str,
+    *,
+    image: str = "IMAGE",
+    answer: str = "PROBABILITY",
+    outputs: Sequence[str] = _OUTPUTS,
+    otherwise: int = 503,
+    **options: Any,
+) -> Send:
+    """Uses tritonclient, whose requests any server of the Open Inference Protocol takes.
+
+    Args:
+        kind: ``http``, whose client belongs to one thread, or ``grpc``.
+        url: Of the server.
+        image: Name of the input that carries the picture as bytes.
+        answer: Name of the output that is looked at.
+        outputs: Names of all that are asked for; empty for whatever the server has.
+        otherwise: What a refusal without an HTTP status counts as.
+        options: Of the client.
+    """
     import numpy as np  # noqa: PLC0415 - each way imports what it needs
-    import tritonclient.grpc as triton  # noqa: PLC0415
     from tritonclient.utils import InferenceServerException  # noqa: PLC0415
 
-    client = triton.InferenceServerClient(urlsplit(url).netloc)
+    triton = importlib.import_module(f"tritonclient.{kind}")
+    client = triton.InferenceServerClient(urlsplit(url).netloc, **options)
+    wanted = [triton.InferRequestedOutput(name) for name in outputs] or None
 
     def send(data: bytes) -> int:
         tensor = np.empty((1, 1), dtype=np.object_)
         tensor[0, 0] = data
-        image = triton.InferInput("image", [1, 1], "BYTES")
-        image.set_data_from_numpy(tensor)
+        picture = triton.InferInput(image, [1, 1], "BYTES")
+        picture.set_data_from_numpy(tensor)
         try:
-            client.infer("detector", [image]).as_numpy("probability")
-        except InferenceServerException:
-            return 503
-        return 200
-
-    return send
-
-
-def triton_http_sender(url: str) -> Send:
-    """Uses tritonclient over HTTP; its client belongs to one thread."""
-    import numpy as np  # noqa: PLC0415
-    import tritonclient.http as triton  # noqa: PLC0415
-    from tritonclient.utils import InferenceServerException  # noqa: PLC0415
-
-    client = triton.InferenceServerClient(urlsplit(url).netloc, network_timeout=_PATIENCE_S)
-    wanted = [triton.InferRequestedOutput(name) for name in _OUTPUTS]
-
-    def send(data: bytes) -> int:
-        tensor = np.empty((1, 1), dtype=np.object_)
-        tensor[0, 0] = data
-        image = triton.InferInput("IMAGE", [1, 1], "BYTES")
-        image.set_data_from_numpy(tensor)
-        try:
-            client.infer("detector", [image], outputs=wanted).as_numpy("PROBABILITY")
+            client.infer("detector", [picture], outputs=wanted).as_numpy(answer)
         except InferenceServerException as error:
-            return int(error.status() or 500) if str(error.status()).isdecimal() else 500
-        return 200
-
-    return send
-
-
-def triton_grpc_sender(url: str) -> Send:
-    """Uses tritonclient over gRPC."""
-    import numpy as np  # noqa: PLC0415
-    import tritonclient.grpc as triton  # noqa: PLC0415
-    from tritonclient.utils import InferenceServerException  # noqa: PLC0415
-
-    client = triton.InferenceServerClient(urlsplit(url).netloc)
-    wanted = [triton.InferRequestedOutput(name) for name in _OUTPUTS]
-
-    def send(data: bytes) -> int:
-        tensor = np.empty((1, 1), dtype=np.object_)
-        tensor[0, 0] = data
-        image = triton.InferInput("IMAGE", [1, 1], "BYTES")
-        image.set_data_from_numpy(tensor)
-        try:
-            client.infer("detector", [image], outputs=wanted).as_numpy("PROBABILITY")
-        except InferenceServerException:
-            return 503
+            status = str(error.status())  # of gRPC these are words
+            return int(status) if status.isdecimal() else otherwise
         return 200
 
     return send
@@ -152,9 +128,9 @@ SENDERS: Final[dict[str, Callable[[str], Send]]] = {
     "body": lambda url: http_sender(url, OCTETS),
     "form": multipart_sender,
     "json": json_sender,
-    "oip-grpc": open_inference_sender,
-    "tritonclient-http": triton_http_sender,
-    "tritonclient-grpc": triton_grpc_sender,
+    "oip-grpc": lambda url: triton_sender("grpc", url, image="image", answer="probability", outputs=()),
+    "tritonclient-http": lambda url: triton_sender("http", url, otherwise=500, network_timeout=_PATIENCE_S),
+    "tritonclient-grpc": lambda url: triton_sender("grpc", url),
 }
 
 

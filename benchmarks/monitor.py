@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from benchmarks.processes import own_cpu_seconds
 
 from veriphoto.contract import CONTRACT
 from veriphoto.records import Record, segment_name
@@ -52,12 +53,6 @@ def lines(count: int, seed: int, begin: float) -> list[str]:
         ).to_line()
         for number in range(count)
     ]
-
-
-def cpu_seconds(pid: int) -> float:
-    """Returns the CPU time a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mb(pid: int, name: str) -> float:
@@ -96,10 +91,10 @@ def measure(var: Path, count: int, seconds: float) -> dict[str, Any]:
 
 
 def _catch_up(pid: int, url: str, count: int) -> dict[str, Any]:
-    began, used = time.monotonic(), cpu_seconds(pid)
+    began, used = time.monotonic(), own_cpu_seconds(pid)
     while records(url) < count:
         time.sleep(0.5)
-    wall, cpu = time.monotonic() - began, cpu_seconds(pid) - used
+    wall, cpu = time.monotonic() - began, own_cpu_seconds(pid) - used
     return {
         "catch_up_lines_per_second": round(count / wall),
         "catch_up_lines_per_cpu_second": round(count / cpu),
@@ -110,7 +105,7 @@ def _catch_up(pid: int, url: str, count: int) -> dict[str, Any]:
 def _steady(pid: int, path: Path, seconds: float) -> dict[str, Any]:
     waiting = lines(int(RATE * seconds), 99, 1.77e9)
     time.sleep(5.0)
-    used, began, done = cpu_seconds(pid), time.monotonic(), 0
+    used, began, done = own_cpu_seconds(pid), time.monotonic(), 0
     with path.open("a", encoding="utf-8") as file:
         while done < len(waiting):
             due = min(int((time.monotonic() - began) * RATE), len(waiting))
@@ -121,7 +116,7 @@ def _steady(pid: int, path: Path, seconds: float) -> dict[str, Any]:
     wall = time.monotonic() - began
     return {
         "images_per_second": round(done / wall, 1),
-        "core_share": round((cpu_seconds(pid) - used) / wall, 4),
+        "core_share": round((own_cpu_seconds(pid) - used) / wall, 4),
         "goal_core_share": 0.02,
         "rss_mb": round(memory_mb(pid, "VmRSS"), 1),
         "rss_peak_mb": round(memory_mb(pid, "VmHWM"), 1),

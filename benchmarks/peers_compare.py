@@ -31,7 +31,7 @@ from benchmarks.rounds import Measured, in_turns
 from benchmarks.served import closed_block
 from benchmarks.servers import measure, triton, wait_until_answers, with_gateway
 
-from veriphoto.contract import CLASSIFIER
+from veriphoto.contract import CLASSIFIER, CONTRACT
 from veriphoto.manifest import ONNX_FILE, latest_version
 from veriphoto_serving.ports import free_ports
 
@@ -79,7 +79,7 @@ PEERS: Final = (
         "seed's way, our crops",
         "seed",
         lambda b, port, _: [f"{b}/python", "seed_way.py", str(port)],
-        variables={"SEED_CROPS": "5"},
+        variables={"SEED_CROPS": str(CONTRACT.crops)},
     ),
     Peer("LitServe", "litserve", lambda b, port, _: [f"{b}/python", "lit_serve.py", str(port)], way="json"),
     Peer(

@@ -41,6 +41,15 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return total / _TICKS
 
 
+def own_cpu_seconds(pid: int) -> float:
+    """Returns the CPU time that a process has used itself, without that of children it has waited for.
+
+    Raises:
+        OSError: If it is gone.
+    """
+    return sum(int(field) for field in _stat(pid)[11:13]) / _TICKS
+
+
 def peak_rss_mb(pids: Iterable[int]) -> float:
     """Returns the sum of the processes' largest resident sizes in MB; pages that they share count for each."""
     total = 0

@@ -42,6 +42,8 @@ INSTANT = """
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from veriphoto.contract import CONTRACT as C
+
 ANSWER = {answer}
 
 class TritonPythonModel:
@@ -51,9 +53,10 @@ class TritonPythonModel:
 """
 MEASURED = "dict(STATISTICS=np.array([[1152, 896, 95000, 0, 80, 128, 40, 20, 1, 1]], np.float32)"
 ANSWERS = {
-    PREPROCESS: f"{MEASURED}, CROPS=np.zeros((1, 2, 224, 224, 3), np.uint8))",
+    PREPROCESS: f"{MEASURED}, CROPS=np.zeros((1, C.crops, C.crop_size, C.crop_size, 3), np.uint8))",
     CLASSIFIER: "dict(PROBABILITY=np.full((1, 1), 0.5, np.float32), LOGIT=np.zeros((1, 1), np.float32),"
-    " EVIDENCE=np.zeros((1, 2, 7, 7), np.float32), OPERATING_POINT=np.array([[1, .5, .4, .6, 96, 3]], np.float32))",
+    " EVIDENCE=np.zeros((1, C.crops, C.grid, C.grid), np.float32),"
+    " OPERATING_POINT=np.array([[1, .5, .4, .6, 96, 3]], np.float32))",
 }
 
 

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pictures import SIZES, pictures
-from benchmarks.processes import Worker
+from benchmarks.processes import Worker, paused
 from benchmarks.results import save, save_plot, save_table
 from benchmarks.rounds import Block, in_turns
-from benchmarks.servers import Served, measure, resting, triton, with_gateway
+from benchmarks.servers import Served, measure, triton, with_gateway
 
 WAYS = ("raw", "tritonclient-http", "tritonclient-grpc", "gateway")
 CORES = os.cpu_count() or 1
@@ -63,7 +63,7 @@ def closed_block(load: Worker, served: Served, name: str, width: int, seconds: f
         return lambda: measure(load, order, served.pids(name))
 
     def without_gateway() -> dict[str, Any]:
-        with resting([served.gateway_pid]):
+        with paused([served.gateway_pid]):
             return measure(load, order, served.pids(name))
 
     return without_gateway
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace, workers: Sequence[Worker], served: Served
     suffix = "" if arguments.variant == "fp32" else f"-{arguments.variant}"
 
     def limit() -> dict[str, Any]:
-        with resting([served.gateway_pid]):
+        with paused([served.gateway_pid]):
             return limit_block(workers, {"seconds": arguments.seconds})
 
     sides: dict[str, Block] = {"limit": limit}

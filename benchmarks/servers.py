@@ -17,7 +17,7 @@ from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
 
-from benchmarks.processes import Worker, cpu_seconds, paused, peak_rss_mb, tree
+from benchmarks.processes import Worker, cpu_seconds, peak_rss_mb, tree
 from benchmarks.rounds import percentiles
 
 from veriphoto_serving.launcher import TritonServer
@@ -130,10 +130,3 @@ def measure(load: Worker, order: Mapping[str, Any], pids: list[int]) -> dict[str
         **({"refused_p99_ms": refusals["p99_ms"]} if refusals else {}),
         **({key: round(answer[key], 2) for key in ("offered_per_s", "latest_start_ms") if key in answer}),
     }
-
-
-@contextmanager
-def resting(pids: list[int]) -> Iterator[None]:
-    """Keeps a gateway's test pictures out of what is measured beside it."""
-    with paused(pids):
-        yield

@@ -2,7 +2,7 @@
 
     python seed_way.py PORT
 
-``SEED_CROPS=1`` (default) is its API as published: the whole picture, resized to 224 pixels. ``SEED_CROPS=5`` gives the
+``SEED_CROPS=1`` (default) is its API as published: the whole picture, resized to 224 pixels. any other value gives the
 network the crops that Veriphoto's model looks at, so that both do the same work. Weights are random: speed does not
 depend on them. PyTorch's threads are left at its default, one a core, which suits its one process best.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -241,6 +241,3 @@ def _sources(
             )
         )
     return rows
-
-
-MARGIN_NAMES: Final = tuple(each.name for each in fields(Margins))

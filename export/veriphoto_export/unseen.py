@@ -7,7 +7,7 @@ from typing import Any
 
 from veriphoto.errors import UsageError
 from veriphoto_training.data import Dataset, Picture
-from veriphoto_training.splits import split_dataset
+from veriphoto_training.splits import split_again
 
 
 def unseen(data: Dataset, training: Mapping[str, Any]) -> tuple[Sequence[Picture], str]:
@@ -27,13 +27,7 @@ def unseen(data: Dataset, training: Mapping[str, Any]) -> tuple[Sequence[Picture
     try:
         if data.fingerprint != training["data_fingerprint"]:
             return data.pictures, f"all of a data set that is not the run's, {short}"
-        split = split_dataset(
-            data.pictures,
-            float(training["recipe"]["validation_share"]),
-            list(training["holdout_sources"]),
-            list(training["holdout_generators"]),
-            int(training["seed"]),
-        )
+        split = split_again(data.pictures, training)
     except (KeyError, TypeError) as error:
         raise UsageError(f"the checkpoint does not say what its run left out ({error})") from error
     return (*split.holdout, *split.validation), f"kept out of training, {short}"

@@ -20,6 +20,7 @@ from veriphoto.errors import DataError, ImageError, ModelError
 from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file, verify_onnx
 from veriphoto.preprocessing import preprocess
 from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant, cpu_kind
+from veriphoto_export.gate import DELIVERIES
 from veriphoto_export.quantize import quantize_int8
 from veriphoto_export.runners import Crops, Run, available, file_of, open_variant
 from veriphoto_training.data import Picture, thin
@@ -28,7 +29,6 @@ from veriphoto_training.metrics import auroc, balanced_accuracy
 
 MAX_AUROC_LOSS: Final = 0.003
 MAX_ACCURACY_LOSS: Final = 0.005
-DELIVERIES: Final = ("clean", "hard")
 BATCHES: Final = (1, 8)
 CORES: Final = (1, 2)
 

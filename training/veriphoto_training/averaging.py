@@ -11,7 +11,7 @@ from veriphoto.manifest import FINDINGS_FILE
 from veriphoto_training.data import read_dataset
 from veriphoto_training.finish import CalibrationSet, write_findings
 from veriphoto_training.model import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
-from veriphoto_training.splits import Split, split_dataset
+from veriphoto_training.splits import Split, split_again
 
 _MUST_AGREE = ("seed", "data_fingerprint", "weights", "holdout_sources", "holdout_generators")
 """Runs that differ here started elsewhere, or one was trained on what another kept out."""
@@ -66,9 +66,7 @@ def split_of(metadata: dict[str, Any], data: Path) -> Split:
     dataset = read_dataset(data)
     if dataset.fingerprint != metadata["data_fingerprint"]:
         raise UsageError(f"{data} is not the data set of this checkpoint; its fingerprint differs")
-    share = metadata["recipe"]["validation_share"]
-    sources, generators = metadata["holdout_sources"], metadata["holdout_generators"]
-    return split_dataset(dataset.pictures, share, sources, generators, metadata["seed"])
+    return split_again(dataset.pictures, metadata)
 
 
 def calibrate_checkpoint(

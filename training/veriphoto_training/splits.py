@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from veriphoto.errors import DataError
 from veriphoto_training.data import Picture, fraction
@@ -67,6 +68,26 @@ def split_dataset(
     if len({picture.label for picture in split.train}) < 2:
         raise DataError("after the split one class has no training pictures; leave out less, or add data")
     return split
+
+
+def split_again(pictures: Sequence[Picture], training: Mapping[str, Any]) -> Split:
+    """Repeats the split of the run that wrote a checkpoint.
+
+    Args:
+        pictures: Of the data set that the run was given; its fingerprint is the caller's to check.
+        training: What the run wrote into its checkpoint.
+
+    Raises:
+        KeyError: If the checkpoint does not say what its run left out.
+        TypeError: Likewise.
+    """
+    return split_dataset(
+        pictures,
+        float(training["recipe"]["validation_share"]),
+        list(training["holdout_sources"]),
+        list(training["holdout_generators"]),
+        int(training["seed"]),
+    )
 
 
 def _names(picture: Picture) -> list[str]:
