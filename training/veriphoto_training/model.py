@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,18 @@ def build_network() -> nn.Module:
     return create_efficientnet()
 
 
-def forward(network: nn.Module, x_nchw: Tensor) -> tuple[Tensor, Tensor]:
+class Outputs(NamedTuple):
+    """What a pass through the network gives."""
+
+    pooled: Tensor
+    """Features [N, 1280], the mean over all places."""
+    logits: Tensor
+    """Raw logits [N]."""
+    maps: Tensor
+    """Features of each place [N, 1280, S / 32, S / 32]."""
+
+
+def forward(network: nn.Module, x_nchw: Tensor) -> Outputs:
     """Runs the network and keeps what lies before its head.
 
     Args:
@@ -43,13 +54,24 @@ def forward(network: nn.Module, x_nchw: Tensor) -> tuple[Tensor, Tensor]:
         x_nchw: Normalised crops.
 
     Returns:
-        Pooled features [N, 1280] and raw logits [N].
+        Logits and features.
     """
-    maps = network.forward_features(x_nchw)  # type: ignore[operator]
+    maps: Tensor = network.forward_features(x_nchw)  # type: ignore[operator]
     pooled: Tensor = network.global_pool(maps)  # type: ignore[operator]
     dropped = nn.functional.dropout(pooled, float(network.drop_rate), network.training)  # type: ignore[arg-type]
     logits: Tensor = network.classifier(dropped)  # type: ignore[operator]
-    return pooled, logits[:, 0]
+    return Outputs(pooled, logits[:, 0], maps)
+
+
+def place_logits(network: nn.Module, maps: Tensor) -> Tensor:
+    """Returns the FP32 logit of every place [N, H, W]; their mean is the crop's logit.
+
+    Args:
+        network: From ``build_network``.
+        maps: ``Outputs.maps``.
+    """
+    head: nn.Linear = network.classifier  # type: ignore[assignment]
+    return nn.functional.conv2d(maps.float(), head.weight[:, :, None, None], head.bias)[:, 0]
 
 
 def normalise(crops_u8: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class Recipe:
     """
 
     name: str
-    crop_size: int = 128
+    crop_size: int = 160
     """Side of a training crop. Smaller than serving's: the head is an average, and smaller crops buy more of them."""
     whole_picture: bool = False
     """Enlarge the whole picture to ``crop_size`` instead of cropping; for data sets of tiny pictures."""
@@ -42,6 +42,8 @@ class Recipe:
     """Put both classes through the same random rescale, crop and re-encode."""
     hard_share: float = 0.2
     """Share of crops given a shop's treatment: letterbox, cut-out, banner, collage, retouch, night mode."""
+    splice_share: float = 0.35
+    """Share of crops with a region of another picture of the batch, learned cell by cell (see ``splice``)."""
     paired_share: float = 0.0
     """Share of the AI pictures of a batch drawn from paired fakes (see ``pairs``)."""
     balance: float = 0.5
@@ -65,6 +67,7 @@ class Recipe:
             "label_smoothing": self.label_smoothing,
             "ema_decay": self.ema_decay,
             "hard_share": self.hard_share,
+            "splice_share": self.splice_share,
             "paired_share": self.paired_share,
             "balance": self.balance,
             "validation_share": self.validation_share,
@@ -94,6 +97,7 @@ def cifake() -> Recipe:
         consistency=0.0,
         align=False,
         hard_share=0.0,
+        splice_share=0.0,
         balance=1.0,
         validation_share=0.02,
     )

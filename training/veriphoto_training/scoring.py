@@ -105,7 +105,7 @@ def crop_logits(network: nn.Module, crops: torch.Tensor, *, half: bool, size: in
     if size is not None and size != x_nchw.shape[-1]:
         x_nchw = nn.functional.interpolate(x_nchw, (size, size), mode="bicubic", antialias=True)
     with torch.autocast(crops.device.type, torch.bfloat16, enabled=half):
-        _, logits = forward(network, x_nchw)
+        logits = forward(network, x_nchw).logits
     return logits.float().reshape(batch, count)
 
 

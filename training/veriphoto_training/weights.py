@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from veriphoto.errors import MissingExtraError, UsageError
+from veriphoto_training.published import describe_published, is_published, load_published
 
 State = dict[str, Tensor]
 
@@ -27,7 +28,8 @@ def load_weights(option: str, network: torch.nn.Module) -> None:
     """Loads starting weights into a network; its head is left as it is unless a checkpoint of ours brings one.
 
     Args:
-        option: ``none``, ``timm`` (from the model hub), ``nude-classifier``, ``lite0``, or a file.
+        option: ``none``, ``timm`` (from the model hub), ``nude-classifier``, ``lite0``, a file, or the directory of a
+            published version.
         network: From ``model.build_network``.
 
     Raises:
@@ -35,6 +37,9 @@ def load_weights(option: str, network: torch.nn.Module) -> None:
         MissingExtraError: If the package is not installed.
     """
     if option == "none":
+        return
+    if is_published(option):
+        load_published(option, network)
         return
     state = _find(option)
     own = network.state_dict()
@@ -51,8 +56,10 @@ def describe_weights(option: str) -> str:
         option: See ``load_weights``.
 
     Returns:
-        The option; for a checkpoint of ours, what its run began with and which run that was.
+        The option; for a checkpoint of ours or a published version, what its run began with and which run that was.
     """
+    if is_published(option):
+        return describe_published(option)
     file = Path(option)
     if option in ("none", "timm", *PACKAGES) or not file.is_file():
         return option
@@ -76,7 +83,7 @@ def _find(option: str) -> State:
     file = Path(option)
     if not file.is_file():
         choices = ", ".join(["none", "timm", *PACKAGES])
-        raise UsageError(f"weights '{option}': neither a file nor one of {choices}")
+        raise UsageError(f"weights '{option}': neither a file, nor a version's directory, nor one of {choices}")
     return _read(file)
 
 

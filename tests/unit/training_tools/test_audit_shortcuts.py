@@ -76,7 +76,8 @@ def test_the_chain_takes_a_leak_away() -> None:
     assert auroc(labels, separate(seen, labels, groups, seed=0).scores) < 0.7
     sizes = seen[:, 0][~np.isnan(seen[:, 0])]
     assert len(sizes) > 60
-    assert set(sizes) == {recipe.crop_size + 16}
+    assert len(set(sizes)) > 20
+    assert recipe.crop_size * 0.7 < sizes.min() < sizes.max() < recipe.crop_size * 2.1
 
 
 def test_watching_the_chain_changes_nothing_and_ends() -> None:

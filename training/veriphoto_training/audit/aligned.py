@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -16,9 +16,6 @@ from veriphoto_training.audit.facts import METADATA, Metadata, metadata
 from veriphoto_training.recipes import Recipe
 
 Aligned = Callable[[bytes, np.random.Generator], Metadata]
-
-_LAST: Final = 1.25
-"""The chain encodes a crop last, with a small margin; what is larger than this many crops is an earlier generation."""
 
 
 class _Recorder:
@@ -51,21 +48,21 @@ def aligned_metadata(recipe: Recipe) -> Iterator[Aligned]:
         raise DataError(f"recipe '{recipe.name}' has no alignment chain; audit the data with one that has")
     chain = alignment.Chain(crop_size=recipe.crop_size, hard_share=recipe.hard_share, two_views=False)
     seen: list[bytes] = []
-    plain = alignment.recode
+    plain, last = alignment.recode, alignment.last_encoding
 
     def watched(image: Image.Image, kind: str, quality: int, rng: np.random.Generator) -> Image.Image:
         return plain(cast("Image.Image", _Recorder(image, seen)), kind, quality, rng)
 
-    def measure(data: bytes, rng: np.random.Generator) -> Metadata:
-        seen.clear()
-        chain(data, rng)
-        last = metadata(seen[-1]) if seen else None
-        if last is None or last[0] > _LAST * recipe.crop_size:
-            return np.full(len(METADATA), np.nan, dtype=np.float32)
-        return last
+    def watched_last(image: Image.Image, rng: np.random.Generator, quality: tuple[int, int]) -> Image.Image:
+        seen.clear()  # what came before is an earlier generation
+        return last(image, rng, quality)
 
-    alignment.recode = watched
+    def measure(data: bytes, rng: np.random.Generator) -> Metadata:
+        chain(data, rng)
+        return metadata(seen[-1]) if seen else np.full(len(METADATA), np.nan, dtype=np.float32)
+
+    alignment.recode, alignment.last_encoding = watched, watched_last
     try:
         yield measure
     finally:
-        alignment.recode = plain
+        alignment.recode, alignment.last_encoding = plain, last

@@ -1,0 +1,125 @@
+"""A published version as the start of a training: its graph's weights, back in a network that can learn.
+
+Checkpoints stay with whoever trained; what everybody has is the graph in the model repository. Export folds each batch
+norm into the convolution before it, and a network without them hardly trains, so they are given back: first as norms
+that do nothing but add the folded bias, then, on pictures, with the statistics of what they see.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from veriphoto.errors import MissingExtraError, UsageError
+from veriphoto.manifest import ONNX_FILE, Manifest, read_manifest, verify_onnx
+
+
+def is_published(option: str) -> bool:
+    """Tells whether starting weights are named by a version directory."""
+    return (Path(option) / ONNX_FILE).is_file()
+
+
+def describe_published(option: str) -> str:
+    """Says which version a run begins with, without naming places of this machine."""
+    manifest = read_manifest(Path(option))
+    lineage = manifest.findings.lineage
+    return f"{lineage.weights}, then run {lineage.run_id} as published (graph {manifest.onnx_sha256[:12]})"
+
+
+def load_published(option: str, network: nn.Module) -> None:
+    """Loads the network of a published version.
+
+    Args:
+        option: ``model_repository/classifier/N``.
+        network: From ``model.build_network``. In evaluation mode it then answers as the version does, before
+            calibration. To train it, call ``measure_norms`` first.
+
+    Raises:
+        ManifestError: If the version cannot be used.
+        UsageError: If its graph is not of our export.
+        MissingExtraError: If ``onnx`` is not installed.
+    """
+    manifest = read_manifest(Path(option))
+    verify_onnx(Path(option), manifest)
+    constants = _constants(Path(option) / ONNX_FILE)
+    try:
+        _fill(network, constants, manifest)
+    except (KeyError, RuntimeError) as error:
+        raise UsageError(f"weights '{option}': its graph is not one that 'veriphoto export' made ({error})") from error
+
+
+@torch.inference_mode()
+def measure_norms(network: nn.Module, x_nchw: Tensor) -> None:
+    """Gives every batch norm the statistics of what it sees, and leaves what the network answers as it is.
+
+    Args:
+        network: Any network; in evaluation mode after.
+        x_nchw: Normalised crops as training will show them; 32 and more.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    handles = [norm.register_forward_pre_hook(_measure) for norm in norms]
+    try:
+        network.eval()(x_nchw)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _measure(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+    # Before the norm is applied: it then answers as before, and those after it see what they always saw.
+    variance, mean = torch.var_mean(inputs[0].float(), (0, 2, 3))
+    old_mean, old_variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    weight, bias, eps = norm.get_parameter("weight"), norm.get_parameter("bias"), float(norm.eps)  # type: ignore[arg-type]
+    gain = weight / (old_variance + eps).sqrt()
+    bias.add_(gain * (mean - old_mean))
+    weight.copy_(gain * (variance + eps).sqrt())
+    old_mean.copy_(mean)
+    old_variance.copy_(variance)
+
+
+def _constants(path: Path) -> dict[str, Tensor]:
+    try:
+        import onnx  # noqa: PLC0415  (only starts of this kind need it)
+        from onnx import numpy_helper  # noqa: PLC0415
+    except ImportError:
+        raise MissingExtraError("export", "onnx") from None
+    graph = onnx.load(path).graph
+    return {one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer}
+
+
+@torch.no_grad()
+def _fill(network: nn.Module, constants: dict[str, Tensor], manifest: Manifest) -> None:
+    modules: dict[str, Any] = dict(network.named_modules())
+    previous: str | None = None
+    for name, module in modules.items():  # in the order in which they are applied
+        if isinstance(module, nn.Conv2d):
+            module.weight.copy_(constants[f"network.{name}.weight"])
+            if module.bias is not None:
+                module.bias.copy_(constants[f"network.{name}.bias"])
+            else:
+                previous = name
+        elif isinstance(module, nn.BatchNorm2d):
+            if previous is None:
+                raise KeyError(f"{name} follows no convolution")
+            _only_add(module, constants[f"network.{previous}.weight_bias"])
+            previous = None
+    calibration = manifest.findings.calibration
+    head: nn.Linear = modules["classifier"]
+    # Export folds the calibration into the head; here the raw logit is wanted.
+    head.weight.copy_(constants["weight"].flatten()[None] * calibration.temperature)
+    head.bias.fill_((manifest.evidence_bias - calibration.bias) * calibration.temperature)
+
+
+def _only_add(norm: nn.BatchNorm2d, bias: Tensor) -> None:
+    norm.load_state_dict(
+        {
+            "weight": torch.full_like(bias, (1.0 + norm.eps) ** 0.5),
+            "bias": bias,
+            "running_mean": torch.zeros_like(bias),
+            "running_var": torch.ones_like(bias),
+            "num_batches_tracked": torch.tensor(0),
+        }
+    )
