@@ -34,8 +34,8 @@ BUSY: Final = 0.6
 PRICE: Final = 0.04
 """Of a core-hour, assumed."""
 DAY: Final = 86_400.0
-PLACES: Final = 32
-"""Requests that one replica lets in, the gateway's ``max_in_flight``."""
+PLACES: Final = 8
+"""Requests that one replica of two cores lets in, the gateway's ``max_in_flight``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,10 @@ resource "google_cloud_run_v2_service" "veriphoto" {
         value = "grpc://127.0.0.1:8001"
       }
       env {
+        name  = "VERIPHOTO_MAX_IN_FLIGHT"
+        value = "32" # as above: the GPU sets what may wait, not this container's core
+      }
+      env {
         name  = "VERIPHOTO_API_KEYS_FILE"
         value = "/etc/veriphoto/keys/api_keys"
       }

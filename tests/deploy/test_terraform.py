@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import pytest
 from deployment import ROOT, VARIABLE, known_variables
 
 from veriphoto.contract import GATEWAY_PORT, TRITON_GRPC_PORT, TRITON_HTTP_PORT
-from veriphoto_serving.gateway.settings import GatewaySettings
 
 FILES = sorted((ROOT / "deploy" / "terraform").glob("*.tf"))
 
@@ -70,7 +70,9 @@ def test_ports_and_names_are_the_codes() -> None:
     assert f"container_port = {GATEWAY_PORT}\n" in run
     assert f'"grpc://127.0.0.1:{TRITON_GRPC_PORT}"' in run
     assert f"port = {TRITON_HTTP_PORT}\n" in run
-    assert f"max_instance_request_concurrency = {GatewaySettings().max_in_flight} " in run
+    places = re.search(r'"VERIPHOTO_MAX_IN_FLIGHT"\s+value = "(\d+)"', run)
+    assert places is not None
+    assert f"max_instance_request_concurrency = {places[1]} " in run
     assert set(VARIABLE.findall(run)) <= known_variables()
 
 

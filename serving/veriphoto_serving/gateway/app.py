@@ -64,7 +64,7 @@ def create_app(
     detector = AsyncDetector(
         settings.triton_url,
         timeout=settings.request_timeout + 1.0,  # the scorer's own deadline comes first
-        max_in_flight=settings.max_in_flight + _ABOVE_ALL_PLACES,
+        max_in_flight=settings.places + _ABOVE_ALL_PLACES,
         transport=transport,
     )
     desk = _desk(settings, detector, server)
@@ -108,14 +108,14 @@ def _desk(settings: GatewaySettings, detector: AsyncDetector, server: TritonServ
         reviver=LocalReviver(server) if server else None,
         observe=lambda outcome: metrics.canary.labels(outcome).inc(),
     )
-    places = Bound(settings.max_in_flight, "pictures")
+    places = Bound(settings.places, "pictures")
     versions = ServedVersion(settings.triton_url) if settings.cache_mb else None
     scorer = Scorer(
         detector,
         watchdog,
         places=places,
         deadline=settings.request_timeout,
-        batch_places=settings.batch_in_flight,
+        batch_places=min(settings.batch_in_flight, max(1, settings.places // 2)),
         cache=AnswerCache(settings.cache_mb, versions.is_served, metrics.cached) if versions else None,
     )
     metrics.watch(lambda: watchdog.state == "ok", lambda: places.taken)

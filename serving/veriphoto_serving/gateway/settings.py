@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,9 @@ def drift_url(port: int) -> str:
 
 DEFAULT_SIDECAR_URL: Final = drift_url(SIDECAR_PORT)
 _MEGA: Final = 1_000_000
+_PLACES_A_CORE: Final = 4
+"""One being scored, three waiting: what is let in takes four times as long as on an idle machine, not longer."""
+_MAY_BE_ZERO: Final = ("gateway_port", "rate_limit", "drain", "shadow_share", "cache_mb", "max_in_flight")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,8 +53,13 @@ class GatewaySettings:
     rate_burst: int = field(
         default=60, metadata={"help": "Pictures that a key may send at once before the rate limit holds it."}
     )
-    max_in_flight: int = field(default=32, metadata={"help": "Pictures at Triton at a time; more are refused at once."})
-    batch_in_flight: int = field(default=8, metadata={"help": "Of these, how many one batch may have."})
+    max_in_flight: int = field(
+        default=0,
+        metadata={"help": "Pictures at Triton at a time; more are refused at once. 0 is four for each core in sight."},
+    )
+    batch_in_flight: int = field(
+        default=8, metadata={"help": "Of these, how many one batch may have; half of them at most."}
+    )
     max_batch_files: int = field(default=20, metadata={"help": "Files in one batch."})
     max_batch_mb: int = field(default=100, metadata={"help": "Megabytes in one batch."})
     max_buffered_mb: int = field(
@@ -88,9 +97,14 @@ class GatewaySettings:
         """
         for each in fields(self):
             value = getattr(self, each.name)
-            least = 0 if each.name in ("gateway_port", "rate_limit", "drain", "shadow_share", "cache_mb") else 1e-3
+            least = 0 if each.name in _MAY_BE_ZERO else 1e-3
             if isinstance(value, int | float) and not isinstance(value, bool) and value < least:
                 raise UsageError(f"--{each.name.replace('_', '-')} {value} makes no sense; give a larger number")
+
+    @property
+    def places(self) -> int:
+        """``max_in_flight``, counted out: what waits longer than a few pictures take is better refused."""
+        return self.max_in_flight or _PLACES_A_CORE * len(os.sched_getaffinity(0))
 
     @property
     def origins(self) -> list[str]:

@@ -63,7 +63,7 @@ def test_keys_come_from_a_file_too(tmp_path) -> None:
 
 def test_numbers_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UsageError, match="--max-in-flight"):
-        GatewaySettings(max_in_flight=0)
+        GatewaySettings(max_in_flight=-1)
 
 
 def test_key_ring() -> None:
