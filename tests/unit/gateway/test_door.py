@@ -132,9 +132,9 @@ def test_nothing_of_a_request_is_logged_or_stored(caplog: pytest.LogCaptureFixtu
 
 
 def test_draining_finishes_what_is_in_flight() -> None:
-    with listening(drain=0.3) as (address, server):
+    with listening(drain=1.0) as (address, server):
         ready(address)
-        server._desk.scorer._detector._transport._delay = 1.0
+        server._desk.scorer._detector._transport._delay = 2.0
         codes: list[int] = []
         call = threading.Thread(
             target=lambda: codes.append(httpx.post(f"{address}/predict", content=picture()).status_code)
@@ -143,7 +143,7 @@ def test_draining_finishes_what_is_in_flight() -> None:
         while not server._desk.scorer.places.taken:
             time.sleep(0.01)
         loop = server.servers[0].get_loop()
-        loop.call_soon_threadsafe(server.drain, 0.3)
+        loop.call_soon_threadsafe(server.drain, 1.0)
         time.sleep(0.1)
         assert httpx.get(f"{address}/readyz").json() == {"status": "draining"}
         call.join()

@@ -89,7 +89,7 @@ async def test_batch_is_scored_together(gateway: Gateway, photo: bytes) -> None:
     answer = await gateway.http.post("/predict/batch", files=[("files", ("a.jpg", photo))] * 8)
 
     assert answer.json()["successful"] == 8
-    assert time.perf_counter() - started < 2 * 0.3 + 0.5
+    assert time.perf_counter() - started < 6 * 0.3  # one after the other they take 8
     assert gateway.triton.most_in_flight > 1
 
 
