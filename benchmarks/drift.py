@@ -31,7 +31,7 @@ from veriphoto_monitoring import share
 from veriphoto_monitoring.budget import WINDOWS, Budget
 from veriphoto_monitoring.bursts import with_inflation
 from veriphoto_monitoring.columns import MONITORED
-from veriphoto_monitoring.reference import Mean, Numbers, Reference, from_manifest, from_rows
+from veriphoto_monitoring.reference import Mean, Numbers, Reference, from_rows
 from veriphoto_monitoring.testing import examine
 
 ROOT = Path(__file__).parent.parent
@@ -95,7 +95,7 @@ def reference_of(population: Population, rng: np.random.Generator, series: int =
     """Draws a healthy period and makes the reference of it, as ``veriphoto drift baseline`` does."""
     pictures = population.draw_series(rng, REFERENCE, series)
     rows = population.rows[pictures]
-    found = from_rows(rows, np.arange(REFERENCE, dtype=float), 1, population.prior)
+    found = from_rows(rows, np.arange(REFERENCE, dtype=float), 1)
     return with_inflation(found, rows) if adapt else found
 
 
@@ -205,8 +205,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "drift.json")
     arguments = parser.parse_args()
     findings = read_manifest(latest_version(ROOT / "model_repository" / CLASSIFIER)).findings
-    prior = from_manifest(findings.drift_reference, 1).prior
-    population = Population(arguments.pool, findings.operating_point, prior)
+    population = Population(arguments.pool, findings.operating_point)
     budget = Budget(images_per_day=DAY)
     began = time.monotonic()
     found: dict[str, Any] = {

@@ -60,16 +60,14 @@ SHIFTS: Final = (
 class Population:
     """All rows that traffic is drawn from, and which of them are what."""
 
-    def __init__(self, pool: Path, point: OperatingPoint, prior: float | None, seed: int = 0) -> None:
+    def __init__(self, pool: Path, point: OperatingPoint, seed: int = 0) -> None:
         """Reads what ``drift_pool`` wrote.
 
         Args:
             pool: The file.
             point: Makes the verdicts.
-            prior: Share of AI-generated pictures at which the model is calibrated.
             seed: For the AI-generated pictures that pass as real.
         """
-        self.prior = prior
         with np.load(pool) as found:
             self.model, ai = str(found["model"]), found["label"] == 1
             source = found["source"]

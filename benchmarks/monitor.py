@@ -27,7 +27,7 @@ from veriphoto.contract import CONTRACT
 from veriphoto.records import Record, segment_name
 from veriphoto_monitoring import baseline
 from veriphoto_monitoring.service import DIRECTORY
-from veriphoto_monitoring.sources import BASELINE, Sources
+from veriphoto_monitoring.sources import BASELINE
 
 ROOT = Path(__file__).parent.parent
 RATE: Final = 100
@@ -75,7 +75,7 @@ def measure(var: Path, count: int, seconds: float) -> dict[str, Any]:
         part = lines(min(SEGMENT, count - start), number, 1.76e9 + start / RATE)
         (log / segment_name("a", number + 1)).write_text("".join(part), encoding="utf-8")
     path = var / DIRECTORY / BASELINE
-    baseline.write(path, baseline.make(log, Sources(path, var), 20_000, None, None))
+    baseline.write(path, baseline.make(log, 20_000, None, None))
     command = [sys.executable, "-m", "veriphoto_client", "monitor", "--var", str(var), "--port", "0"]
     process = subprocess.Popen(
         [*command, "--model-repository", str(var)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

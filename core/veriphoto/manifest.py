@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,7 +17,11 @@ from veriphoto.contract import CONTRACT
 from veriphoto.errors import ChecksumError, ContractMismatchError, ManifestError
 from veriphoto.verdict import OperatingPoint
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+_READABLE: Final = (1, SCHEMA)
+"""Schema 1 lacks the drift reference's ``counts`` and ``moments``."""
+PRIOR: Final = 0.5
+"""Share of AI-generated pictures at which a calibrated probability is right: calibration weighs the classes alike."""
 FINDINGS_FILE: Final = "findings.json"
 MANIFEST_FILE: Final = "manifest.json"
 ONNX_FILE: Final = "model.onnx"
@@ -52,14 +56,25 @@ class Lineage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DriftReference:
-    """What scores and statistics look like when nothing has moved, on validation pictures."""
+    """What answers and statistics look like when nothing has moved, on validation pictures.
+
+    Keys of the mappings are fields of the prediction log's ``Record``, its statistics included.
+    """
 
     score_edges: list[float]
     """Edges of the histogram of PROBABILITY, one more than counts."""
     score_counts: list[int]
     quantile_levels: list[float]
     statistics: dict[str, list[float]]
-    """Quantiles of each statistic at ``quantile_levels``."""
+    """Quantiles of each number at ``quantile_levels``."""
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    """How many pictures have each verdict, and each format."""
+    moments: dict[str, list[float]] = field(default_factory=dict)
+    """Mean and variance."""
+
+    def without_verdicts(self) -> DriftReference:
+        """Returns what still holds once verdicts are made at another operating point."""
+        return replace(self, counts={name: counts for name, counts in self.counts.items() if name != "verdict"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,13 +137,13 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST_FILE
     body = _load(path)
-    if body.get("schema") != SCHEMA:
+    if body.get("schema") not in _READABLE:
         raise ManifestError(
-            f"{path}: schema {body.get('schema')!r}, this release reads {SCHEMA}; export the model again"
+            f"{path}: schema {body.get('schema')!r}, this release reads up to {SCHEMA}; export the model again"
         )
     _check_contract(body.get("contract"), path)
     findings = _findings(body.get("findings"), path)
-    rest = {field.name: body.get(field.name) for field in fields(Manifest) if field.name != "findings"}
+    rest = {each.name: body.get(each.name) for each in fields(Manifest) if each.name != "findings"}
     manifest = _build(Manifest, {**rest, "findings": findings}, path)
     versions = {manifest.model_version, findings.operating_point.model_version}
     if directory.name.isdigit():

@@ -22,6 +22,19 @@ PROBE_PREFIX: Final = "probe-"
 MAX_REQUEST_ID: Final = 128
 """Longer request ids are cut."""
 
+_DIGITS: Final = {"time": 3, "logit": 5, "probability": 6}
+_STATISTIC_DIGITS: Final = 4
+
+
+def as_logged(field: str, value: float) -> float:
+    """Rounds a number as a line of the log has it: what is compared with logged numbers must be rounded like them.
+
+    Args:
+        field: Of ``Record``, or the name of a statistic.
+        value: Of it.
+    """
+    return round(value, _DIGITS.get(field, _STATISTIC_DIGITS))
+
 
 def segment_name(writer: str, nanoseconds: int) -> str:
     """Returns the name of a new segment.
@@ -70,15 +83,15 @@ class Record:
     def to_line(self) -> str:
         """Returns the record as one line of JSON, newline included."""
         body: dict[str, Any] = {
-            "time": round(self.time, 3),
+            "time": as_logged("time", self.time),
             "request_id": self.request_id[:MAX_REQUEST_ID],
             "model_version": self.model_version,
-            "logit": round(self.logit, 5),
-            "probability": round(self.probability, 6),
+            "logit": as_logged("logit", self.logit),
+            "probability": as_logged("probability", self.probability),
             "verdict": self.verdict,
         }
         for name, value in zip(CONTRACT.statistics, self.statistics, strict=True):
-            body[name] = FORMATS[int(value)] if name == "format" else round(value, 4)
+            body[name] = FORMATS[int(value)] if name == "format" else as_logged(name, value)
         return json.dumps(body, separators=(",", ":")) + "\n"
 
     @classmethod

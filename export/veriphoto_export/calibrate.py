@@ -75,7 +75,10 @@ def calibrate_version(
         target = publish(
             onnx.load(model.file),
             replace(
-                findings, operating_point=fit.apply(findings.operating_point), metrics={**findings.metrics, **noted}
+                findings,
+                operating_point=fit.apply(findings.operating_point),
+                metrics={**findings.metrics, **noted},
+                drift_reference=findings.drift_reference.without_verdicts(),
             ),
             evidence_bias=model.manifest.evidence_bias,
             repository=repository,

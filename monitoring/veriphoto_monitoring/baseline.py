@@ -15,19 +15,17 @@ from veriphoto_monitoring.bursts import with_inflation
 from veriphoto_monitoring.columns import to_rows
 from veriphoto_monitoring.files import replace_text
 from veriphoto_monitoring.reference import Reference, from_rows
-from veriphoto_monitoring.sources import Sources
 from veriphoto_monitoring.tail import Tail
 
 LEAST: Final = 2000
 MOST: Final = 200_000
 
 
-def make(log: Path, sources: Sources, last: int, since: float | None, until: float | None) -> Reference:
+def make(log: Path, last: int, since: float | None, until: float | None) -> Reference:
     """Reads the log and describes its period.
 
     Args:
         log: Its directory.
-        sources: Tell at which share of AI-generated pictures the model is calibrated.
         last: Take at most so many of the newest pictures, at most ``MOST``.
         since: Leave out what is older, seconds since the epoch.
         until: Leave out what is newer.
@@ -47,7 +45,7 @@ def make(log: Path, sources: Sources, last: int, since: float | None, until: flo
     if len(records) < LEAST:
         raise DataError(f"{log} has {len(records)} pictures of that period, a baseline needs {LEAST} (better 20000)")
     rows, times = to_rows(records, {}), np.array([record.time for record in records])
-    return with_inflation(from_rows(rows, times, version, sources.prior(version)), rows)
+    return with_inflation(from_rows(rows, times, version), rows)
 
 
 def write(path: Path, reference: Reference) -> None:

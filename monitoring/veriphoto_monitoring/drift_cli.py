@@ -127,7 +127,6 @@ def show(
 @drift.command()
 def baseline(
     log: Log = None,
-    model_repository: Repository = Path("model_repository"),
     var: Var = Path("var"),
     last: Annotated[int, typer.Option(min=2000, max=200_000, help="So many of the newest pictures.")] = 20_000,
     since: Annotated[str | None, typer.Option(help="Leave out older pictures: 2026-11-20 or 2026-11-20T08:00.")] = None,
@@ -137,11 +136,11 @@ def baseline(
     try:
         from veriphoto_monitoring import baseline as making  # noqa: PLC0415 - a light command line without it
         from veriphoto_monitoring.service import DIRECTORY  # noqa: PLC0415
-        from veriphoto_monitoring.sources import BASELINE, Sources  # noqa: PLC0415
+        from veriphoto_monitoring.sources import BASELINE  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("monitor", error.name) from error
     path = var / DIRECTORY / BASELINE
-    found = making.make(log or var / _LOG_FOLDER, Sources(path, model_repository), last, _time(since), _time(until))
+    found = making.make(log or var / _LOG_FOLDER, last, _time(since), _time(until))
     making.write(path, found)
     typer.echo(f"{found.images} pictures of model version {found.model_version} are the reference now: {path}")
     for name, one in found.distributions.items():
@@ -166,6 +165,8 @@ def _print(console: Console, status: dict[str, Any]) -> None:
         f"{status['source']}, reference: {reference['origin']} ({reference['images']} pictures)",
         soft_wrap=True,
     )
+    if caveat := reference.get("caveat"):
+        console.print(caveat, soft_wrap=True)
     for window in status["windows"]:
         console.print(_table(window) if window["statistics"] else f"{window['window']} pictures: not enough data")
     for one in status["alerts"]:

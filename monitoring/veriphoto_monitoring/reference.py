@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veriphoto.errors import DataError
-from veriphoto.manifest import DriftReference
+from veriphoto.manifest import PRIOR
 from veriphoto_monitoring.columns import MONITORED, Floats, Monitored, column
 from veriphoto_monitoring.prior import estimate_share, rebase
 
@@ -92,6 +92,8 @@ class Reference:
     """Estimated share of AI-generated pictures here; None where it is not known."""
     square: float = 0.0
     """Mean of the squared probabilities, at that share."""
+    of_validation: bool = False
+    """Whether any distribution is of training's validation pictures, no sample of traffic."""
 
     def for_version(self, version: int) -> Reference:
         """Returns the part that holds for another model version: the pictures, not the scores."""
@@ -103,7 +105,8 @@ class Reference:
 
     def filled_from(self, other: Reference) -> Reference:
         """Returns the reference with what it lacks taken from another one."""
-        return replace(self, distributions={**other.distributions, **self.distributions}, prior=other.prior)
+        distributions = {**other.distributions, **self.distributions}
+        return replace(self, distributions=distributions, prior=other.prior, of_validation=other.of_validation)
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values."""
@@ -113,17 +116,16 @@ class Reference:
         return {"schema": SCHEMA, **body}
 
 
-def from_rows(rows: Floats, times: Floats, model_version: int, prior: float | None = None) -> Reference:
+def from_rows(rows: Floats, times: Floats, model_version: int, prior: float = PRIOR) -> Reference:
     """Makes the reference of a healthy period.
 
     Args:
         rows: [N, WIDTH] in the order in which they came.
         times: [N] seconds since the epoch.
         model_version: That gave all scores.
-        prior: Share of AI-generated pictures at which the probabilities are calibrated; without it, that of the period.
+        prior: Share of AI-generated pictures at which the probabilities are calibrated.
     """
     probabilities = column(rows, "probability")
-    prior = float(np.clip(probabilities.mean() if prior is None else prior, 1e-3, 1.0 - 1e-3))
     share = estimate_share(probabilities, prior)
     weights = rebase(probabilities, prior, share)
     return Reference(
@@ -137,33 +139,6 @@ def from_rows(rows: Floats, times: Floats, model_version: int, prior: float | No
         share=share,
         square=float((weights**2).mean()),
     )
-
-
-def from_manifest(found: DriftReference, model_version: int) -> Reference:
-    """Makes a reference of what training noted about its validation pictures.
-
-    Args:
-        found: A histogram of the probability and quantiles of the statistics: bounds, not the whole distribution.
-        model_version: Of the manifest.
-    """
-    size = int(sum(found.score_counts))
-    known: dict[str, Distribution] = {}
-    if size and len(found.score_edges) > 2:
-        edges = np.array(found.score_edges[1:-1])
-        function = np.cumsum(found.score_counts)[:-1] / size
-        # No probability lies on an edge, so the function is the same under it and at it.
-        exact = np.append(np.repeat(function, 2), 1.0)
-        known["score"] = Numbers(size=size, values=np.log(edges / (1.0 - edges)), lower=exact, upper=exact)
-    levels = np.array(found.quantile_levels)
-    for each in MONITORED:
-        quantiles = np.array(found.statistics.get(each.column, []))
-        if each.kind == "number" and size and len(quantiles) == len(levels) > 2:
-            values, first = np.unique(quantiles, return_index=True)
-            last = np.append(first[1:], len(levels)) - 1
-            known[each.name] = _bounded(values, levels[first], levels[last], size)
-    middles = (np.array(found.score_edges[1:]) + np.array(found.score_edges[:-1])) / 2.0
-    prior = float(middles @ np.array(found.score_counts)) / size if size else None
-    return Reference(origin="manifest", model_version=model_version, images=size, distributions=known, prior=prior)
 
 
 def from_json(body: Mapping[str, Any]) -> Reference:
@@ -203,14 +178,3 @@ def _describe(each: Monitored, values: Floats, weights: Floats) -> Distribution:
     function, ai = (np.cumsum(np.bincount(cells, w, grid.count).astype(np.float64)) for w in (None, weights))
     function, ai = function / function[-1], ai / max(float(ai[-1]), 1e-12)
     return replace(grid, lower=function, upper=function, ai=ai)
-
-
-def _bounded(values: Floats, below: Floats, at: Floats, size: int) -> Numbers:
-    """Builds a grid from levels p with F(v-) <= below and F(v) >= at."""
-    lower, upper = np.zeros(2 * len(values) + 1), np.ones(2 * len(values) + 1)
-    before = np.concatenate([[0.0], at[:-1]])
-    after = np.concatenate([below[1:], [1.0]])
-    lower[0:-1:2], upper[0:-1:2] = before, below
-    lower[1::2], upper[1::2] = at, after
-    lower[-1] = upper[-1] = 1.0
-    return Numbers(size=size, values=values, lower=lower, upper=upper)

@@ -67,7 +67,7 @@ def _summary(status: Mapping[str, Any]) -> str:
         )
     return escape(
         f"Made {status['timestamp']}. Model version {status['model_version']}, status: {status['status']}, "
-        f"watched by its {status['source']}. Reference: {against}."
+        f"watched by its {status['source']}. Reference: {against}. {(reference or {}).get('caveat') or ''}"
     )
 
 

@@ -12,7 +12,8 @@ from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import DataError, ModelError
 from veriphoto.manifest import MANIFEST_FILE, Manifest, read_manifest
 from veriphoto.verdict import OperatingPoint
-from veriphoto_monitoring.reference import Reference, from_json, from_manifest
+from veriphoto_monitoring.reference import Reference, from_json
+from veriphoto_monitoring.validation import from_manifest
 
 BASELINE: Final = "baseline.json"
 
@@ -52,11 +53,6 @@ class Sources:
         if version not in self._known:
             self._known[version] = self._find(version)
         return self._known[version]
-
-    def prior(self, version: int) -> float | None:
-        """Returns the share of AI-generated pictures at which a version is calibrated, if its manifest is there."""
-        manifest = self._manifest(version)
-        return from_manifest(manifest.findings.drift_reference, version).prior if manifest else None
 
     def _find(self, version: int) -> Reference | None:
         manifest = self._manifest(version)

@@ -24,6 +24,12 @@ CAUSES: Final = {
     "unknown": "whether a moved share of AI-generated pictures explains it cannot be told",
 }
 """What each cause means."""
+CAVEAT: Final = (
+    "The reference is the model's own validation pictures, no sample of your traffic: an alarm says how your pictures "
+    "and their share of AI-generated ones differ from those the model was measured on, not that anything has changed. "
+    "Look once, then make a baseline: veriphoto drift baseline."
+)
+"""Said wherever something is tested against a manifest."""
 _SHOWN: Final = min(WINDOWS)
 
 
@@ -183,5 +189,6 @@ def _reference(found: Reference | None) -> dict[str, Any] | None:
         "estimated_ai_share": found.share,
         "statistics": list(found.distributions),
         "not_tested": [each.name for each in MONITORED if each.name not in found.distributions],
+        "caveat": CAVEAT if found.of_validation else None,
         "inflation": {name: one.inflation for name, one in found.distributions.items() if one.inflation > 1.0},
     }

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from veriphoto.contract import CONTRACT
+from veriphoto.contract import CONTRACT, FORMATS
 from veriphoto.errors import DataError
 from veriphoto.manifest import Calibration, DriftReference, Findings, Lineage
-from veriphoto.verdict import OperatingPoint
+from veriphoto.verdict import OperatingPoint, decide
 from veriphoto_training.metrics import Floats, Labels, auroc, class_weights, ece, rates, sigmoid, threshold_at_fpr
 from veriphoto_training.scoring import Scores
 
@@ -23,7 +25,8 @@ MIN_SIDE: Final = 96.0
 """Pictures with a shorter side than this are enlarged more than twofold, which leaves little to judge."""
 _BINS: Final = 20
 _Z: Final = 1.959964
-_LEVELS: Final = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+_LEVELS: Final = tuple(level / 50 for level in range(51))
+"""Two points apart: what a test on quantiles can miss of a distance, and about the error of a thousand pictures."""
 
 
 def fit_calibration(labels: Labels, logits: Floats, rounds: int = 50) -> Calibration:
@@ -60,7 +63,11 @@ def fit_calibration(labels: Labels, logits: Floats, rounds: int = 50) -> Calibra
 
 def calibrated(logits: Floats, calibration: Calibration) -> Floats:
     """Returns probabilities."""
-    return sigmoid(logits / calibration.temperature + calibration.bias)
+    return sigmoid(_calibrated_logits(logits, calibration))
+
+
+def _calibrated_logits(logits: Floats, calibration: Calibration) -> Floats:
+    return logits / calibration.temperature + calibration.bias
 
 
 def operating_point(product: Mapping[str, Floats], blockiness: Floats) -> OperatingPoint:
@@ -89,18 +96,33 @@ def operating_point(product: Mapping[str, Floats], blockiness: Floats) -> Operat
     )
 
 
-def drift_reference(probabilities: Floats, scores: Scores) -> DriftReference:
-    """Describes scores and statistics of ordinary held-out pictures."""
+def drift_reference(logits: Floats, statistics: npt.NDArray[np.float32], point: OperatingPoint) -> DriftReference:
+    """Describes the answers to ordinary held-out pictures, and the pictures.
+
+    Args:
+        logits: [n] calibrated.
+        statistics: [n, len(Contract.statistics)].
+        point: Makes the verdicts.
+    """
+    probabilities = sigmoid(logits)
     edges = np.linspace(0.0, 1.0, _BINS + 1)
-    counts, _ = np.histogram(probabilities, edges)
+    histogram, _ = np.histogram(probabilities, edges)
+    named = [dict(zip(CONTRACT.statistics, map(float, row), strict=True)) for row in statistics]
+    verdicts = [decide(float(p), one, point).verdict for p, one in zip(probabilities, named, strict=True)]
+    numbers: dict[str, Floats] = dict(zip(CONTRACT.statistics, statistics.T.astype(np.float64), strict=True))
+    formats = [FORMATS[int(value)] for value in numbers.pop("format")]
+    numbers["logit"] = logits
     return DriftReference(
         score_edges=[float(edge) for edge in edges],
-        score_counts=[int(count) for count in counts],
+        score_counts=[int(count) for count in histogram],
         quantile_levels=list(_LEVELS),
         statistics={
-            name: [float(value) for value in np.quantile(scores.statistics[:, index], _LEVELS)]
-            for index, name in enumerate(CONTRACT.statistics)
+            # Values that occur, so that the share below and up to each are bounds and no estimates.
+            name: [float(value) for value in np.quantile(values, _LEVELS, method="inverted_cdf")]
+            for name, values in numbers.items()
         },
+        counts={"verdict": dict(Counter(verdicts)), "format": dict(Counter(formats))},
+        moments={"probability": [float(probabilities.mean()), float(probabilities.var())]},
     )
 
 
@@ -133,7 +155,7 @@ def find(scores: Mapping[str, Scores], product: Mapping[str, Scores], metadata: 
         calibration=calibration,
         operating_point=point,
         metrics=metrics,
-        drift_reference=drift_reference(calibrated(clean.logits, calibration), clean),
+        drift_reference=drift_reference(_calibrated_logits(clean.logits, calibration), clean.statistics, point),
         lineage=Lineage(
             run_id=str(metadata["run_id"]),
             recipe=str(metadata["recipe"]["name"]),

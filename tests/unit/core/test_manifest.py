@@ -51,6 +51,21 @@ def version(tmp_path: Path) -> Path:
     return directory
 
 
+def test_a_manifest_of_schema_1_is_read(version: Path) -> None:
+    path = version / "manifest.json"
+    body = json.loads(path.read_text())
+    body["schema"] = 1
+    for name in ("counts", "moments"):
+        del body["findings"]["drift_reference"][name]
+    path.write_text(json.dumps(body))
+    assert read_manifest(version).findings.drift_reference == FINDINGS.drift_reference
+
+
+def test_other_verdicts_leave_the_rest_of_the_drift_reference() -> None:
+    found = replace(FINDINGS.drift_reference, counts={"verdict": {"real": 4}, "format": {"jpeg": 4}})
+    assert found.without_verdicts() == replace(found, counts={"format": {"jpeg": 4}})
+
+
 def test_it_survives_the_file(version: Path, tmp_path: Path) -> None:
     manifest = read_manifest(version)
     assert manifest.model_version == 2

@@ -11,8 +11,9 @@ from veriphoto.manifest import DriftReference
 from veriphoto_monitoring.bursts import with_inflation
 from veriphoto_monitoring.columns import MONITORED, to_rows
 from veriphoto_monitoring.prior import estimate_share, rebase
-from veriphoto_monitoring.reference import Numbers, from_json, from_manifest, from_rows
+from veriphoto_monitoring.reference import Numbers, from_json, from_rows
 from veriphoto_monitoring.testing import examine, summarise
+from veriphoto_monitoring.validation import from_manifest
 
 
 def test_json_brings_back_the_same_tests():

@@ -163,7 +163,7 @@ def test_a_new_baseline_is_taken_up_while_running(place):
     sidecar = finish(place.open())
     assert describe(sidecar, NOW)["drift_detected"]
     write(place.log, draw(4000, 8, blockier=0.5))
-    made = baseline.make(place.log, sidecar.sources, 20_000, None, None)
+    made = baseline.make(place.log, 20_000, None, None)
     assert made.images == 7000
     baseline.write(place.state / "baseline.json", made)
     assert not describe(finish(sidecar), NOW)["drift_detected"]

@@ -60,5 +60,10 @@ def test_findings_survive_the_disk(picture: Callable[..., Picture], tmp_path: Pa
     assert Findings.read(tmp_path / "findings.json") == findings
     assert findings.metrics["clean_ece"] < 0.06
     assert findings.metrics["clean_fpr"] <= 0.02
-    assert sum(findings.drift_reference.score_counts) == 600
+    reference = findings.drift_reference
+    assert sum(reference.score_counts) == sum(reference.counts["verdict"].values()) == 600
+    assert reference.counts["format"] == {"jpeg": 600}
+    assert reference.moments["probability"][0] == pytest.approx(
+        calibrated(scores["clean"].logits, findings.calibration).mean()
+    )
     assert calibrated(np.array([50.0]), findings.calibration)[0] > 0.99
