@@ -70,19 +70,21 @@ def _calibrated_logits(logits: Floats, calibration: Calibration) -> Floats:
     return logits / calibration.temperature + calibration.bias
 
 
-def operating_point(product: Mapping[str, Floats], blockiness: Floats) -> OperatingPoint:
+def operating_point(product: Sequence[Mapping[str, Floats]], blockiness: Floats) -> OperatingPoint:
     """Sets threshold and unsure band from probabilities of real product photos alone.
 
     Args:
-        product: Probabilities of real product photos by delivery.
+        product: Probabilities of real product photos by delivery, of one set of photos or of several.
         blockiness: That statistic in the hardest delivery.
 
     Returns:
-        The lowest threshold that keeps every delivery within ``FALSE_ALARMS``, and its band.
+        The lowest threshold that keeps every delivery of every set within ``FALSE_ALARMS``, and its band.
     """
 
     def at(factor: float) -> float:
-        limits = [threshold_at_fpr(found, FALSE_ALARMS[name] * factor) for name, found in product.items()]
+        limits = [
+            threshold_at_fpr(found, FALSE_ALARMS[name] * factor) for photos in product for name, found in photos.items()
+        ]
         return float(np.clip(max(limits), 0.0, 1.0))
 
     threshold = at(1.0)
@@ -126,12 +128,14 @@ def drift_reference(logits: Floats, statistics: npt.NDArray[np.float32], point: 
     )
 
 
-def find(scores: Mapping[str, Scores], product: Mapping[str, Scores], metadata: Mapping[str, Any]) -> Findings:
+def find(
+    scores: Mapping[str, Scores], product: Sequence[Mapping[str, Scores]], metadata: Mapping[str, Any]
+) -> Findings:
     """Makes a run's findings from held-out pictures.
 
     Args:
         scores: Held-out pictures of both classes, by delivery; calibration is fitted on all deliveries together.
-        product: Real product photos for the threshold, by delivery.
+        product: Sets of real product photos for the threshold, each by delivery.
         metadata: Of the checkpoint.
 
     Returns:
@@ -141,7 +145,7 @@ def find(scores: Mapping[str, Scores], product: Mapping[str, Scores], metadata: 
     calibration = fit_calibration(labels, np.concatenate([part.logits for part in scores.values()]))
     hardest = list(scores.values())[-1]
     point = operating_point(
-        {name: calibrated(part.logits, calibration) for name, part in product.items()},
+        [{name: calibrated(part.logits, calibration) for name, part in photos.items()} for photos in product],
         hardest.statistics[:, CONTRACT.statistics.index("blockiness")].astype(np.float64),
     )
     metrics: dict[str, float] = {}

@@ -31,15 +31,16 @@ class CalibrationSet:
         """All of them."""
         return self.seen + self.unseen
 
-    def for_threshold(self) -> frozenset[str]:
-        """Paths of the real product photos that set the threshold.
+    def for_threshold(self) -> tuple[frozenset[str], ...]:
+        """Paths of the real product photos that set the threshold: in sets, none of which may be flagged too often.
 
-        Sources that were trained on are hardly ever flagged, and a threshold set on them is passed more than twice as
-        often by shops never seen. So where enough product photos of unseen sources are at hand, they alone decide.
+        A threshold set on sources that were trained on may be passed more than twice as often by shops never seen; and
+        few unseen sources may be easy ones. So where enough product photos of unseen sources are at hand, they must
+        keep within the rate by themselves too.
         """
         unseen = _products(self.unseen, self.product_sources)
-        enough = pictures_needed(FALSE_ALARMS["clean"])
-        return unseen if len(unseen) >= enough else unseen | _products(self.seen, self.product_sources)
+        both = unseen | _products(self.seen, self.product_sources)
+        return (both, unseen) if len(unseen) >= pictures_needed(FALSE_ALARMS["clean"]) else (both,)
 
 
 def _products(pictures: tuple[Picture, ...], patterns: tuple[str, ...]) -> frozenset[str]:
@@ -64,13 +65,14 @@ def write_findings(
         DataError: If the calibration set lacks a class or product photos.
     """
     deciding = chosen.for_threshold()
-    if not deciding or not any(picture.label for picture in chosen.pictures):
+    if not all(deciding) or not any(picture.label for picture in chosen.pictures):
         raise DataError("calibration needs held-out real product photos and AI pictures; keep out more")
     network, metadata = load_checkpoint(checkpoint)
     scores = {name: score(network, chosen.pictures, name, half=half, size=size) for name in DELIVERIES}
-    product = {
-        name: only(part, [picture.path in deciding for picture in part.pictures]) for name, part in scores.items()
-    }
+    product = [
+        {name: only(part, [picture.path in photos for picture in part.pictures]) for name, part in scores.items()}
+        for photos in deciding
+    ]
     findings = find(scores, product, metadata)
     findings.write(checkpoint.parent / FINDINGS_FILE)
     return findings

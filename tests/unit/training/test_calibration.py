@@ -45,17 +45,23 @@ def test_logits_the_wrong_way_round_are_refused() -> None:
 def test_the_threshold_keeps_every_delivery_within_its_rate() -> None:
     rng = np.random.default_rng(1)
     product = {"clean": rng.beta(1, 8, 1000), "web": rng.beta(1, 7, 1000), "hard": rng.beta(1, 5, 1000)}
-    point = operating_point(product, np.ones(10))
+    point = operating_point([product], np.ones(10))
     alarms = {name: float((p >= point.threshold).mean()) for name, p in product.items()}
     assert alarms["clean"] <= 0.02
     assert alarms["hard"] <= 0.04
     assert point.unsure_low < point.threshold < point.unsure_high
 
 
+def test_the_threshold_keeps_every_set_of_photos_within_its_rate() -> None:
+    rng = np.random.default_rng(2)
+    easy, hard = ({"clean": rng.beta(1, b, 1000)} for b in (9, 4))
+    assert operating_point([easy, hard], np.ones(10)).threshold == operating_point([hard], np.ones(10)).threshold
+
+
 def test_findings_survive_the_disk(picture: Callable[..., Picture], tmp_path: Path) -> None:
     scores = {name: some_scores(picture, shift) for name, shift in (("clean", 0.0), ("web", 0.3), ("hard", 0.6))}
     product = {name: only(part, [not p.label for p in part.pictures]) for name, part in scores.items()}
-    findings = find(scores, product, METADATA)
+    findings = find(scores, [product], METADATA)
     findings.write(tmp_path / "findings.json")
     assert Findings.read(tmp_path / "findings.json") == findings
     assert findings.metrics["clean_ece"] < 0.06
