@@ -37,9 +37,9 @@ SHOP: Final = ("trashnet", "campus_food_phone", "food_cutouts", "packaging_barco
 """Sources of real photos, left out likewise: the shop's own."""
 PRESS: Final = "camera_pr_shots"
 """Left out likewise, and of the replay: press photos are no shop's."""
-KNOWN, OTHERS = 140, 60
+KNOWN, OTHERS = 1500, 60
 """Pictures a class beside the newcomers: that the shipped model was trained on, in ``labelled``; that it was not, in
-each. So few that two busy cores train on them in minutes."""
+each. So few that two cores train on them in minutes."""
 LABELLED, EVALUATION = "labelled", "evaluation"
 NEW_SHARE: Final = 0.2
 """Share of the newcomers in traffic once they have arrived."""
