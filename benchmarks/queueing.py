@@ -36,6 +36,8 @@ PRICE: Final = 0.04
 DAY: Final = 86_400.0
 PLACES: Final = 8
 """Requests that one replica of two cores lets in, the gateway's ``max_in_flight``."""
+QUEUE: Final = 64
+"""Requests that wait at Triton's classifier before it refuses more, its ``max_queue_size``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,8 +224,8 @@ def _preprocess_seconds(names: Sequence[str]) -> float:
 
 
 def predict(measured: dict[str, Any]) -> list[dict[str, Any]]:
-    """Predicts the measured open loops; Triton queues more than a gateway lets in, so places do not bind."""
-    fleet = Fleet(replicas=1, cores=measured["cores"], places=10**6)
+    """Predicts the measured open loops: without a gateway, Triton's own queue is what bounds them."""
+    fleet = Fleet(replicas=1, cores=measured["cores"], places=QUEUE + measured["cores"])
     rows = []
     for row in measured["open"]:
         # As long as the measurement, as often as it takes for steady percentiles: past saturation, length decides.
@@ -233,6 +235,7 @@ def predict(measured: dict[str, Any]) -> list[dict[str, Any]]:
         ]
         latencies = np.concatenate([run.latency for run in runs])
         found = {f"predicted_p{level}_ms": float(np.percentile(latencies, level)) * 1000 for level in (50, 95)}
+        found["predicted_refused"] = round(float(np.mean([len(run.refused) for run in runs])), 1)
         spread = np.percentile([np.median(run.latency) * 1000 for run in runs], [5, 95])
         rows.append({**row, **found, "predicted_p50_90_percent": [round(float(each), 1) for each in spread]})
     return rows

@@ -127,7 +127,7 @@ def test_drift_is_seen_by_everyone_who_asks(var: Path):
 
 def test_a_baseline_needs_enough_pictures(var: Path):
     write(var / "predictions", draw(LEAST + 500, 4))
-    arguments = ("drift", "baseline", "--var", str(var), "--model-repository", str(var / "models"))
+    arguments = ("drift", "baseline", "--var", str(var))
     made = run(*arguments)
     assert made.returncode == 0, made.stderr
     assert f"{LEAST + 500} pictures of model version 1" in made.stdout

@@ -42,7 +42,7 @@ def test_format_quality_and_size_of_the_file_do_not_show() -> None:
     for seed in range(150):
         for label in (0, 1):
             picture = textured(seed * 2 + label, (260, 260))
-            picture = picture if label else picture.resize((180, 180))
+            picture = picture if label else picture.resize((220, 220))
             data = encoded(picture, "PNG") if label else encoded(picture, quality=80)
             crop = chain(data, np.random.default_rng((seed, label)))[0].astype(float)
             scores.append(np.abs(np.diff(crop, axis=1)).mean())
