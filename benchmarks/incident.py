@@ -22,14 +22,13 @@ import numpy as np
 from benchmarks.drift_pool import ROOT, unseen
 from benchmarks.drift_population import AI_SHARE
 
-from veriphoto.contract import CLASSIFIER, CONTRACT, LOGIT
-from veriphoto.manifest import ONNX_FILE, latest_version, read_manifest
+from veriphoto.contract import CLASSIFIER, LOGIT, OPERATING_POINT, PROBABILITY
+from veriphoto.manifest import ONNX_FILE, latest_version
 from veriphoto.preprocessing import preprocess
+from veriphoto.recording import make_record
 from veriphoto.records import Record, segment_name
 from veriphoto.sessions import OUTPUTS, open_session
-from veriphoto.verdict import decide
 from veriphoto_training.data import LABELS, Picture, fraction, read_dataset, thin
-from veriphoto_training.metrics import sigmoid
 
 NEWCOMERS: Final = ("freepik_school", "whisk_homecare")
 """Sources of the two generators, left out of the shipped model's training."""
@@ -103,23 +102,18 @@ def _scores(version: Path, pictures: Sequence[Picture], output: Path) -> dict[st
     """Scores what is not yet scored, as the recorder would note it."""
     path = output / f"scores-{version.name}.json"
     found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    manifest, at = read_manifest(version), OUTPUTS.index(LOGIT)
-    run, point = open_session(version / ONNX_FILE), manifest.findings.operating_point
+    run = open_session(version / ONNX_FILE)
     for picture in pictures:
         if picture.path in found:
             continue
         ready = preprocess(picture.data)
-        logit = float(run(ready.crops[None])[at].item())
-        statistics = tuple(map(float, ready.statistics))
-        probability = float(sigmoid(np.array(logit)))
-        record = Record(
-            time=0.0,
-            request_id="",
-            model_version=manifest.model_version,
-            logit=logit,
-            probability=probability,
-            verdict=decide(probability, dict(zip(CONTRACT.statistics, statistics, strict=True)), point).verdict,
-            statistics=statistics,
+        answer = dict(zip(OUTPUTS, run(ready.crops[None]), strict=True))
+        record = make_record(
+            "",
+            float(answer[LOGIT].item()),
+            float(answer[PROBABILITY].item()),
+            ready.statistics.tolist(),
+            answer[OPERATING_POINT][0].tolist(),
         )
         found[picture.path] = json.loads(record.to_line())
     path.write_text(json.dumps(found), encoding="utf-8")

@@ -136,7 +136,7 @@ def baseline(
     try:
         from veriphoto_monitoring import baseline as making  # noqa: PLC0415 - a light command line without it
         from veriphoto_monitoring.service import DIRECTORY  # noqa: PLC0415
-        from veriphoto_monitoring.sources import BASELINE  # noqa: PLC0415
+        from veriphoto_monitoring.sources import BASELINE  # noqa: PLC0415 - likewise
     except ImportError as error:
         raise MissingExtraError("monitor", error.name) from error
     path = var / DIRECTORY / BASELINE

@@ -70,7 +70,7 @@ class Chain:
         state = rng.bit_generator.state
         views = [self._view(_scaled(square, side, rng), shop, rng, quality=(60, 99))]
         if self.two_views:
-            # The same treatment as the clean view's: only what happens to the signal differs.
+            # The same place and state, one draw further on: a shop's treatment need not be the clean view's.
             again = np.random.default_rng()
             again.bit_generator.state = state
             smaller = max(self.crop_size // 2, round(side * float(again.uniform(0.45, 1.0))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,7 @@ def forward(network: nn.Module, x_nchw: Tensor) -> Outputs:
     Returns:
         Logits and features.
     """
-    maps: Tensor = network.forward_features(x_nchw)  # type: ignore[operator]
+    maps: Tensor = network.forward_features(x_nchw)  # type: ignore[operator]  # timm's, which nn.Module does not tell
     pooled: Tensor = network.global_pool(maps)  # type: ignore[operator]
     dropped = nn.functional.dropout(pooled, float(network.drop_rate), network.training)  # type: ignore[arg-type]
     logits: Tensor = network.classifier(dropped)  # type: ignore[operator]
@@ -70,7 +70,7 @@ def place_logits(network: nn.Module, maps: Tensor) -> Tensor:
         network: From ``build_network``.
         maps: ``Outputs.maps``.
     """
-    head: nn.Linear = network.classifier  # type: ignore[assignment]
+    head = cast("nn.Linear", network.classifier)
     return nn.functional.conv2d(maps.float(), head.weight[:, :, None, None], head.bias)[:, 0]
 
 

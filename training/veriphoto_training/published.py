@@ -68,14 +68,13 @@ def measure_norms(network: nn.Module, x_nchw: Tensor) -> None:
             handle.remove()
 
 
-def _measure(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+def _measure(norm: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
     # Before the norm is applied: it then answers as before, and those after it see what they always saw.
     variance, mean = torch.var_mean(inputs[0].float(), (0, 2, 3))
     old_mean, old_variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
-    weight, bias, eps = norm.get_parameter("weight"), norm.get_parameter("bias"), float(norm.eps)  # type: ignore[arg-type]
-    gain = weight / (old_variance + eps).sqrt()
-    bias.add_(gain * (mean - old_mean))
-    weight.copy_(gain * (variance + eps).sqrt())
+    gain = norm.weight / (old_variance + norm.eps).sqrt()
+    norm.bias.add_(gain * (mean - old_mean))
+    norm.weight.copy_(gain * (variance + norm.eps).sqrt())
     old_mean.copy_(mean)
     old_variance.copy_(variance)
 
@@ -83,7 +82,7 @@ def _measure(norm: nn.Module, inputs: tuple[Tensor]) -> None:
 def _constants(path: Path) -> dict[str, Tensor]:
     try:
         import onnx  # noqa: PLC0415  (only starts of this kind need it)
-        from onnx import numpy_helper  # noqa: PLC0415
+        from onnx import numpy_helper  # noqa: PLC0415  (likewise)
     except ImportError:
         raise MissingExtraError("export", "onnx") from None
     graph = onnx.load(path).graph
