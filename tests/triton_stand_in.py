@@ -68,6 +68,9 @@ class Metric:
         assert self.buckets == sorted(self.buckets or ())
         self.observed.append(value)
 
+    def set(self, value: float) -> None:
+        self.total = value
+
     def increment(self, by: float) -> None:
         assert by >= 0
         self.total += by

@@ -51,18 +51,25 @@ class CpuKind(StrEnum):
 class Setup:
     """What a variant needs to run."""
 
+    variant: Variant
     file: str
     precision: str = ""
     """OpenVINO's hint; empty for ONNX Runtime."""
 
 
 SETUPS: Final = {
-    Variant.FP32: Setup(ONNX_FILE),
-    Variant.INT8: Setup(INT8_FILE),
-    Variant.OPENVINO_FP32: Setup(ONNX_FILE, "f32"),
-    Variant.OPENVINO_BF16: Setup(ONNX_FILE, "bf16"),
-    Variant.OPENVINO_INT8: Setup(INT8_FILE, "f32"),
+    setup.variant: setup
+    for setup in (
+        Setup(Variant.FP32, ONNX_FILE),
+        Setup(Variant.INT8, INT8_FILE),
+        Setup(Variant.OPENVINO_FP32, ONNX_FILE, "f32"),
+        Setup(Variant.OPENVINO_BF16, ONNX_FILE, "bf16"),
+        Setup(Variant.OPENVINO_INT8, INT8_FILE, "f32"),
+    )
 }
+
+VARIANT_INFO: Final = "veriphoto_classifier_variant_info"
+"""Gauge of the server, 1: the ``variant`` that a model version runs as, for whoever has to make a score again."""
 
 UNMEASURED: Final[Mapping[CpuKind, tuple[Variant, ...]]] = {
     CpuKind.AMX: (Variant.OPENVINO_BF16, Variant.OPENVINO_INT8),

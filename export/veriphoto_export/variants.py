@@ -20,6 +20,7 @@ from veriphoto.errors import DataError, ImageError, ModelError
 from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file, verify_onnx
 from veriphoto.preprocessing import preprocess
 from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant, cpu_kind
+from veriphoto.verdict import OperatingPoint
 from veriphoto_export.gate import DELIVERIES
 from veriphoto_export.quantize import quantize_int8
 from veriphoto_export.runners import Crops, Run, available, file_of, open_variant
@@ -69,6 +70,9 @@ def build_variants(
 ) -> list[Row]:
     """Builds, measures and judges the variants of a model; writes them beside its graph.
 
+    Refused is what loses more than ``MAX_AUROC_LOSS`` or ``MAX_ACCURACY_LOSS``, or moves one probability further than the
+    unsure band is wide: then the same picture could be real on one machine and AI-generated on another.
+
     Calibration pictures are not evaluated.
 
     Args:
@@ -108,8 +112,7 @@ def build_variants(
             labels, scores[delivery] = _score(runs, judging, delivery)
         say("timing")
         times = _time(chosen, bench, rounds)
-        threshold = manifest.findings.operating_point.threshold
-        rows = [_row(each, bench, times, scores, labels, threshold) for each in chosen]
+        rows = [_row(each, bench, times, scores, labels, manifest.findings.operating_point) for each in chosen]
         _write(directory, bench, rows, manifest.onnx_sha256, f"{len(labels)} pictures, {evaluation}")
     return rows
 
@@ -183,7 +186,7 @@ def _row(
     times: dict[tuple[Variant, str], list[float]],
     scores: dict[str, dict[Variant, Any]],
     labels: Any,
-    threshold: float,
+    point: OperatingPoint,
 ) -> Row:
     sizes = [size for each, size in times if each is variant]
     ratios = {
@@ -194,11 +197,15 @@ def _row(
     }
     areas = {name: {each: auroc(labels, found) for each, found in made.items()} for name, made in scores.items()}
     accuracies = {
-        name: {each: balanced_accuracy(labels, found, threshold) for each, found in made.items()}
+        name: {each: balanced_accuracy(labels, found, point.threshold) for each, found in made.items()}
         for name, made in scores.items()
     }
     why = _complaints("AUROC", areas, variant, MAX_AUROC_LOSS)
     why += _complaints("balanced accuracy", accuracies, variant, MAX_ACCURACY_LOSS)
+    largest = float(max(np.abs(made[variant] - made[Variant.FP32]).max() for made in scores.values()))
+    band = point.unsure_high - point.unsure_low
+    if largest > band:
+        why.append(f"a probability moves by {largest:.3f}, further than the unsure band is wide ({band:.3f})")
     file = directory / file_of(variant)
     return Row(
         variant=variant.value,
@@ -208,7 +215,7 @@ def _row(
         speed_up={size: round(ratio, 3) for size, ratio in ratios.items()},
         auroc={name: round(made[variant], 5) for name, made in areas.items()},
         balanced_accuracy={name: round(made[variant], 5) for name, made in accuracies.items()},
-        largest_difference=float(max(np.abs(made[variant] - made[Variant.FP32]).max() for made in scores.values())),
+        largest_difference=largest,
         accepted=not why,
         why_not="; ".join(why),
     )

@@ -13,7 +13,7 @@ from triton_stand_in import Request, Tensor, TritonModelException
 from veriphoto.contract import CROPS, LOGIT
 from veriphoto.manifest import read_manifest, sha256_file
 from veriphoto.preprocessing import preprocess
-from veriphoto.variants import VARIANTS_FILE, cpu_kind
+from veriphoto.variants import VARIANT_INFO, VARIANTS_FILE, cpu_kind
 
 CROPS_OF_ONE = preprocess(SAMPLES[0].read_bytes()).crops[np.newaxis]
 
@@ -77,6 +77,15 @@ def test_what_was_not_accepted_is_not_run(row, version: Path, load_model, monkey
     monkeypatch.setenv("VERIPHOTO_VARIANT", "int8")
     with pytest.raises(TritonModelException, match="was not built or not accepted"):
         logit(load_model, version)
+
+
+def test_the_server_says_how_a_version_runs(version: Path, load_model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VERIPHOTO_VARIANT", "auto")
+    module = load_model(version / "model.py")
+    model = module.TritonPythonModel()
+    model.initialize({"model_repository": str(version.parent), "model_version": version.name})
+    [metric] = module.pb_utils.MetricFamily.made[VARIANT_INFO].alive()
+    assert (metric.labels, metric.total) == ({"model_version": version.name, "variant": "int8"}, 1.0)
 
 
 def test_an_unknown_name_is_refused(version: Path, load_model, monkeypatch) -> None:

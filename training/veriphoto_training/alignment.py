@@ -70,10 +70,9 @@ class Chain:
         state = rng.bit_generator.state
         views = [self._view(_scaled(square, side, rng), shop, rng, quality=(60, 99))]
         if self.two_views:
-            # The same place and state, one draw further on: a shop's treatment need not be the clean view's.
+            smaller = max(self.crop_size // 2, round(side * float(rng.uniform(0.45, 1.0))))
             again = np.random.default_rng()
-            again.bit_generator.state = state
-            smaller = max(self.crop_size // 2, round(side * float(again.uniform(0.45, 1.0))))
+            again.bit_generator.state = state  # or a shop's treatment would not be the clean view's
             views.append(self._view(spoil(_scaled(square, smaller, again), rng), shop, again, quality=(30, 85)))
         return tuple(views)
 

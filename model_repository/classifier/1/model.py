@@ -15,8 +15,9 @@ import triton_python_backend_utils as pb_utils
 from veriphoto.contract import CROPS
 from veriphoto.errors import ModelError
 from veriphoto.manifest import read_manifest, verify_onnx
+from veriphoto.recording.metering import VERSION_LABEL
 from veriphoto.sessions import OUTPUTS, open_session
-from veriphoto.variants import Variant, choose
+from veriphoto.variants import VARIANT_INFO, Setup, Variant, choose
 
 
 class TritonPythonModel:
@@ -32,6 +33,7 @@ class TritonPythonModel:
         except ModelError as error:
             raise pb_utils.TritonModelException(error.to_wire()) from None
         self._picture = open_session(directory / setup.file, setup.precision)
+        self._info = _tell(setup, manifest.model_version)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answers every request, each with its own response."""
@@ -49,3 +51,13 @@ class TritonPythonModel:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INTERNAL))
         tensors = [pb_utils.Tensor(name, array) for name, array in zip(OUTPUTS, arrays, strict=True)]
         return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def _tell(setup: Setup, version: int) -> Any:
+    """Makes the gauge that says how the version runs; it lives as long as what is returned."""
+    family = pb_utils.MetricFamily(
+        name=VARIANT_INFO, description="How a model version runs on this CPU.", kind=pb_utils.MetricFamily.GAUGE
+    )
+    metric = family.Metric(labels={VERSION_LABEL: str(version), "variant": setup.variant.value})
+    metric.set(1)
+    return family, metric
