@@ -31,7 +31,10 @@ def calibrate(
     version: Annotated[int | None, typer.Option(min=1, help="Version to start from; the newest by default.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be written.")] = False,
 ) -> None:
-    """Fit threshold and unsure band to one shop from its own real photos; publish them as a new model version."""
+    """Fit threshold and unsure band to one shop from its own real photos; publish them as a new model version.
+
+    A running server goes on with its version; the next start serves the new one.
+    """
     try:
         from rich.progress import track  # noqa: PLC0415 - a light command line without these
 

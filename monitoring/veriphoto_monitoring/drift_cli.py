@@ -81,7 +81,7 @@ def monitor(
         raise typer.Exit(INTERRUPTED) from None
 
 
-drift = typer.Typer(help="Show what the monitor says, or make a baseline.", invoke_without_command=True)
+drift = typer.Typer(invoke_without_command=True)
 
 
 @drift.callback()
@@ -95,7 +95,7 @@ def show(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the monitor's JSON instead of tables.")] = False,
 ) -> None:
-    """Show what the monitor says.
+    """Show what the monitor says, or make a baseline.
 
     Exit code: 0 no drift or not enough data to tell, 1 drift, 2 could not ask.
     """

@@ -58,7 +58,7 @@ def serve(
         str,
         typer.Option(
             envvar="VERIPHOTO_VARIANT",
-            help="What the embedded classifier runs: fp32, another variant of the version, or the fastest accepted.",
+            help="What the embedded classifier runs: fp32, another variant of the version, auto the fastest accepted.",
         ),
     ] = "auto",
     prediction_log: Annotated[

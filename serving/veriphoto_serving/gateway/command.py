@@ -51,7 +51,7 @@ def with_settings(command: Callable[..., Any], leave_out: Collection[str] = ()) 
 
 
 def gateway(settings: dict[str, Any]) -> None:
-    """Start the REST gateway alone, before a Triton that runs elsewhere. `veriphoto serve` starts both."""
+    """Start the REST gateway alone, in front of a Triton that runs elsewhere. `veriphoto serve` starts both."""
     try:
         from veriphoto_serving.gateway.server import run  # noqa: PLC0415 - a light command line without it
     except ImportError as error:
