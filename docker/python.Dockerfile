@@ -57,8 +57,9 @@ RUN docker/requirements/install.sh sidecar
 FROM runtime AS sidecar
 COPY --from=sidecar-build /opt/veriphoto /opt/veriphoto
 ENV VERIPHOTO_MONITOR_HOST=0.0.0.0 VERIPHOTO_PREDICTION_LOG=/var/lib/veriphoto/predictions VERIPHOTO_MODEL_REPOSITORY=/models
-# Manifests say what the model was calibrated on; a mounted volume with newer versions takes this place.
-COPY model_repository /models
+# Manifests say what the model was calibrated on; a mounted volume with newer versions takes this place. Whichever image
+# fills that volume, this one or Triton's, the trainer must be able to publish into it.
+COPY --chown=10001:10001 model_repository /models
 EXPOSE 8003
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["healthcheck", "http://127.0.0.1:8003/health"]
@@ -110,7 +111,8 @@ RUN docker/requirements/install.sh trainer
 FROM runtime AS trainer
 COPY --from=trainer-build /opt/veriphoto /opt/veriphoto
 COPY samples /usr/share/veriphoto/samples
-ENV VERIPHOTO_SAMPLES=/usr/share/veriphoto/samples
+# MLflow looks for a git, which no image holds, and would say so at length.
+ENV VERIPHOTO_SAMPLES=/usr/share/veriphoto/samples GIT_PYTHON_REFRESH=quiet
 HEALTHCHECK --interval=30s --timeout=20s CMD ["veriphoto", "--help"]
 ENTRYPOINT ["veriphoto"]
 CMD ["train", "--help"]

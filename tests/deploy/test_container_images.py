@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import re
+import socket
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +26,7 @@ from veriphoto.contract import (
 )
 from veriphoto_client.page.command import PAGE_PORT
 from veriphoto_serving.gateway.settings import GatewaySettings
+from veriphoto_serving.ports import LOOPBACK, free_ports
 
 DOCKER = ROOT / "docker"
 LOCKS = DOCKER / "requirements"
@@ -80,6 +84,11 @@ def test_what_serves_holds_no_torch(lock: str) -> None:
     assert not {name for name in locked(lock) if name.startswith(("torch", "timm", "nvidia-", "triton-"))}
 
 
+@pytest.mark.parametrize("lock", ["gateway", "sidecar", "page", "scanner", "trainer"])
+def test_what_starts_with_our_command_line_holds_what_that_is_made_of(lock: str) -> None:
+    assert {"typer", "rich"} <= locked(lock).keys()
+
+
 def test_one_numpy_and_one_pillow_everywhere() -> None:
     for name in ("numpy", "pillow"):
         assert len({locked(lock)[name] for lock in EXTRAS}) == 1
@@ -113,6 +122,12 @@ def test_tritons_image_exposes_the_ports_of_the_contract() -> None:
     text = (DOCKER / "triton.Dockerfile").read_text("utf-8")
     assert f"EXPOSE {TRITON_HTTP_PORT} {TRITON_GRPC_PORT} {TRITON_METRICS_PORT}\n" in text
     assert f"http://127.0.0.1:{TRITON_HTTP_PORT}/v2/health/ready" in text
+
+
+def test_whichever_image_fills_the_models_volume_the_trainer_can_publish_into_it() -> None:
+    filled = "COPY --chown=10001:10001 model_repository /models\n"
+    assert filled in stage("sidecar")
+    assert filled in (DOCKER / "triton.Dockerfile").read_text("utf-8")
 
 
 @pytest.mark.parametrize("file", ["python.Dockerfile", "triton.Dockerfile"])
@@ -179,6 +194,24 @@ def service() -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def test_the_page_ends_when_it_is_told_to_as_a_containers_first_process_is() -> None:
+    (port,) = free_ports(1)
+    command = [sys.executable, "-c", "from veriphoto_client.cli import main; main()", "page", "--page-port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(300):
+            with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
+                break
+            assert process.poll() is None
+            time.sleep(0.2)
+        process.terminate()
+        process.wait(20)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((LOOPBACK, port), timeout=1)
+    finally:
+        process.kill()
 
 
 def test_the_health_check_tells_well_from_ill_from_away(service: str) -> None:

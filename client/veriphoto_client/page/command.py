@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -26,7 +25,8 @@ def page(
 ) -> None:
     """Start the web page before a gateway. Where that needs an API key, set VERIPHOTO_API_KEY."""
     command, environment = page_process(gateway_url, page_host, page_port)
-    raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
+    # In this process's place: a container's first process gets the signals, and would not hand them on.
+    os.execve(command[0], command, environment)
 
 
 def page_process(gateway_url: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:
