@@ -70,8 +70,8 @@ def build_variants(
 ) -> list[Row]:
     """Builds, measures and judges the variants of a model; writes them beside its graph.
 
-    Refused is what loses more than ``MAX_AUROC_LOSS`` or ``MAX_ACCURACY_LOSS``, or moves one probability further than the
-    unsure band is wide: then the same picture could be real on one machine and AI-generated on another.
+    Refused is what loses more than ``MAX_AUROC_LOSS`` or ``MAX_ACCURACY_LOSS``, or moves one probability further than
+    the unsure band is wide: then the same picture could be real on one machine and AI-generated on another.
 
     Calibration pictures are not evaluated.
 

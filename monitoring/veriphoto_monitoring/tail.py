@@ -54,14 +54,16 @@ class Tail:
         self._directory = directory
         self._offsets = dict(offsets)
         self._reached: dict[str, float] = {}
+        self._refused: set[Path] = set()
 
     def reachable(self) -> bool:
-        """Returns whether the directory can be read."""
+        """Returns whether the directory and what was tried of its segments can be read."""
         try:
             next(self._directory.iterdir(), None)
+            self._refused = {path for path in self._refused if path.exists()}
         except OSError:
             return False
-        return True
+        return not self._refused
 
     def read(self) -> Chunk | None:
         """Reads some lines of the writer that is furthest behind, so that writers stay mixed while catching up.
@@ -106,10 +108,16 @@ class Tail:
             with segment.path.open("rb") as file:
                 file.seek(offset)
                 data = file.read(min(CHUNK, segment.size - offset))
-        except OSError as error:
+        except FileNotFoundError:
             # Deleted meanwhile by its writer, which keeps the log small.
-            _log.warning("%s was gone before it was read to its end: %s", segment.path.name, type(error).__name__)
+            _log.warning("%s was gone before it was read to its end", segment.path.name)
             return None
+        except OSError as error:
+            if segment.path not in self._refused:
+                _log.warning("%s cannot be read (%s): may this user read it?", segment.path.name, type(error).__name__)
+            self._refused.add(segment.path)
+            return None
+        self._refused.discard(segment.path)
         whole = data.rfind(b"\n") + 1
         if not whole:
             if not segment.closed and len(data) < CHUNK:

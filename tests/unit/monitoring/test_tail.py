@@ -103,6 +103,24 @@ def test_a_segment_that_is_gone_or_was_read_elsewhere_is_no_trouble(tmp_path: Pa
     assert ids(drain(tail)[0]) == ids(records[10:])
 
 
+def test_what_cannot_be_read_is_said_once_and_makes_the_log_unreachable(tmp_path: Path, caplog):
+    """A directory stands for another user's file, which root can read."""
+    records = draw(5, 9)
+    path = write(tmp_path, records, "b")
+    unreadable = tmp_path / path.name.replace("-b-", "-a-")
+    unreadable.mkdir()
+    tail = Tail(tmp_path, {})
+    assert tail.reachable()
+    assert ids(drain(tail)[0]) == ids(records)  # other writers' lines are read all the same
+    drain(tail)
+    assert not tail.reachable()
+    assert [record.getMessage() for record in caplog.records if unreadable.name in record.getMessage()] == [
+        f"{unreadable.name} cannot be read (IsADirectoryError): may this user read it?"
+    ]
+    unreadable.rmdir()
+    assert tail.reachable()
+
+
 @pytest.mark.parametrize("probes", [[0], [0, 1, 2]])
 def test_canaries_are_no_traffic(tmp_path: Path, probes: list[int]):
     records = [as_probe(one) if number in probes else one for number, one in enumerate(draw(3, 8))]
