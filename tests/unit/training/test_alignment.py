@@ -3,9 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest_pictures import encoded, textured
-from PIL import Image
 
-from veriphoto_training import alignment
 from veriphoto_training.alignment import Chain, Pixels
 from veriphoto_training.metrics import auroc
 from veriphoto_training.shop import TREATMENTS, Treatment
@@ -30,21 +28,6 @@ def test_the_same_draw_gives_the_same_pixels() -> None:
     first, second = (chain(data, np.random.default_rng(7)) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert not np.array_equal(first[0], chain(data, np.random.default_rng(8))[0])
-
-
-def test_both_views_get_the_same_treatment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or their disagreement, which costs, would be about the shop and not about what the platform lost."""
-    drawn: list[Treatment] = []
-
-    def note(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        drawn.append(TREATMENTS[int(rng.integers(len(TREATMENTS)))])
-        return image
-
-    monkeypatch.setattr(alignment, "treat", note)
-    for seed in range(20):
-        Chain(64, 1.0, True)(encoded(textured(2)), np.random.default_rng(seed))
-    assert drawn[::2] == drawn[1::2]
-    assert len(set(drawn)) > 2
 
 
 def test_block_borders_fall_anywhere() -> None:
