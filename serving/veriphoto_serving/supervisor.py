@@ -86,7 +86,8 @@ def _watch(server: subprocess.Popen[bytes], job: dict[str, Any]) -> None:
         received = signal.sigtimedwait({*_STOP, signal.SIGCHLD}, _PULSE_S)
         asked = received is not None and received.si_signo in _STOP
         if deadline == float("inf") and (asked or os.getppid() != job["parent"]):
-            server.send_signal(signal.SIGTERM)
+            # Not Popen's method: it reaps a server that has ended meanwhile, and its group could then not be found.
+            os.kill(server.pid, signal.SIGTERM)
             deadline = time.monotonic() + job["grace_s"]
         if time.monotonic() > deadline:
             return

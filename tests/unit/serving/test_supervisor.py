@@ -1,0 +1,38 @@
+"""The supervisor's own steps; what it does to a real server is in tests/integration/test_launcher.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from veriphoto_serving import supervisor
+
+
+def test_a_server_that_ends_as_it_is_asked_to_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Launcher and server are killed at once: the server ends after the supervisor looked and before it signals."""
+    server = subprocess.Popen(
+        ["sh", "-c", "sleep 60 & echo $!; exec sleep 60"], stdout=subprocess.PIPE, process_group=0
+    )
+    assert server.stdout is not None
+    stub = int(server.stdout.readline())
+    region = tmp_path / "region_1"
+    region.touch()
+    job = {"regions": str(tmp_path / "region"), "parent": -1, "grace_s": 5.0}
+
+    def end_meanwhile(*_: object) -> None:
+        server.kill()
+        os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+
+    monkeypatch.setattr(signal, "sigtimedwait", end_meanwhile)
+    supervisor._watch(server, job)
+    assert supervisor._clean_up(server, job) == 128 + signal.SIGKILL
+    assert not region.exists()
+    server.stdout.close()
+    state = Path(f"/proc/{stub}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
