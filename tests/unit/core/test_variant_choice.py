@@ -7,12 +7,23 @@ import json
 from pathlib import Path
 
 import pytest
-from toy_model import toy_findings
+from toy_model import REPOSITORY, toy_findings
 
 from veriphoto import variants
+from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import ModelError
-from veriphoto.manifest import Manifest, sha256_file
-from veriphoto.variants import AUTO, INT8_FILE, SETUPS, VARIANTS_FILE, CpuKind, Variant, choose, cpu_kind
+from veriphoto.manifest import Manifest, latest_version, read_manifest, sha256_file
+from veriphoto.variants import (
+    AUTO,
+    INT8_FILE,
+    SETUPS,
+    VARIANTS_FILE,
+    CpuKind,
+    Variant,
+    choose,
+    cpu_kind,
+    read_variants,
+)
 
 MILLISECONDS = {"fp32": 9.0, "int8": 11.0, "openvino-fp32": 9.5, "openvino-bf16": 5.0, "openvino-int8": 7.0}
 
@@ -116,3 +127,13 @@ def test_the_rule_names_no_variant_twice_and_fp32_never() -> None:
     for order in variants.UNMEASURED.values():
         assert len(set(order)) == len(order)
         assert Variant.FP32 not in order
+
+
+@pytest.mark.usefixtures("openvino")
+def test_what_was_measured_of_the_shipped_version_is_of_its_graph() -> None:
+    """Or bf16 would be lost without a word when the next version ships."""
+    directory = latest_version(REPOSITORY / CLASSIFIER)
+    shipped = read_manifest(directory)
+    assert read_variants(directory, shipped.onnx_sha256)["fastest"] == Variant.OPENVINO_BF16
+    assert choose(directory, shipped, AUTO, kind=CpuKind.AMX) == SETUPS[Variant.OPENVINO_BF16]
+    assert choose(directory, shipped, AUTO, kind=CpuKind.PLAIN) == SETUPS[Variant.FP32]
