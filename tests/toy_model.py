@@ -13,6 +13,7 @@ from torch import nn
 
 from veriphoto.contract import CONTRACT
 from veriphoto.manifest import Calibration, DriftReference, Findings, Lineage
+from veriphoto.variants import VARIANTS_FILE
 from veriphoto.verdict import OperatingPoint
 from veriphoto_export.graph import DetectorGraph, export_onnx
 from veriphoto_export.publish import publish
@@ -24,7 +25,8 @@ SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix in
 
 def copy_repository(target: Path) -> Path:
     """Copies the model repository as a fresh clone without its graph has it."""
-    shutil.copytree(REPOSITORY, target, ignore=shutil.ignore_patterns("model.onnx", "manifest.json", "__pycache__"))
+    of_the_graph = shutil.ignore_patterns("*.onnx", "manifest.json", VARIANTS_FILE, "__pycache__")
+    shutil.copytree(REPOSITORY, target, ignore=of_the_graph)
     for version in (target / "classifier").iterdir():
         if version.name.isdigit() and version.name != "1":
             shutil.rmtree(version)
