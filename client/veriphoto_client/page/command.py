@@ -23,7 +23,7 @@ def page(
     page_host: Annotated[str, typer.Option(envvar="VERIPHOTO_PAGE_HOST", help="Address to listen on.")] = "127.0.0.1",
     page_port: Annotated[int, typer.Option(envvar="VERIPHOTO_PAGE_PORT", help="Port to listen on.")] = PAGE_PORT,
 ) -> None:
-    """Start the web page before a gateway. Where that needs an API key, set VERIPHOTO_API_KEY."""
+    """Start the web page in front of a gateway. Where that needs an API key, set VERIPHOTO_API_KEY."""
     command, environment = page_process(gateway_url, page_host, page_port)
     # In this process's place: a container's first process gets the signals, and would not hand them on.
     os.execve(command[0], command, environment)
