@@ -1,6 +1,7 @@
 """What a change of the server's configuration is worth: servers that differ in one thing, in turns.
 
     python -m benchmarks.tuning                   # or --quick, or --only NAME ...
+    python -m benchmarks.tuning --variant openvino-bf16
 
 Each row is a copy of the model repository with one edit, or another environment, beside the repository as it is; all
 servers run at once, and those that are not asked do nothing. Writes benchmarks/results/tuning.{json,md}.
@@ -26,6 +27,7 @@ from benchmarks.results import save, save_table
 from benchmarks.rounds import Block, in_turns
 from benchmarks.servers import Served, measure, triton
 
+from veriphoto.variants import Variant
 from veriphoto_serving.installation import ALLOCATION
 
 PREPROCESS: Final = "preprocess/config.pbtxt"
@@ -47,11 +49,13 @@ CHANGES: Final[dict[str, Change]] = {
     "three preprocess": Change(((PREPROCESS, _TWO, _TWO.replace("2", "3")),)),
     "one classifier": Change(((EMBEDDED, _TWO, _TWO.replace("2", "1")),)),
     "three classifiers": Change(((EMBEDDED, _TWO, _TWO.replace("2", "3")),)),
+    "three of each": Change(((PREPROCESS, _TWO, _TWO.replace("2", "3")), (EMBEDDED, _TWO, _TWO.replace("2", "3")))),
     "pictures one by one to preprocess": Change(((PREPROCESS, "[ 1, 2, 4 ]", "[ 1 ]"),)),
     "batches to the classifier": Change(((EMBEDDED, "preferred_batch_size: [ 1 ]", "preferred_batch_size: [ 4 ]"),)),
     "wait 5 ms for a batch": Change(
         ((EMBEDDED, "max_queue_delay_microseconds: 0", "max_queue_delay_microseconds: 5000"),)
     ),
+    "huge pages": Change(environment={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}),
     "glibc gives memory back": Change(
         environment={"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
     ),
@@ -81,6 +85,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(CHANGES), choices=list(CHANGES))
     parser.add_argument("--megapixels", choices=SIZES, default="1")
     parser.add_argument("--photos", type=Path)
+    parser.add_argument("--variant", default=str(Variant.FP32))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--quick", action="store_true")
@@ -94,7 +99,7 @@ def main() -> None:
         def start(change: Change) -> Served:
             at = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             with mock.patch.dict(os.environ, {**ALLOCATION, **change.environment}):
-                return stack.enter_context(triton(repository=repository(at, change)))
+                return stack.enter_context(triton(arguments.variant, repository(at, change)))
 
         def block(served: Served) -> Block:
             order = {"loop": "closed", "way": "raw", "url": served.raw_url, "width": 8, "seconds": arguments.seconds}
@@ -114,6 +119,7 @@ def main() -> None:
         for name in sides
     ]
     suffix = "" if arguments.megapixels == "1" else f"_{arguments.megapixels}mp"
+    suffix += "" if arguments.variant == Variant.FP32 else f"-{arguments.variant}"
     save(f"tuning{suffix}", {"command": "python -m benchmarks.tuning", "ratios": ratios, "blocks": turns.blocks})
     save_table(f"tuning{suffix}", "Changes of the configuration, concurrency 8", rows)
 

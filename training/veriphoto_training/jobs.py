@@ -10,12 +10,12 @@ from typing import Any
 
 from veriphoto.errors import UsageError
 from veriphoto.manifest import FINDINGS_FILE
-from veriphoto_training.data import read_dataset, thin
+from veriphoto_training.data import read_dataset
 from veriphoto_training.finish import CalibrationSet, write_findings
 from veriphoto_training.loop import LAST, Job, parts, resumable_run, train
 from veriphoto_training.progress import Progress
 from veriphoto_training.recipes import Recipe, get_recipe
-from veriphoto_training.splits import split_dataset
+from veriphoto_training.splits import split_dataset, thinned
 from veriphoto_training.tracking import MlflowTracker, NoTracker, Tracker, environment
 
 
@@ -76,8 +76,9 @@ def run_training(
     dataset = read_dataset(data)
     for path, reason in list(dataset.broken.items())[:10]:
         progress.note(f"left out {path}: {reason}")
-    pictures = dataset.pictures if max_per_class is None else thin(dataset.pictures, max_per_class)
-    split = split_dataset(pictures, recipe.validation_share, holdout_sources, holdout_generators, seed)
+    split = split_dataset(dataset.pictures, recipe.validation_share, holdout_sources, holdout_generators, seed)
+    if max_per_class is not None:
+        split = thinned(split, max_per_class)
     fakes = read_dataset(paired).pictures if paired is not None else ()
     groups = {picture.group for picture in split.train}
     run_id = resumable_run(output)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from veriphoto.errors import DataError
-from veriphoto_training.data import Picture, fraction
+from veriphoto_training.data import Picture, fraction, thin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,25 @@ def split_dataset(
     if len({picture.label for picture in split.train}) < 2:
         raise DataError("after the split one class has no training pictures; leave out less, or add data")
     return split
+
+
+def thinned(split: Split, maximum: int) -> Split:
+    """Keeps at most so many pictures of each class of what a run trains and validates on.
+
+    After the split, not before: a group is left out for any of its pictures, also one that would have been dropped.
+
+    Args:
+        split: Of the whole data set.
+        maximum: Pictures of each class in ``train`` and ``validation`` together.
+
+    Returns:
+        The split, its hold-out as it was.
+    """
+    kept = {picture.path for picture in thin([*split.train, *split.validation], maximum)}
+    train, validation = (
+        tuple(picture for picture in part if picture.path in kept) for part in (split.train, split.validation)
+    )
+    return replace(split, train=train, validation=validation)
 
 
 def split_again(pictures: Sequence[Picture], training: Mapping[str, Any]) -> Split:

@@ -11,7 +11,7 @@ import pytest
 
 from veriphoto.errors import DataError, UnreadableFileError
 from veriphoto_training.data import Picture, read_dataset, thin
-from veriphoto_training.splits import split_dataset
+from veriphoto_training.splits import split_dataset, thinned
 
 Maker = Callable[..., Picture]
 
@@ -123,6 +123,23 @@ def test_a_pattern_can_name_one_class_of_a_source(picture: Maker) -> None:
 def test_splits_that_cannot_be_are_refused(picture: Maker, sources: list[str], generators: list[str]) -> None:
     with pytest.raises(DataError):
         split_dataset([picture("a"), picture("b", 1)], 0.0, sources, generators)
+
+
+def test_thinning_comes_after_the_split(picture: Maker) -> None:
+    # Each group has one picture of the source that is left out: thinned before, most groups would lose just that one.
+    pictures = [
+        picture(f"{label}{n}", label, source="out" if n % 40 == 0 else "in", group=f"{label}/{n // 4 % 10}")
+        for label in (0, 1)
+        for n in range(120)
+    ]
+    split = split_dataset(pictures, 0.2, ["out"])
+    few = thinned(split, 10)
+    assert few.holdout == split.holdout
+    assert set(few.train) <= set(split.train)
+    assert set(few.validation) <= set(split.validation)
+    for label in (0, 1):
+        assert sum(p.label == label for p in few.train + few.validation) == 10
+    assert not {p.group for p in few.train} & {p.group for p in few.holdout}
 
 
 def test_thinning_keeps_the_same_pictures_whatever_the_order(picture: Maker) -> None:
