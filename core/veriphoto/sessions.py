@@ -1,4 +1,4 @@
-"""Runs a version's graph on one thread of a CPU: one way for the server, the catalogue scan and the benchmarks.
+"""Runs a version's graph on a CPU: one way for the server, the catalogue scan, measurements and benchmarks.
 
 The runtimes are no needs of the core's: whoever opens a session brings the one that its variant names.
 """
@@ -22,42 +22,49 @@ Session: TypeAlias = Callable[[npt.NDArray[np.uint8]], list[npt.NDArray[np.float
 """UINT8 [N, K, S, S, 3] in, the tensors of ``OUTPUTS`` out."""
 
 
-def open_session(graph: Path | bytes, precision: str = "") -> Session:
+def open_session(graph: Path | bytes, precision: str = "", threads: int = 1) -> Session:
     """Loads a graph.
 
     Args:
         graph: An ONNX file, or its content.
         precision: OpenVINO's hint; empty for ONNX Runtime.
+        threads: How many it may use. Servers give one: their instances are the parallelism.
 
     Returns:
-        What runs it, for one thread.
+        What runs it; not for several threads at once.
 
     Raises:
         ModuleNotFoundError: If the runtime is not installed.
     """
-    return _openvino(graph, precision) if precision else _onnxruntime(graph)
+    return _openvino(graph, precision, threads) if precision else _onnxruntime(graph, threads)
 
 
-def _onnxruntime(graph: Path | bytes) -> Session:
+def _onnxruntime(graph: Path | bytes, threads: int) -> Session:
     runtime = importlib.import_module("onnxruntime")
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     return lambda crops: list(session.run(OUTPUTS, {CROPS: crops}))
 
 
-def _openvino(graph: Path | bytes, precision: str) -> Session:
+def _openvino(graph: Path | bytes, precision: str, threads: int) -> Session:
     core: Any = importlib.import_module("openvino").Core()
     if isinstance(graph, bytes):  # it reads ONNX from files only
         with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
             file.write(graph)
             file.flush()
-            return _compiled(core, file.name, precision)
-    return _compiled(core, str(graph), precision)
+            return _compiled(core, file.name, precision, threads)
+    return _compiled(core, str(graph), precision, threads)
 
 
-def _compiled(core: Any, path: str, precision: str) -> Session:
-    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+def _compiled(core: Any, path: str, precision: str, threads: int) -> Session:
+    settings = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        # By default it runs on the first core while it infers: in every process alike, so that the others stand idle.
+        "ENABLE_CPU_PINNING": False,
+    }
     compiled = core.compile_model(path, "CPU", settings)
     request, outputs = compiled.create_infer_request(), [compiled.output(name) for name in OUTPUTS]
     # Copied: the next picture overwrites what the request holds.

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from veriphoto.contract import CROPS, PROBABILITY
+from veriphoto.contract import PROBABILITY
 from veriphoto.errors import MissingExtraError, UsageError
+from veriphoto.sessions import OUTPUTS, open_session
 from veriphoto.variants import SETUPS, Variant
 
 Crops = npt.NDArray[np.uint8]
@@ -53,39 +54,10 @@ def open_variant(variant: Variant, directory: Path, threads: int = 1) -> Run:
     file = directory / setup.file
     if not file.is_file():
         raise UsageError(f"{file} is missing; build the variants with: veriphoto export --variants")
-    return _with_openvino(file, setup.precision, threads) if setup.precision else _with_onnxruntime(file, threads)
-
-
-def _with_onnxruntime(file: Path, threads: int) -> Run:
-    import onnxruntime  # noqa: PLC0415
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-
-    def run(crops: Crops) -> Floats:
-        return np.asarray(session.run([PROBABILITY], {CROPS: crops})[0][:, 0])
-
-    return run
-
-
-def _with_openvino(file: Path, precision: str, threads: int) -> Run:
-    core = _openvino().Core()
-    settings = {
-        "INFERENCE_PRECISION_HINT": precision,
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    compiled = core.compile_model(core.read_model(str(file)), "CPU", settings)
-    request, output = compiled.create_infer_request(), compiled.output(PROBABILITY)
-
-    def run(crops: Crops) -> Floats:
-        return np.array(request.infer({CROPS: crops})[output][:, 0])
-
-    return run
+    if setup.precision:
+        _openvino()
+    session = open_session(file, setup.precision, threads)
+    return lambda crops: session(crops)[OUTPUTS.index(PROBABILITY)][:, 0]
 
 
 def _openvino() -> Any:
