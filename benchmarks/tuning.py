@@ -52,10 +52,11 @@ CHANGES: Final[dict[str, Change]] = {
     "three of each": Change(((PREPROCESS, _TWO, _TWO.replace("2", "3")), (EMBEDDED, _TWO, _TWO.replace("2", "3")))),
     "pictures one by one to preprocess": Change(((PREPROCESS, "[ 1, 2, 4 ]", "[ 1 ]"),)),
     "batches to the classifier": Change(((EMBEDDED, "preferred_batch_size: [ 1 ]", "preferred_batch_size: [ 4 ]"),)),
+    "pairs to the classifier": Change(((EMBEDDED, "preferred_batch_size: [ 1 ]", "preferred_batch_size: [ 2 ]"),)),
     "wait 5 ms for a batch": Change(
         ((EMBEDDED, "max_queue_delay_microseconds: 0", "max_queue_delay_microseconds: 5000"),)
     ),
-    "huge pages": Change(environment={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}),
+    "small pages": Change(environment={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}),
     "glibc gives memory back": Change(
         environment={"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
     ),
