@@ -62,8 +62,9 @@ def _paths(entries: list[Any]) -> list[str]:
 
 
 def test_the_stages_are_those_of_the_design() -> None:
-    assert list(PIPELINE)[:6] == ["prepare", "train", "finetune", "calibrate", "evaluate", "export"]
-    assert PIPELINE["pairs"]["frozen"]
+    assert list(PIPELINE) == ["prepare", "train", "finetune", "calibrate", "evaluate", "export"]
+    # On a clean checkout `dvc repro` ends with an error at a frozen stage, whose outputs nobody has made.
+    assert not any(stage.get("frozen") for stage in PIPELINE.values())
 
 
 @pytest.mark.parametrize("stage", PIPELINE)
@@ -104,7 +105,6 @@ def test_dvc_spells_options_as_this_test_does() -> None:
 def test_what_a_stage_needs_exists_or_was_made_before() -> None:
     made: list[str] = []
     for stage in PIPELINE.values():
-        assert "var/pipeline/pairs" not in _paths(stage["deps"])  # optional: nothing may wait for it
         for path in _paths(stage["deps"]):
             there = path.startswith("${") or (ROOT / path).exists() or any(path.startswith(one) for one in made)
             assert there, path
