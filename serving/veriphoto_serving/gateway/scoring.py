@@ -54,15 +54,15 @@ class Scorer:
         self._waiting: set[asyncio.Timeout] = set()
         watchdog.on_down(self._give_up)
 
-    def check(self) -> None:
-        """Refuses at once what could not be scored anyway, before its body is read.
+    async def admit(self) -> None:
+        """Refuses what could not be scored anyway, before its body is read.
 
         Raises:
             ServiceUnavailableError: If Triton is away.
-            BusyError: If all places are taken.
+            BusyError: If all places are taken and none is given back in a moment.
         """
         self._watchdog.require()
-        self.places.check()
+        await self.places.room()
 
     async def score(self, data: bytes, request_id: str) -> Scored:
         """Scores one picture.

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from veriphoto.errors import ServiceUnavailableError
+from veriphoto_serving.gateway.admission import PATIENCE_S
 from veriphoto_serving.gateway.models import BatchAnswer, ExplainAnswer, PredictAnswer
 
 from .conftest import Gateway, Open, picture
@@ -123,6 +124,28 @@ async def test_explanations_have_a_bound_of_their_own(gateway: Gateway, photo: b
         assert (answer.status_code, answer.json()["error"]) == (503, "overloaded")
         assert (await gateway.http.post("/predict", content=photo)).status_code == 200
     assert (await gateway.http.post("/predict/explain", content=photo)).status_code == 200
+
+
+async def test_a_place_given_back_in_a_moment_is_waited_for(gateway: Gateway, photo: bytes) -> None:
+    places = gateway.desk.scorer.places
+    with places.take(places.places):
+        call = asyncio.create_task(gateway.http.post("/predict", content=photo))
+        await asyncio.sleep(PATIENCE_S / 4)
+        assert not call.done()
+    assert (await call).status_code == 200
+
+
+async def test_callers_that_do_not_pause_cannot_ask_without_end(gateway: Gateway, photo: bytes) -> None:
+    places = gateway.desk.scorer.places
+    with places.take(places.places):
+        started, refused = time.perf_counter(), 0
+        while time.perf_counter() < started + 10 * PATIENCE_S:
+            answer = await gateway.http.post("/predict", content=photo)
+            assert (answer.status_code, answer.json()["error"]) == (503, "overloaded")
+            refused += 1
+    assert refused <= 11
+    assert places.taken == 0
+    assert (await gateway.http.post("/predict", content=photo)).status_code == 200
 
 
 async def test_no_place_is_lost_when_callers_hang_up(gateway: Gateway, photo: bytes) -> None:

@@ -64,7 +64,7 @@ router: Final = APIRouter(tags=["predict"], responses=RESPONSES)
 async def predict(request: Request) -> JSONResponse:
     """Score one picture: the form field `file`, or the picture itself as the body."""
     desk = desk_of(request)
-    desk.scorer.check()
+    await desk.scorer.admit()
     async with desk.uploads.single(request) as file:
         opinion = await desk.judge(file.content, request.state.request_id)
     return JSONResponse({**opinion.to_json(), "request_id": request.state.request_id})
@@ -74,7 +74,7 @@ async def predict(request: Request) -> JSONResponse:
 async def predict_explain(request: Request) -> JSONResponse:
     """Score one picture and show where in it the score comes from."""
     desk = desk_of(request)
-    desk.scorer.check()
+    await desk.scorer.admit()
     desk.drawings.check()
     async with desk.uploads.single(request) as file:
         with desk.drawings.take():
@@ -87,7 +87,7 @@ async def predict_explain(request: Request) -> JSONResponse:
 async def predict_batch(request: Request) -> JSONResponse:
     """Score several pictures together: the form field `files`, repeated. A bad one costs only its own place."""
     desk = desk_of(request)
-    desk.scorer.check()
+    await desk.scorer.admit()
     started = asyncio.get_running_loop().time()
     async with desk.uploads.batch(request, desk.settings.max_batch_files, desk.settings.max_batch_bytes) as files:
         # One picture was counted when the request came in.
