@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from benchmarks.engine import network
 from benchmarks.reference import all_kinds, reference
-from benchmarks.results import save
+from benchmarks.results import save, suffix
 from benchmarks.servers import triton
 
 from veriphoto.contract import CONTRACT, SUFFIXES
@@ -81,10 +81,10 @@ def main() -> None:
     found = sorted(path for path in arguments.photos.rglob("*") if path.suffix.lower() in SUFFIXES)
     random.Random(0).shuffle(found)  # noqa: S311 - a sample, not a secret
     figures = compare(found[: arguments.count], arguments.variant)
-    suffix = "" if arguments.variant == "fp32" else f"-{arguments.variant}"
+    ending = suffix(arguments.variant)
     command = f"python -m benchmarks.equality --count {arguments.count} --variant {arguments.variant}"
     # Names of other people's photos stay out of the file that is kept.
-    save(f"equality{suffix}", {"command": command, **{k: v for k, v in figures.items() if k != "flipped"}})
+    save(f"equality{ending}", {"command": command, **{k: v for k, v in figures.items() if k != "flipped"}})
     print(json.dumps(figures, indent=1))
     if figures["largest_difference"] > TOLERANCE or figures["verdict_flips"]:
         raise SystemExit(1)

@@ -26,7 +26,7 @@ from typing import Any, Final
 from benchmarks.engine import REPOSITORY
 from benchmarks.pictures import pictures
 from benchmarks.processes import Worker, tree
-from benchmarks.results import RESULTS, save, save_bars, save_table
+from benchmarks.results import RESULTS, save, save_bars, save_table, suffix
 from benchmarks.rounds import Measured, in_turns
 from benchmarks.served import closed_block
 from benchmarks.servers import measure, triton, wait_until_answers, with_gateway
@@ -251,24 +251,24 @@ def _write(
     found: dict[str, Any],
     ratios: dict[str, dict[str, float]],
 ) -> None:
-    suffix = "" if arguments.variant == "fp32" else f"-{arguments.variant}"
+    ending = suffix(arguments.variant)
     if arguments.only:
-        rows, found, ratios = _merged(RESULTS / f"peers{suffix}.json", rows, found, ratios)
+        rows, found, ratios = _merged(RESULTS / f"peers{ending}.json", rows, found, ratios)
     summary: dict[str, dict[str, float]] = {}
     if seed := ratios.get("Triton / seed's way"):
-        summary[f"over_seed_way{suffix}"] = seed
+        summary[f"over_seed_way{ending}"] = seed
     if seed := ratios.get("Triton / seed's way, our crops"):
-        summary[f"over_seed_way_same_crops{suffix}"] = seed
+        summary[f"over_seed_way_same_crops{ending}"] = seed
     others = {name: value for name, value in ratios.items() if name.startswith("Triton") and "seed" not in name}
     if others:
         # The best peer is the one against which we are least ahead.
-        summary[f"over_best_peer{suffix}"] = min(others.values(), key=lambda value: value["median"])
+        summary[f"over_best_peer{ending}"] = min(others.values(), key=lambda value: value["median"])
     command = f"python -m benchmarks.peers_compare --variant {arguments.variant} --concurrency {arguments.concurrency}"
-    save(f"peers{suffix}", {"command": command, "ratios": ratios, "rows": rows, "blocks": found}, summary)
-    save_table(f"peers{suffix}", f"Peers at concurrency {arguments.concurrency}, 1 megapixel", rows)
+    save(f"peers{ending}", {"command": command, "ratios": ratios, "rows": rows, "blocks": found}, summary)
+    save_table(f"peers{ending}", f"Peers at concurrency {arguments.concurrency}, 1 megapixel", rows)
     bars = {row["server"]: row["images_per_s"] for row in rows if row.get("start_s") is not None}
     if bars:
-        save_bars(f"peers{suffix}", "Peers, closed loop", "images/s", bars)
+        save_bars(f"peers{ending}", "Peers, closed loop", "images/s", bars)
 
 
 if __name__ == "__main__":

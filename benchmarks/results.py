@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from veriphoto.variants import Variant
+
 RESULTS: Final = Path(__file__).parent / "results"
 SUMMARY: Final = RESULTS / "summary.json"
 
@@ -50,6 +52,11 @@ def save(name: str, body: Mapping[str, Any], summary: Mapping[str, Mapping[str, 
         known.update({key: dict(value) for key, value in summary.items()})
         SUMMARY.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return file
+
+
+def suffix(variant: str) -> str:
+    """Sets the results of a variant apart from fp32's, which bear the plain name."""
+    return "" if variant == Variant.FP32 else f"-{variant}"
 
 
 def save_table(name: str, title: str, rows: Sequence[Mapping[str, Any]]) -> Path:

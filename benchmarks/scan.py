@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.pictures import SIZES, pictures
 from benchmarks.processes import cpu_seconds
-from benchmarks.results import save, save_table
+from benchmarks.results import save, save_table, suffix
 from benchmarks.rounds import in_turns
 from benchmarks.served import CORES, limit_block, limit_workers
 from benchmarks.servers import Served, triton
@@ -107,7 +107,7 @@ def main() -> None:
                     "max": ratios[size]["max"],
                 }
             )
-    name = "scan" if arguments.variant == "fp32" else f"scan-{arguments.variant}"
+    name = f"scan{suffix(arguments.variant)}"
     name += f"_{arguments.whole}" if arguments.whole else ""
     summary = {f"{name}_over_limit": ratios["1"]} if "1" in ratios else None
     save(name, {"command": "python -m benchmarks.scan", "ratios": ratios, "rows": rows, "blocks": blocks}, summary)

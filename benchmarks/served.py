@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.pictures import SIZES, pictures
 from benchmarks.processes import Worker, paused
-from benchmarks.results import save, save_plot, save_table
+from benchmarks.results import save, save_plot, save_table, suffix
 from benchmarks.rounds import Block, in_turns
 from benchmarks.servers import Served, measure, triton, with_gateway
 
@@ -94,7 +94,7 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, workers: Sequence[Worker], served: Served, load: Worker) -> None:
     """Measures the three parts and writes them."""
-    suffix = "" if arguments.variant == "fp32" else f"-{arguments.variant}"
+    ending = suffix(arguments.variant)
 
     def limit() -> dict[str, Any]:
         with paused([served.gateway_pid]):
@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace, workers: Sequence[Worker], served: Served
         row["over_limit"] = ratios[row["way"]]["median"]
         row["over_limit_by_cpu"] = by_cpu[row["way"]]["median"]
     save(
-        f"served{suffix}",
+        f"served{ending}",
         {
             "command": f"python -m benchmarks.served --variant {arguments.variant} --megapixels {arguments.megapixels}",
             "over_limit": ratios,
@@ -124,18 +124,18 @@ def run(arguments: argparse.Namespace, workers: Sequence[Worker], served: Served
             "open": opened,
         },
         {
-            f"served_over_limit{suffix}": ratios["raw"],
-            f"gateway_over_limit{suffix}": ratios["gateway"],
-            f"served_over_limit_by_cpu{suffix}": by_cpu["raw"],
-            f"gateway_over_limit_by_cpu{suffix}": by_cpu["gateway"],
+            f"served_over_limit{ending}": ratios["raw"],
+            f"gateway_over_limit{ending}": ratios["gateway"],
+            f"served_over_limit_by_cpu{ending}": by_cpu["raw"],
+            f"gateway_over_limit_by_cpu{ending}": by_cpu["gateway"],
         },
     )
-    save_table(f"served{suffix}", f"Served at concurrency 8, {arguments.megapixels} megapixels", turn_rows)
-    save_table(f"served_closed{suffix}", "Closed loop", curve)
-    save_table(f"served_open{suffix}", "Open loop", opened)
+    save_table(f"served{ending}", f"Served at concurrency 8, {arguments.megapixels} megapixels", turn_rows)
+    save_table(f"served_closed{ending}", "Closed loop", curve)
+    save_table(f"served_open{ending}", "Open loop", opened)
     points = {name: [(row["concurrency"], row["images_per_s"]) for row in curve if row["way"] == name] for name in WAYS}
     points["limit"] = [(width, turns.median("limit", "images_per_s") or 0.0) for width in (1, 32)]
-    save_plot(f"served{suffix}", "Closed loop", "concurrency", "images/s", points)
+    save_plot(f"served{ending}", "Closed loop", "concurrency", "images/s", points)
 
 
 def closed_loops(arguments: argparse.Namespace, served: Served, load: Worker) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@
     python -m benchmarks.tuning --variant openvino-bf16
 
 Each row is a copy of the model repository with one edit, or another environment, beside the repository as it is; all
-servers run at once, and those that are not asked do nothing. Writes benchmarks/results/tuning.{json,md}.
+servers run at once, and those that are not asked do nothing. Writes benchmarks/results/tuning*.{json,md}.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from unittest import mock
 from benchmarks.engine import REPOSITORY
 from benchmarks.pictures import SIZES, pictures
 from benchmarks.processes import Worker
-from benchmarks.results import save, save_table
+from benchmarks.results import save, save_table, suffix
 from benchmarks.rounds import Block, in_turns
 from benchmarks.servers import Served, measure, triton
 
@@ -119,10 +119,10 @@ def main() -> None:
         }
         for name in sides
     ]
-    suffix = "" if arguments.megapixels == "1" else f"_{arguments.megapixels}mp"
-    suffix += "" if arguments.variant == Variant.FP32 else f"-{arguments.variant}"
-    save(f"tuning{suffix}", {"command": "python -m benchmarks.tuning", "ratios": ratios, "blocks": turns.blocks})
-    save_table(f"tuning{suffix}", "Changes of the configuration, concurrency 8", rows)
+    ending = ("" if arguments.megapixels == "1" else f"_{arguments.megapixels}mp") + suffix(arguments.variant)
+    command = f"python -m benchmarks.tuning --variant {arguments.variant}"
+    save(f"tuning{ending}", {"command": command, "ratios": ratios, "blocks": turns.blocks})
+    save_table(f"tuning{ending}", "Changes of the configuration, concurrency 8", rows)
 
 
 if __name__ == "__main__":
