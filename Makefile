@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := $(wildcard docker/requirements/*.txt)
+# Test files that run side by side, each with servers of its own on free ports.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help serve demo test browser prometheus bench bench-peers bench-gpu train-env check lint types imports unit coverage audit drift-benchmark format clean
@@ -56,7 +58,7 @@ imports: $(VENV)/dev.stamp ## which part may import which
 	$(BIN)/lint-imports
 
 unit: $(VENV)/dev.stamp ## all tests, the real Triton included
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
 coverage: $(VENV)/dev.stamp ## all tests with coverage, written to var/coverage.xml
 	$(BIN)/pytest --cov --cov-report=xml:var/coverage.xml --cov-report=term
