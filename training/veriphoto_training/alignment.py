@@ -128,7 +128,7 @@ def recode(image: Image.Image, kind: str, quality: int, rng: np.random.Generator
 
 
 def whole(data: bytes, size: int, rng: np.random.Generator) -> tuple[Pixels, ...]:
-    """The chain of ``whole_picture`` recipes: the enlarged picture, flipped, shifted a little and re-toned."""
+    """The chain of ``whole_picture`` recipes: the enlarged picture, flipped and shifted a little."""
     image = decode(data).image
     shift = round(size * 0.08)
     image = image.resize((size + shift, size + shift), Image.Resampling.BICUBIC)
