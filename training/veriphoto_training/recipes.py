@@ -41,9 +41,11 @@ class Recipe:
     align: bool = True
     """Put both classes through the same random rescale, crop and re-encode."""
     hard_share: float = 0.0
-    """Share of crops given a shop's treatment (see ``shop``). None: 20 % cost four points of AUROC on generators and shops
-    never seen, two on treated pictures themselves, and real ones are not flagged more often for being treated without it
-    (docs/model_card.md)."""
+    """Share of crops given a shop's treatment (see ``shop``).
+
+    None: a fifth costs four points of AUROC on generators and shops never seen and two on treated pictures themselves,
+    and without it a real picture is not flagged more often for being treated (docs/model_card.md).
+    """
     splice_share: float = 0.35
     """Share of crops with a region of another picture of the batch, learned cell by cell (see ``splice``)."""
     paired_share: float = 0.0
