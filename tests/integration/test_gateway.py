@@ -187,7 +187,6 @@ class Traffic:
 
 @pytest.mark.parametrize("victim", ["preprocess", "classifier", "recorder", "tritonserver"])
 def test_what_dies_comes_back_and_nobody_hangs_meanwhile(served: Served, victim: str) -> None:
-    wait_for(served.ready, 30)  # an earlier victim may still be on its way back, on a busy machine
     truth = httpx.post(f"{served.url}/predict", content=PHOTO).json()["probability"]
     wait_for(lambda: len(stubs(served.triton)) == INSTANCES, 30)  # those of an earlier reload have gone
     target = served.triton
