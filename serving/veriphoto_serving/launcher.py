@@ -27,6 +27,7 @@ _TAIL_BYTES: Final = 64_000
 _TAIL_LINES: Final = 20
 _POLL_S: Final = 0.05
 _KILL_AFTER_S: Final = 5.0
+_CRASHES: Final = {128 + number for number in (signal.SIGABRT, signal.SIGBUS, signal.SIGSEGV)}
 
 
 class TritonServer:
@@ -72,8 +73,7 @@ class TritonServer:
     def __enter__(self) -> TritonServer:
         """Starts the server and waits until it is ready."""
         try:
-            self.start()
-            self.wait_ready()
+            self.launch()
         except BaseException:
             self.stop()
             raise
@@ -84,6 +84,26 @@ class TritonServer:
     ) -> None:
         """Stops the server."""
         self.stop()
+
+    def launch(self) -> None:
+        """Starts the server and waits until it is ready, a second time where the first one crashed on the way.
+
+        On a busy machine the Python backend now and then aborts before its first model is there
+        (``boost::interprocess::lock_exception``; Triton server issues 5949 and 8882). A server that ends by itself, as
+        over a model that does not load, has a reason and is not tried again.
+
+        Raises:
+            StartupError: As ``start`` and ``wait_ready`` do. The log of the first server is kept beside the second's.
+        """
+        try:
+            self.start()
+            self.wait_ready()
+        except StartupError:
+            if self._supervisor is None or self._supervisor.poll() not in _CRASHES:
+                raise
+            self.stop()
+            self.start()
+            self.wait_ready()
 
     def start(self) -> None:
         """Starts the server without waiting for it.

@@ -184,6 +184,46 @@ def test_a_model_that_fails_to_load_stops_the_start(start_triton: StartTriton, w
     assert "triton.log" in caught.value.message
 
 
+@pytest.fixture
+def toy_options(toy_repository: Path, tmp_path: Path) -> TritonOptions:
+    """A toy server's options, for tests that start it themselves."""
+    return TritonOptions(
+        model_repository=toy_repository, var=tmp_path / "var", http_port=0, grpc_port=0, metrics_port=0
+    )
+
+
+def wrapped(path: Path, before: str) -> Installation:
+    """The real server behind a script that does something first."""
+    real = find_installation()
+    assert real is not None
+    path.write_text(f'#!/bin/sh\n{before}\nexec "{real.binary}" "$@"\n')
+    path.chmod(0o755)
+    return Installation(binary=path, wheel=real.wheel)
+
+
+def test_a_crash_at_the_start_is_tried_once_more(toy_options: TritonOptions, tmp_path: Path) -> None:
+    crash = f'[ -e "{tmp_path}/tried" ] || {{ touch "{tmp_path}/tried"; echo lock_exception; kill -ABRT $$; }}'
+    with TritonServer(toy_options, wrapped(tmp_path / "tritonserver", crash)) as server:
+        assert add_up(server, bytes([4])) == 4.0
+    assert "lock_exception" in (server.log.parent / f"{server.log.name}.1").read_text()
+
+
+def test_a_server_that_always_crashes_is_tried_twice(toy_options: TritonOptions, tmp_path: Path) -> None:
+    crash = f'echo once >> "{tmp_path}/tries"; kill -SEGV $$'
+    server = TritonServer(toy_options, wrapped(tmp_path / "tritonserver", crash))
+    with pytest.raises(StartupError, match="ended while it was starting"), server:
+        pytest.fail("never ready")
+    assert (tmp_path / "tries").read_text() == "once\n" * 2
+
+
+def test_a_server_that_ends_by_itself_is_not_tried_again(toy_options: TritonOptions, tmp_path: Path) -> None:
+    refuse = f'echo once >> "{tmp_path}/tries"; exit 1'
+    server = TritonServer(toy_options, wrapped(tmp_path / "tritonserver", refuse))
+    with pytest.raises(StartupError, match="ended while it was starting"), server:
+        pytest.fail("never ready")
+    assert (tmp_path / "tries").read_text() == "once\n"
+
+
 def test_a_model_that_takes_too_long_stops_the_start(start_triton: StartTriton, write_toy: Callable[..., Path]) -> None:
     with pytest.raises(StartupError, match="not ready after 1 s"):
         start_triton(write_toy("import time; time.sleep(60)", "slow"), start_timeout_s=1.0, exit_timeout_s=1)
@@ -281,12 +321,9 @@ def test_a_server_on_path_is_preferred(
     assert everything_of(running)
 
 
-def test_a_binary_that_cannot_run_is_reported(toy_repository: Path, tmp_path: Path) -> None:
+def test_a_binary_that_cannot_run_is_reported(toy_options: TritonOptions, tmp_path: Path) -> None:
     broken = tmp_path / "tritonserver"
     broken.write_text("no program")
-    options = TritonOptions(
-        model_repository=toy_repository, var=tmp_path / "var", http_port=0, grpc_port=0, metrics_port=0
-    )
-    server = TritonServer(options, Installation(binary=broken))
+    server = TritonServer(toy_options, Installation(binary=broken))
     with pytest.raises(StartupError, match="cannot be started"), server:
         pytest.fail("never ready")

@@ -27,8 +27,7 @@ class LocalReviver:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._server.pid, signal.SIGKILL)
         self._server.stop()
-        self._server.start()
-        self._server.wait_ready()
+        self._server.launch()
 
     def progress(self) -> int | None:
         """See ``Reviver.progress``: read from Triton's own metrics."""
