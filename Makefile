@@ -19,7 +19,8 @@ serve: $(VENV)/serving.stamp ## start Triton with the shipped model, score the s
 demo: $(VENV)/serving.stamp ## as serve, but stop after the samples; fails if one could not be scored
 	$(BIN)/veriphoto serve --demo
 
-test: $(VENV)/dev.stamp browser prometheus check unit ## lint, types, import rules and all tests
+test: $(VENV)/dev.stamp browser prometheus ## lint, types, import rules and all tests
+	$(MAKE) --jobs=2 --output-sync=line check unit  # types beside the tests: nothing waits for mypy
 
 browser: ## Debian's Chromium for the page's tests, where apt-get may install it; without it they are skipped
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \

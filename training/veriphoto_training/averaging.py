@@ -91,6 +91,5 @@ def calibrate_checkpoint(
         unseen=split.holdout if calibrate_holdout else (),
         product_sources=tuple(product_sources),
     )
-    size = metadata["recipe"]["crop_size"] if metadata["recipe"]["whole_picture"] else None
-    write_findings(checkpoint, chosen, half=half, size=size)
+    write_findings(checkpoint, chosen, half=half)
     return checkpoint.parent / FINDINGS_FILE

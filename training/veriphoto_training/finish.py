@@ -12,7 +12,7 @@ from veriphoto_training.data import Picture
 from veriphoto_training.deliveries import DELIVERIES
 from veriphoto_training.evaluation import is_product
 from veriphoto_training.model import load_checkpoint
-from veriphoto_training.scoring import score
+from veriphoto_training.scoring import score, scoring_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +47,16 @@ def _products(pictures: tuple[Picture, ...], patterns: tuple[str, ...]) -> froze
     return frozenset(picture.path for picture in pictures if is_product(picture, patterns))
 
 
-def write_findings(
-    checkpoint: Path, chosen: CalibrationSet, *, half: bool = False, size: int | None = None
-) -> Findings:
+def write_findings(checkpoint: Path, chosen: CalibrationSet, *, half: bool = False) -> Findings:
     """Calibrates a checkpoint and writes ``findings.json`` beside it.
+
+    On every delivery together; a recipe of tiny whole pictures, which no platform resizes and which it was never shown
+    re-encoded, answers for files as they are.
 
     Args:
         checkpoint: ``best.pt``.
         chosen: What to calibrate on.
         half: Score in bfloat16; the exported graph runs in float32, so only where speed counts more.
-        size: See ``scoring.score``.
 
     Returns:
         The findings.
@@ -68,7 +68,9 @@ def write_findings(
     if not all(deciding) or not any(picture.label for picture in chosen.pictures):
         raise DataError("calibration needs held-out real product photos and AI pictures; keep out more")
     network, metadata = load_checkpoint(checkpoint)
-    scores = {name: score(network, chosen.pictures, name, half=half, size=size) for name in DELIVERIES}
+    size = scoring_size(metadata["recipe"])
+    deliveries = DELIVERIES if size is None else ("clean",)
+    scores = {name: score(network, chosen.pictures, name, half=half, size=size) for name in deliveries}
     product = [
         {name: only(part, [picture.path in photos for picture in part.pictures]) for name, part in scores.items()}
         for photos in deciding

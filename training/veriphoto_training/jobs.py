@@ -125,9 +125,8 @@ def _finish(
         unseen=job.split.holdout if calibrate_holdout else (),
         product_sources=product_sources,
     )
-    size = job.recipe.crop_size if job.recipe.whole_picture else None
     progress.note(f"calibrating on {len(kept_out.pictures)} pictures")
-    findings = write_findings(best, kept_out, size=size)
+    findings = write_findings(best, kept_out)
     tracker.metrics({f"final_{name}": value for name, value in findings.metrics.items()})
     tracker.artifact(best)
     tracker.artifact(best.parent / FINDINGS_FILE)

@@ -33,7 +33,7 @@ from veriphoto_training.objective import objective
 from veriphoto_training.progress import Progress
 from veriphoto_training.published import is_published, measure_norms
 from veriphoto_training.recipes import Recipe
-from veriphoto_training.scoring import score
+from veriphoto_training.scoring import score, scoring_size
 from veriphoto_training.splice import splice
 from veriphoto_training.splits import Split
 from veriphoto_training.tracking import Tracker
@@ -199,7 +199,7 @@ class _Run:
 
     def _validate(self) -> None:
         recipe = self._job.recipe
-        size = recipe.crop_size if recipe.whole_picture else None
+        size = scoring_size(asdict(recipe))
         figures = {"epoch": self._state.step / self._epoch_steps}
         for delivery in ("clean",) if recipe.whole_picture else ("clean", "hard"):
             scores = score(self._average.network, self._validation, delivery, size=size)

@@ -22,7 +22,7 @@ from veriphoto.preprocessing import preprocess
 from veriphoto_training.data import Picture
 from veriphoto_training.metrics import Floats
 from veriphoto_training.model import load_checkpoint, normalise
-from veriphoto_training.scoring import Scores, crop_logits
+from veriphoto_training.scoring import Scores, crop_logits, scoring_size
 
 Crops = npt.NDArray[np.uint8]
 Evidence = npt.NDArray[np.float32]
@@ -116,8 +116,7 @@ class CheckpointScorer:
         self.file = path
         self.name = f"checkpoint of run {self.training.get('run_id', '?')}"
         self._network: Any = network
-        recipe = self.training.get("recipe") or {}
-        self._size = int(recipe["crop_size"]) if recipe.get("whole_picture") else None
+        self._size = scoring_size(self.training.get("recipe") or {})
 
     def logits(self, crops: Crops) -> Floats:
         """Returns calibrated logits FP64 [N] of UINT8 crops [N, K, S, S, 3]."""

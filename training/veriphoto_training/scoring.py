@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +60,7 @@ def score(
         pictures: What to score.
         delivery: See ``deliveries``.
         half: bfloat16 autocast on a CPU, several times as fast; scores move by about 0.05 logits.
-        size: Shrink crops to this side first; only for networks trained on enlarged whole pictures.
+        size: Shrink crops to this side first; only for networks trained on enlarged whole pictures (``scoring_size``).
         pictures_at_once: Pictures a forward pass.
 
     Returns:
@@ -96,6 +97,11 @@ def score(
         statistics=np.stack(statistics) if statistics else np.zeros((0, 0), np.float32),
         failed=failed,
     )
+
+
+def scoring_size(recipe: Mapping[str, Any]) -> int | None:
+    """Returns the side to which the crops of a run with this recipe are shrunk, in pixels; None leaves them alone."""
+    return int(recipe["crop_size"]) if recipe.get("whole_picture") else None
 
 
 def crop_logits(network: nn.Module, crops: torch.Tensor, *, half: bool, size: int | None = None) -> torch.Tensor:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from veriphoto_training.model import load_checkpoint
 from veriphoto_training.progress import Progress
 
 
-def run(tree: Path, output: Path, **options: Any) -> Path:
+def run(tree: Path, output: Path, changes: Sequence[str] = (), **options: Any) -> Path:
     return run_training(
         data=tree,
         recipe_name="smoke",
         output=output,
         weights="none",
-        changes=["validation_share=0.4", "validation_pictures=2"],
+        changes=["validation_share=0.4", "validation_pictures=2", *changes],
         tracking=False,
         progress=Progress(quiet=True),
         **options,
@@ -35,7 +36,19 @@ def test_a_killed_run_ends_as_one_that_was_not(tree: Path, tmp_path: Path) -> No
     first, second = (load_checkpoint(path) for path in (whole, resumed))
     for name, tensor in first[0].state_dict().items():
         assert torch.equal(tensor, second[0].state_dict()[name]), name
-    assert Findings.read(resumed.parent / "findings.json").lineage.recipe == "smoke"
+    findings = Findings.read(resumed.parent / "findings.json")
+    assert findings.lineage.recipe == "smoke"
+    assert deliveries(findings) == {"clean", "web", "hard"}
+
+
+def test_a_recipe_of_tiny_whole_pictures_is_calibrated_on_files_as_they_are(tree: Path, tmp_path: Path) -> None:
+    changes = ["whole_picture=true", "two_views=false", "consistency=0", "splice_share=0"]
+    whole = Findings.read(run(tree, tmp_path / "whole", changes).parent / "findings.json")
+    assert deliveries(whole) == {"clean"}
+
+
+def deliveries(findings: Findings) -> set[str]:
+    return {name.partition("_")[0] for name in findings.metrics}
 
 
 def test_an_unfinished_run_is_not_overwritten(tree: Path, tmp_path: Path) -> None:
