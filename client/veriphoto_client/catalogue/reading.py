@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from veriphoto_client.catalogue.places import Place, place
 
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0
-_FINAL: Final = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "403", "404")
-"""In a store's refusal: asking again would not help."""
+_FINAL_STATUS: Final = frozenset({403, 404})
+"""HTTP's refusals that asking again would not change."""
+_FINAL_TEXT: Final = re.compile(r"AWS Error (ACCESS_DENIED|NO_SUCH_BUCKET)\b|\(HTTP status 40[34]\)|PERMISSION_DENIED:")
+"""The same in pyarrow's words. Never a bare number: the messages name the object, and its name may hold one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,9 @@ def _read(at: Place) -> bytes:
 
 
 def _final(error: Exception) -> bool:
-    return isinstance(error, FileNotFoundError | PermissionError) or any(word in str(error) for word in _FINAL)
+    if isinstance(error, FileNotFoundError | PermissionError) or getattr(error, "status", None) in _FINAL_STATUS:
+        return True
+    return _FINAL_TEXT.search(str(error)) is not None
 
 
 def _reason(error: Exception) -> str:

@@ -10,26 +10,32 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from pyarrow import fs
 
 from veriphoto.contract import MAX_FILE_BYTES
+from veriphoto_client.catalogue import reading
+from veriphoto_client.catalogue.places import Place
 from veriphoto_client.catalogue.reading import fetch
 
 
 class Stumbling(BaseHTTPRequestHandler):
-    """Refuses the first n requests for ``/n/...`` with 503, then serves; knows no ``/gone``."""
+    """Refuses the first n requests for ``/n/...`` with 503, then serves; knows no ``/gone``, gives no ``/secret``."""
 
     refused: Counter[str]
 
     def do_GET(self) -> None:
         _, times, *rest = self.path.split("/")
         self.refused[self.path] += 1
-        status = 404 if times == "gone" else 503 if self.refused[self.path] <= int(times) else 200
+        refusal = {"gone": 404, "secret": 403}.get(times)
+        status = refusal or (503 if self.refused[self.path] <= int(times) else 200)
         body = b"x" * (MAX_FILE_BYTES + 2) if rest == ["large"] else b"photo"
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         with contextlib.suppress(OSError):  # a client that has enough
             self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815  the name that the base class looks for
 
     def log_message(self, *_) -> None:
         pass
@@ -57,8 +63,9 @@ def test_a_missing_file_is_asked_for_once(tmp_path: Path):
     assert fetched.retries == 0
 
 
-def test_a_store_that_stumbles_is_asked_again(store: str):
-    fetched = fetch(f"{store}/2/a.jpg", 3, sleep=lambda _: None)
+@pytest.mark.parametrize("name", ["a.jpg", "shoe-404.jpg", "40312.jpg"])
+def test_a_store_that_stumbles_is_asked_again_whatever_the_name(store: str, name: str):
+    fetched = fetch(f"{store}/2/{name}", 3, sleep=lambda _: None)
     assert (fetched.data, fetched.error, fetched.retries) == (b"photo", None, 2)
 
 
@@ -68,10 +75,26 @@ def test_a_store_that_keeps_stumbling_is_an_error_with_its_reason(store: str):
     assert fetched.retries == 2
 
 
-def test_an_object_that_is_not_there_is_asked_for_once(store: str):
-    fetched = fetch(f"{store}/gone", 3)
+@pytest.mark.parametrize("name", ["gone", "secret"])
+def test_an_object_that_is_not_there_or_not_ours_is_asked_for_once(store: str, name: str):
+    fetched = fetch(f"{store}/{name}", 3)
     assert fetched.error is not None
     assert fetched.retries == 0
+
+
+@pytest.mark.parametrize(("key", "retries"), [("403.jpg", 0), ("503-404.jpg", 1)])
+def test_a_bucket_that_refuses_is_asked_once(store: str, monkeypatch: pytest.MonkeyPatch, key: str, retries: int):
+    # pyarrow's client: its message holds the status and the object's name.
+    system = fs.S3FileSystem(
+        anonymous=True,
+        endpoint_override=store.removeprefix("http://"),
+        scheme="http",
+        region="us-east-1",
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
+    )
+    bucket = "secret" if key == "403.jpg" else "9"
+    monkeypatch.setattr(reading, "place", lambda _: Place(system, f"{bucket}/{key}", "s3://"))
+    assert fetch(f"s3://{bucket}/{key}", 2, sleep=lambda _: None).retries == retries
 
 
 def test_an_object_that_is_too_large(store: str):
