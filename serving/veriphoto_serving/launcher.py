@@ -27,7 +27,8 @@ _TAIL_BYTES: Final = 64_000
 _TAIL_LINES: Final = 20
 _POLL_S: Final = 0.05
 _KILL_AFTER_S: Final = 5.0
-_CRASHES: Final = {128 + number for number in (signal.SIGABRT, signal.SIGBUS, signal.SIGSEGV)}
+_CRASHES: Final = frozenset(128 + number for number in (signal.SIGABRT, signal.SIGBUS, signal.SIGSEGV))
+"""The supervisor's exit statuses that say the server crashed; one that was stopped or ended by itself has others."""
 
 
 class TritonServer:

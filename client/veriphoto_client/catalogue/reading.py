@@ -18,6 +18,8 @@ _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0
 _FINAL_STATUS: Final = frozenset({403, 404})
 """HTTP's refusals that asking again would not change."""
+_STATUS_NAMES: Final = ("status", "status_code", "code")
+"""Where errors of aiohttp, Azure's and Google's clients keep it; the first counts, aiohttp's ``code`` is deprecated."""
 _FINAL_TEXT: Final = re.compile(r"AWS Error (ACCESS_DENIED|NO_SUCH_BUCKET)\b|\(HTTP status 40[34]\)|PERMISSION_DENIED:")
 """The same in pyarrow's words. Never a bare number: the messages name the object, and its name may hold one."""
 
@@ -66,9 +68,12 @@ def _read(at: Place) -> bytes:
 
 
 def _final(error: Exception) -> bool:
-    if isinstance(error, FileNotFoundError | PermissionError) or getattr(error, "status", None) in _FINAL_STATUS:
-        return True
-    return _FINAL_TEXT.search(str(error)) is not None
+    status = next((getattr(error, name) for name in _STATUS_NAMES if hasattr(error, name)), None)
+    return (
+        isinstance(error, FileNotFoundError | PermissionError)
+        or status in _FINAL_STATUS
+        or _FINAL_TEXT.search(str(error)) is not None
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -82,8 +82,25 @@ def test_an_object_that_is_not_there_or_not_ours_is_asked_for_once(store: str, n
     assert fetched.retries == 0
 
 
-@pytest.mark.parametrize(("key", "retries"), [("403.jpg", 0), ("503-404.jpg", 1)])
-def test_a_bucket_that_refuses_is_asked_once(store: str, monkeypatch: pytest.MonkeyPatch, key: str, retries: int):
+@pytest.mark.parametrize("name", ["status", "status_code", "code"])
+@pytest.mark.parametrize(("status", "retries"), [(403, 0), (404, 0), (503, 1)])
+def test_each_client_s_status_decides(monkeypatch: pytest.MonkeyPatch, name: str, status: int, retries: int):
+    class StoreError(Exception):
+        pass
+
+    def refuse(_: Place) -> bytes:
+        error = StoreError("no")
+        setattr(error, name, status)
+        raise error
+
+    monkeypatch.setattr(reading, "_read", refuse)
+    assert fetch("photo.jpg", 2, sleep=lambda _: None).retries == retries
+
+
+@pytest.mark.parametrize(("path", "retries"), [("secret/403.jpg", 0), ("9/503-404.jpg", 1)])
+def test_a_bucket_s_status_decides_whatever_the_name(
+    store: str, monkeypatch: pytest.MonkeyPatch, path: str, retries: int
+):
     # pyarrow's client: its message holds the status and the object's name.
     system = fs.S3FileSystem(
         anonymous=True,
@@ -92,9 +109,8 @@ def test_a_bucket_that_refuses_is_asked_once(store: str, monkeypatch: pytest.Mon
         region="us-east-1",
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
     )
-    bucket = "secret" if key == "403.jpg" else "9"
-    monkeypatch.setattr(reading, "place", lambda _: Place(system, f"{bucket}/{key}", "s3://"))
-    assert fetch(f"s3://{bucket}/{key}", 2, sleep=lambda _: None).retries == retries
+    monkeypatch.setattr(reading, "place", lambda _: Place(system, path, "s3://"))
+    assert fetch(f"s3://{path}", 2, sleep=lambda _: None).retries == retries
 
 
 def test_an_object_that_is_too_large(store: str):
