@@ -110,7 +110,8 @@ def main() -> None:
     name = f"scan{suffix(arguments.variant)}"
     name += f"_{arguments.whole}" if arguments.whole else ""
     summary = {f"{name}_over_limit": ratios["1"]} if "1" in ratios else None
-    save(name, {"command": "python -m benchmarks.scan", "ratios": ratios, "rows": rows, "blocks": blocks}, summary)
+    command = " ".join(["python -m benchmarks.scan", *sys.argv[1:]])
+    save(name, {"command": command, "ratios": ratios, "rows": rows, "blocks": blocks}, summary)
     save_table(name, "veriphoto scan against the limit", rows)
 
 
