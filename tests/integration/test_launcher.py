@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tritonclient.grpc
+from processes import runs
 from tritonclient.utils import InferenceServerException
 
 from veriphoto.errors import StartupError
@@ -56,16 +57,8 @@ def eventually(condition: Callable[[], bool], timeout_s: float = GONE_S) -> bool
     return True
 
 
-def is_there(pid: int) -> bool:
-    """Whether a process runs; one that waits to be reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def nothing_left(processes: set[int], prefix: str) -> bool:
-    return not any(map(is_there, processes)) and not shm.regions(prefix)
+    return not any(map(runs, processes)) and not shm.regions(prefix)
 
 
 def everything_of(server: TritonServer) -> set[int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from processes import runs
 from toy_model import SAMPLES, copy_repository, publish_toy
 
 COMMAND = str(Path(sys.executable).parent / "veriphoto")
@@ -135,7 +136,7 @@ def test_it_ends_with_a_server_that_is_killed(served: Served) -> None:
     served.process.wait()
     assert served.process.stdout is not None
     served.process.stdout.close()
-    eventually(lambda: not Path(f"/proc/{monitor}").exists() or "Z" in Path(f"/proc/{monitor}/stat").read_text(), 20)
+    eventually(lambda: not runs(monitor), 20)
 
 
 def test_it_can_be_left_out(repository: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import runs
 
 from veriphoto_serving import shm
 from veriphoto_serving.ports import free_ports
@@ -51,7 +52,7 @@ class Serving:
         self.prefix = setting.partition("shm-region-prefix-name=")[2]
 
     def left(self) -> set[int]:
-        return {pid for pid in self.children if state(pid) not in ("Z", "")}
+        return {pid for pid in self.children if runs(pid)}
 
     def gone(self) -> bool:
         deadline = time.monotonic() + GONE_S
@@ -60,13 +61,6 @@ class Serving:
                 return False
             time.sleep(0.05)
         return True
-
-
-def state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return ""
 
 
 def command_line(pid: int) -> list[str]:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import runs
 
 from veriphoto_serving import supervisor
 
@@ -37,14 +38,6 @@ def test_a_server_that_ends_as_it_is_asked_to_leaves_nothing_behind(
     server.stdout.close()
     # Only a subreaper, as the supervisor's own process is, waits for an orphan's end; here it comes a moment later.
     deadline = time.monotonic() + 10.0
-    while _runs(stub):
+    while runs(stub):
         assert time.monotonic() < deadline, "the stub outlived its server"
         time.sleep(0.01)
-
-
-def _runs(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state.rpartition(")")[2].split()[0] != "Z"
