@@ -4,7 +4,8 @@
     python -m benchmarks.scan --whole 10000          # one scan of 10,000 photos of each size, and the limit on as many
     python -m benchmarks.scan --quick
 
-Writes benchmarks/results/scan.{json,md} and ``scan_over_limit`` (of the 1-megapixel photos) into the summary.
+Writes benchmarks/results/scan.{json,md} and ``scan_over_limit`` (of the 1-megapixel photos) into the summary; with
+``--whole`` the names bear the number of photos and their sizes.
 """
 
 from __future__ import annotations
@@ -108,7 +109,8 @@ def main() -> None:
                 }
             )
     name = f"scan{suffix(arguments.variant)}"
-    name += f"_{arguments.whole}" if arguments.whole else ""
+    if arguments.whole:  # takes long, so sizes may be run one by one
+        name += f"_{arguments.whole}_{'_'.join(arguments.megapixels)}"
     summary = {f"{name}_over_limit": ratios["1"]} if "1" in ratios else None
     command = " ".join(["python -m benchmarks.scan", *sys.argv[1:]])
     save(name, {"command": command, "ratios": ratios, "rows": rows, "blocks": blocks}, summary)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from veriphoto.decoding import decode
+from veriphoto_training.colours import as_it_is, draw_tint
 from veriphoto_training.shop import treat
 
 Pixels = npt.NDArray[np.uint8]
@@ -42,11 +43,13 @@ class Chain:
         crop_size: Side of the crops.
         hard_share: Share of crops given a shop's treatment.
         two_views: Whether ``__call__`` also makes the degraded view.
+        colour_share: Share of pictures whose colours are drawn anew, the same for both views.
     """
 
     crop_size: int
     hard_share: float
     two_views: bool
+    colour_share: float = 0.0
 
     def __call__(self, data: bytes, rng: np.random.Generator) -> tuple[Pixels, ...]:
         """Makes the views of one picture.
@@ -67,11 +70,12 @@ class Chain:
         square = _square(image, rng)
         side = round(self.crop_size * float(rng.uniform(*_ENCODED)))
         shop = rng.random() < self.hard_share
-        views = [self._view(_scaled(square, side, rng), shop, rng, quality=(60, 99))]
+        tint = draw_tint(rng) if rng.random() < self.colour_share else as_it_is
+        views = [self._view(tint(_scaled(square, side, rng)), shop, rng, quality=(60, 99))]
         if self.two_views:
             # Its own treatment too: a run whose views shared one was worse on shops never seen (docs/model_card.md).
             smaller = max(self.crop_size // 2, round(side * float(rng.uniform(0.45, 1.0))))
-            views.append(self._view(spoil(_scaled(square, smaller, rng), rng), shop, rng, quality=(30, 85)))
+            views.append(self._view(spoil(tint(_scaled(square, smaller, rng)), rng), shop, rng, quality=(30, 85)))
         return tuple(views)
 
     def _view(self, region: Image.Image, shop: bool, rng: np.random.Generator, quality: tuple[int, int]) -> Pixels:

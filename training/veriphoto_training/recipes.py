@@ -46,6 +46,8 @@ class Recipe:
     None: a fifth costs four points of AUROC on generators and shops never seen and two on treated pictures themselves,
     and without it a real picture is not flagged more often for being treated (docs/model_card.md).
     """
+    colour_share: float = 0.0
+    """Share of pictures whose light, white balance and saturation are drawn anew (see ``colours``)."""
     splice_share: float = 0.35
     """Share of crops with a region of another picture of the batch, learned cell by cell (see ``splice``)."""
     paired_share: float = 0.0
@@ -71,6 +73,7 @@ class Recipe:
             "label_smoothing": self.label_smoothing,
             "ema_decay": self.ema_decay,
             "hard_share": self.hard_share,
+            "colour_share": self.colour_share,
             "splice_share": self.splice_share,
             "paired_share": self.paired_share,
             "balance": self.balance,

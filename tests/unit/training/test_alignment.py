@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest_pictures import encoded, textured
+from PIL import Image
 
 from veriphoto_training.alignment import Chain, Pixels
+from veriphoto_training.colours import draw_tint
 from veriphoto_training.metrics import auroc
 from veriphoto_training.shop import TREATMENTS, Treatment
 
@@ -57,3 +59,29 @@ def test_treatments_keep_the_size(treatment: Treatment) -> None:
     for seed in range(10):
         treated = treatment(picture, np.random.default_rng(seed))
         assert (treated.size, treated.mode) == ((90, 90), "RGB")
+
+
+def test_both_views_of_a_picture_get_the_same_colours() -> None:
+    """A grey picture shows the light and balance that were drawn; the views differ by their encoding only."""
+    data = encoded(Image.new("RGB", (300, 300), (128, 128, 128)), "PNG")
+    chain = Chain(64, 0.0, True, colour_share=1.0)
+    means = np.array([[view.mean((0, 1)) for view in chain(data, np.random.default_rng(seed))] for seed in range(40)])
+    clean, degraded = means[:, 0], means[:, 1]
+    assert np.abs(clean - degraded).max() < 12.0  # a coarse JPEG's step of a flat colour
+    assert np.median(np.abs(clean - degraded)) < 2.0
+    assert clean.mean(1).std() > 15.0
+    assert np.ptp(clean, axis=1).max() > 15.0
+
+
+def test_no_colours_are_drawn_unless_asked_for() -> None:
+    data = encoded(Image.new("RGB", (300, 300), (90, 128, 200)), "PNG")
+    views = [view for seed in range(20) for view in Chain(64, 0.0, True)(data, np.random.default_rng(seed))]
+    assert np.abs(np.array([view.mean((0, 1)) for view in views]) - (90, 128, 200)).max() < 12.0
+
+
+def test_a_tint_may_leave_no_colour_and_keeps_size_and_mode() -> None:
+    picture = textured(5, (40, 30))
+    tinted = [draw_tint(np.random.default_rng(seed))(picture) for seed in range(60)]
+    assert {(each.size, each.mode) for each in tinted} == {((40, 30), "RGB")}
+    spread = [np.ptp(np.asarray(each).astype(int), axis=2).max() for each in tinted]
+    assert 2 <= sum(value == 0 for value in spread) <= 20

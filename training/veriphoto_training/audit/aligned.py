@@ -46,7 +46,7 @@ def aligned_metadata(recipe: Recipe) -> Iterator[Aligned]:
     """
     if not recipe.align:
         raise DataError(f"recipe '{recipe.name}' has no alignment chain; audit the data with one that has")
-    chain = alignment.Chain(crop_size=recipe.crop_size, hard_share=recipe.hard_share, two_views=False)
+    chain = alignment.Chain(recipe.crop_size, recipe.hard_share, two_views=False, colour_share=recipe.colour_share)
     seen: list[bytes] = []
     plain, last = alignment.recode, alignment.last_encoding
 
