@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from PIL import Image, ImageFilter
 
 from veriphoto.decoding import decode
 from veriphoto_training.colours import as_it_is, draw_tint
+from veriphoto_training.recipes import Recipe
 from veriphoto_training.shop import treat
 
 Pixels = npt.NDArray[np.uint8]
@@ -50,6 +51,11 @@ class Chain:
     hard_share: float
     two_views: bool
     colour_share: float = 0.0
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Self:
+        """The chain of a recipe."""
+        return cls(recipe.crop_size, recipe.hard_share, recipe.two_views, recipe.colour_share)
 
     def __call__(self, data: bytes, rng: np.random.Generator) -> tuple[Pixels, ...]:
         """Makes the views of one picture.

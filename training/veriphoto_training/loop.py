@@ -255,7 +255,7 @@ def _maker(recipe: Recipe) -> Maker:
         return partial(_whole, size=recipe.crop_size)
     if not recipe.align:
         raise UsageError("recipes of cropped pictures need align=True; unaligned data teach file formats")
-    make: Callable[..., Any] = Chain(recipe.crop_size, recipe.hard_share, recipe.two_views, recipe.colour_share)
+    make: Callable[..., Any] = Chain.of(recipe)
     return make
 
 

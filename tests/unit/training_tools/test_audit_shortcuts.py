@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tool_pictures import draw
@@ -83,7 +85,7 @@ def test_the_chain_takes_a_leak_away() -> None:
 
 def test_watching_the_chain_changes_nothing_and_ends() -> None:
     recipe = get_recipe("product")
-    chain = alignment.Chain(crop_size=recipe.crop_size, hard_share=recipe.hard_share, two_views=False)
+    chain = replace(alignment.Chain.of(recipe), two_views=False)
     data = draw(3, size=(300, 260), kind="PNG")
     plain = alignment.recode
     before = chain(data, np.random.default_rng(5))[0]

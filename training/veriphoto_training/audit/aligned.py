@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -46,7 +47,7 @@ def aligned_metadata(recipe: Recipe) -> Iterator[Aligned]:
     """
     if not recipe.align:
         raise DataError(f"recipe '{recipe.name}' has no alignment chain; audit the data with one that has")
-    chain = alignment.Chain(recipe.crop_size, recipe.hard_share, two_views=False, colour_share=recipe.colour_share)
+    chain = replace(alignment.Chain.of(recipe), two_views=False)
     seen: list[bytes] = []
     plain, last = alignment.recode, alignment.last_encoding
 
