@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -39,9 +40,10 @@ def folder_of(files: Sequence[Path], count: int, at: Path) -> Path:
     return folder
 
 
-def scan_block(served: Served, folder: Path) -> dict[str, Any]:
+def scan_block(served: Served, folder: Path, way: str) -> dict[str, Any]:
     """Runs the command as a user does; its own clock starts once Python has."""
-    before = cpu_seconds(served.triton_pids)
+    urls = {"http": f"http://{served.triton.http_url}", "grpc": f"grpc://{served.triton.grpc_url}"}
+    before, children = cpu_seconds(served.triton_pids), _children_cpu_seconds()
     with tempfile.TemporaryDirectory() as at:
         argv = [
             sys.executable,
@@ -50,19 +52,25 @@ def scan_block(served: Served, folder: Path) -> dict[str, Any]:
             "scan",
             str(folder),
             "--url",
-            f"http://{served.triton.http_url}",
+            urls[way],
         ]
         done = subprocess.run([*argv, "-o", f"{at}/rows.csv"], capture_output=True, text=True, check=True)
     found = _RATE.search(done.stderr)
     if found is None or found[1] != found[3]:
         raise RuntimeError(f"the scan said: {done.stderr[-300:]}")
     images, seconds = int(found[1]), float(found[2])
-    used = cpu_seconds(served.triton_pids) - before
+    used, own = cpu_seconds(served.triton_pids) - before, _children_cpu_seconds() - children
     return {
         "images": images,
         "images_per_s": images / seconds,
         "triton_cpu_ms_per_image": round(1000.0 * used / images, 2),
+        "client_cpu_ms_per_image": round(1000.0 * own / images, 2),  # with Python's start
     }
+
+
+def _children_cpu_seconds() -> float:
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def main() -> None:
@@ -91,7 +99,8 @@ def main() -> None:
                 turns = in_turns(
                     {
                         "limit": lambda w=workers, o=order: limit_block(w, o),
-                        "scan": lambda f=folder: scan_block(served, f),
+                        "scan": lambda f=folder: scan_block(served, f, "http"),
+                        "scan, gRPC": lambda f=folder: scan_block(served, f, "grpc"),
                     },
                     1 if arguments.whole else arguments.rounds,
                 )
@@ -106,6 +115,7 @@ def main() -> None:
                     "scan / limit": ratios[size]["median"],
                     "min": ratios[size]["min"],
                     "max": ratios[size]["max"],
+                    "over gRPC / limit": turns.ratio("scan, gRPC", "limit")["median"],
                 }
             )
     name = f"scan{suffix(arguments.variant)}"
