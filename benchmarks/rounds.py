@@ -58,20 +58,23 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def in_turns(sides: Mapping[str, Block], rounds: int, say: Callable[[str], None] | None = None) -> Measured:
-    """Measures sides in turns, in another order each round, after one block of each that does not count.
+def in_turns(
+    sides: Mapping[str, Block], rounds: int, say: Callable[[str], None] | None = None, *, warm_up: bool = True
+) -> Measured:
+    """Measures sides in turns, in another order each round.
 
     Args:
         sides: What to measure, by name.
         rounds: How often.
         say: Told of each round; standard error by default.
+        warm_up: First run a block of each that does not count.
 
     Returns:
         All blocks.
     """
     tell = say or (lambda text: print(text, file=sys.stderr, flush=True))
     measured = Measured({name: [] for name in sides})
-    for block in sides.values():
+    for block in sides.values() if warm_up else ():
         block()
     for number in range(rounds):
         for name in random.sample(list(sides), len(sides)):

@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.pictures import SIZES, pictures
 from benchmarks.processes import cpu_seconds
 from benchmarks.results import save, save_table, suffix
-from benchmarks.rounds import in_turns
+from benchmarks.rounds import Block, in_turns
 from benchmarks.served import CORES, limit_block, limit_workers
 from benchmarks.servers import Served, triton
 
@@ -40,9 +40,8 @@ def folder_of(files: Sequence[Path], count: int, at: Path) -> Path:
     return folder
 
 
-def scan_block(served: Served, folder: Path, way: str) -> dict[str, Any]:
+def scan_block(served: Served, folder: Path) -> dict[str, Any]:
     """Runs the command as a user does; its own clock starts once Python has."""
-    urls = {"http": f"http://{served.triton.http_url}", "grpc": f"grpc://{served.triton.grpc_url}"}
     before, children = cpu_seconds(served.triton_pids), _children_cpu_seconds()
     with tempfile.TemporaryDirectory() as at:
         argv = [
@@ -52,7 +51,7 @@ def scan_block(served: Served, folder: Path, way: str) -> dict[str, Any]:
             "scan",
             str(folder),
             "--url",
-            urls[way],
+            f"http://{served.triton.http_url}",
         ]
         done = subprocess.run([*argv, "-o", f"{at}/rows.csv"], capture_output=True, text=True, check=True)
     found = _RATE.search(done.stderr)
@@ -65,6 +64,7 @@ def scan_block(served: Served, folder: Path, way: str) -> dict[str, Any]:
         "images_per_s": images / seconds,
         "triton_cpu_ms_per_image": round(1000.0 * used / images, 2),
         "client_cpu_ms_per_image": round(1000.0 * own / images, 2),  # with Python's start
+        "cpu_ms_per_image": round(1000.0 * (used + own) / images, 2),
     }
 
 
@@ -96,14 +96,11 @@ def main() -> None:
             folder = folder_of(files, count, Path(at))
             with limit_workers(files, arguments.variant) as workers:
                 order = {"count": count // CORES}
-                turns = in_turns(
-                    {
-                        "limit": lambda w=workers, o=order: limit_block(w, o),
-                        "scan": lambda f=folder: scan_block(served, f, "http"),
-                        "scan, gRPC": lambda f=folder: scan_block(served, f, "grpc"),
-                    },
-                    1 if arguments.whole else arguments.rounds,
-                )
+                sides: dict[str, Block] = {
+                    "limit": lambda w=workers, o=order: limit_block(w, o),
+                    "scan": lambda f=folder: scan_block(served, f),
+                }
+                turns = in_turns(sides, 1 if arguments.whole else arguments.rounds, warm_up=not arguments.whole)
             shutil.rmtree(folder)
             blocks[size], ratios[size] = turns.blocks, turns.ratio("scan", "limit")
             rows.append(
@@ -115,7 +112,7 @@ def main() -> None:
                     "scan / limit": ratios[size]["median"],
                     "min": ratios[size]["min"],
                     "max": ratios[size]["max"],
-                    "over gRPC / limit": turns.ratio("scan, gRPC", "limit")["median"],
+                    "by CPU time": turns.cpu_ratio("scan", "limit")["median"],
                 }
             )
     name = f"scan{suffix(arguments.variant)}"

@@ -29,6 +29,12 @@ def test_ratios_are_taken_within_rounds() -> None:
     assert measured.median("ours", "p99_ms") is None
 
 
+def test_without_a_warm_up_the_first_block_counts() -> None:
+    speeds = iter([999.0, 10.0])
+    measured = in_turns({"long": lambda: {"images_per_s": next(speeds)}}, 1, say=lambda _: None, warm_up=False)
+    assert measured.rates("long") == [999.0]
+
+
 def test_ratios_by_cpu_tell_who_costs_less() -> None:
     blocks = {"ours": [{"cpu_ms_per_image": 110.0}], "limit": [{"cpu_ms_per_image": 99.0}]}
     assert Measured(blocks).cpu_ratio("ours", "limit")["median"] == 0.9
