@@ -1,0 +1,249 @@
+"""The second opinion: what a version makes of a frozen encoder's features, and the rule that joins both scores.
+
+The encoder (``model_repository/encoder``) is the same for every version: squares in, features out. What a version has
+learned lies in its ``second_opinion.json``: a linear probe on those features, the cut above which a picture is worth
+asking about, the rule, and the operating point of the joint score. So all of it is promoted and rolled back with the
+version, and an answer names the version it was made with.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from veriphoto.errors import ManifestError
+from veriphoto.manifest import DriftReference, sha256_file
+from veriphoto.verdict import OperatingPoint
+
+OPINION_FILE: Final = "second_opinion.json"
+"""Beside a version's manifest."""
+ENCODER_FILE: Final = "encoder.json"
+"""Beside the encoder's graph."""
+ENCODER_FP32: Final = "model.onnx"
+ENCODER_INT8: Final = "model.int8.onnx"
+"""The same weights, kept as eight bits: a quarter of the size, and integer products where the CPU has them."""
+MODE_VARIABLE: Final = "VERIPHOTO_SECOND_OPINION"
+"""Environment variable with the ``Mode``."""
+SCHEMA: Final = 1
+
+FEATURES: Final = "FEATURES"
+"""FP32 [D]: what the encoder sees in a square."""
+OPINIONS: Final = "OPINIONS"
+"""FP32 [4]: see ``OPINION_VALUES``."""
+OPINION_VALUES: Final = ("asked", "first_logit", "second_logit", "real_share")
+"""Whether the second opinion was asked (1 or 0); the classifier's calibrated logit; the probe's; and the share of real
+product photos that score at least as high as this picture, ``UNKNOWN_SHARE`` where the version does not know it."""
+
+UNKNOWN_SHARE: Final = -1.0
+"""Instead of a share of real product photos, where a version does not know it."""
+
+_EPSILON: Final = 1e-3
+"""How far, in logits, a picture that nobody was asked about stays below the cut of ``real``."""
+
+
+class Mode(StrEnum):
+    """When the second opinion is asked."""
+
+    AUTO = "auto"
+    """For pictures that the classifier cannot rule out; for none where encoder or version lack what it takes."""
+    ALWAYS = "always"
+    """For every picture."""
+    OFF = "off"
+    """Never: the classifier's score stands."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoder:
+    """What stands in the encoder's place: ``encoder.json`` beside its graph.
+
+    Any ONNX graph may stand there that maps CROPS UINT8 [N, S, S, 3] to FEATURES FP32 [N, D]. A specialist that
+    answers with a score of its own is the case D = 1.
+    """
+
+    name: str
+    identity: str
+    """sha256 of the weights it was made from: probes are fitted for one identity."""
+    features: int
+    """D."""
+    square: int
+    """Index of the crop it looks at."""
+    source: str
+    """Where the weights come from."""
+    licence: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    """sha256 by file name."""
+
+    def write(self, directory: Path) -> None:
+        """Writes ``encoder.json``."""
+        (directory / ENCODER_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+
+def read_encoder(directory: Path) -> Encoder:
+    """Reads ``encoder.json`` and checks that the graphs beside it are those it describes.
+
+    Args:
+        directory: ``model_repository/encoder/1``.
+
+    Raises:
+        ManifestError: If it is missing, broken, or a graph is another.
+    """
+    path = directory / ENCODER_FILE
+    try:
+        encoder = Encoder(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ManifestError(f"{path} is missing; fetch the encoder with: make encoder") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise ManifestError(f"{path} cannot be read ({error}); make it again: make encoder") from error
+    for name, sha256 in encoder.files.items():
+        file = directory / name
+        if not file.is_file() or sha256_file(file) != sha256:
+            raise ManifestError(f"{file} is not the file that {path.name} describes; make it again: make encoder")
+    return encoder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """Joins two logits into one."""
+
+    ask_above: float
+    """Logit of the classifier from which the second opinion is asked."""
+    first_weight: float
+    """Weight of the classifier's logit where it was asked ..."""
+    second_weight: float
+    """... and of the probe's ..."""
+    bias: float
+    """... and what is added."""
+    alone_weight: float
+    """Weight of the classifier's logit where nobody else was asked ..."""
+    alone_bias: float
+    """... and what is added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """The joint answer about one picture."""
+
+    logit: float
+    asked: bool
+    second_logit: float
+    """The probe's logit, uncalibrated; 0 where it was not asked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SecondOpinion:
+    """What a version needs of the second opinion: ``second_opinion.json``."""
+
+    encoder: str
+    """Identity of the encoder that the probe was fitted for."""
+    weights: tuple[float, ...]
+    """The probe: FP32 [D]."""
+    bias: float
+    rule: Rule
+    operating_point: OperatingPoint
+    """Of the joint score."""
+    real_levels: tuple[float, ...]
+    """Shares of real product photos ..."""
+    real_logits: tuple[float, ...]
+    """... that score at least this joint logit; falling shares, rising logits."""
+    metrics: Mapping[str, float]
+    drift_reference: DriftReference
+    """Of the joint answers."""
+
+    def asks(self, first_logit: float, mode: Mode) -> bool:
+        """Tells whether a picture is worth asking about.
+
+        Args:
+            first_logit: The classifier's calibrated logit.
+            mode: When to ask.
+        """
+        return mode is Mode.ALWAYS or (mode is Mode.AUTO and first_logit >= self.rule.ask_above)
+
+    def join(self, first_logit: float, features: npt.NDArray[np.float32] | None) -> Joint:
+        """Applies the rule.
+
+        Args:
+            first_logit: The classifier's calibrated logit.
+            features: FP32 [D] of the encoder; None where it was not asked.
+
+        Returns:
+            The joint answer. Without features it stays below the cut of ``real``: what is not asked about has been
+            ruled out.
+        """
+        rule = self.rule
+        if features is None:
+            below = _logit(self.operating_point.unsure_low) - _EPSILON
+            return Joint(min(rule.alone_weight * first_logit + rule.alone_bias, below), False, 0.0)
+        second = float(np.dot(np.asarray(self.weights, np.float64), features.astype(np.float64))) + self.bias
+        return Joint(rule.first_weight * first_logit + rule.second_weight * second + rule.bias, True, second)
+
+    def real_share(self, logit: float) -> float:
+        """Returns the share of real product photos that score at least so high.
+
+        Args:
+            logit: The joint logit.
+        """
+        return float(np.interp(logit, self.real_logits, self.real_levels))
+
+    def of_version(self, version: int) -> SecondOpinion:
+        """Returns a copy whose operating point names a version."""
+        point = replace(self.operating_point, model_version=version)
+        rounded = OperatingPoint.from_tensor([float(np.float32(value)) for value in point.to_tensor()])
+        return replace(self, operating_point=rounded)
+
+    def write(self, directory: Path) -> None:
+        """Writes ``second_opinion.json``."""
+        body = {"schema": SCHEMA, **asdict(self)}
+        (directory / OPINION_FILE).write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+
+
+def read_opinion(directory: Path) -> SecondOpinion | None:
+    """Reads what a version has of the second opinion.
+
+    Args:
+        directory: A version's directory or a registered model's.
+
+    Returns:
+        It, or None where the version has none.
+
+    Raises:
+        ManifestError: If the file is broken or of another release.
+    """
+    path = directory / OPINION_FILE
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        if body.pop("schema") != SCHEMA:
+            raise ManifestError(f"{path} is of another release; fit it again: veriphoto second-opinion fit")
+        return _opinion(body)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ManifestError(f"{path} cannot be read ({type(error).__name__}); fit it again") from error
+
+
+def sigmoid(logit: float) -> float:
+    """Returns the probability of a logit, without overflow."""
+    return 1.0 / (1.0 + math.exp(-logit)) if logit >= 0.0 else math.exp(logit) / (1.0 + math.exp(logit))
+
+
+def _opinion(body: dict[str, Any]) -> SecondOpinion:
+    numbers: dict[str, Sequence[float]] = {name: body.pop(name) for name in ("weights", "real_levels", "real_logits")}
+    return SecondOpinion(
+        rule=Rule(**body.pop("rule")),
+        operating_point=OperatingPoint(**body.pop("operating_point")),
+        drift_reference=DriftReference(**body.pop("drift_reference")),
+        **{name: tuple(map(float, values)) for name, values in numbers.items()},
+        **body,
+    )
+
+
+def _logit(probability: float) -> float:
+    clipped = min(max(probability, 1e-7), 1.0 - 1e-7)
+    return math.log(clipped / (1.0 - clipped))
