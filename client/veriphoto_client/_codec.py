@@ -12,10 +12,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from veriphoto.contract import CONTRACT, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY, STATISTICS
+from veriphoto.contract import (
+    CONTRACT,
+    EVIDENCE,
+    LOGIT,
+    OPERATING_POINT,
+    OPINION_VALUES,
+    OPINIONS,
+    PROBABILITY,
+    STATISTICS,
+)
 from veriphoto.errors import ServiceError
 from veriphoto.verdict import OperatingPoint, decide
-from veriphoto_client._detection import Detection
+from veriphoto_client._detection import Detection, SecondOpinionAnswer
 
 Outputs: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
 """Tensors by name, the batch dimension of 1 in front."""
@@ -27,6 +36,7 @@ OUTPUT_SHAPES: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType(
         EVIDENCE: (CONTRACT.crops, CONTRACT.grid, CONTRACT.grid),
         STATISTICS: (len(CONTRACT.statistics),),
         OPERATING_POINT: (len(CONTRACT.operating_point),),
+        OPINIONS: (len(OPINION_VALUES),),
     }
 )
 """What is asked of the ensemble for every picture; shapes without the batch dimension."""
@@ -68,12 +78,17 @@ def decode_answer(outputs: Outputs) -> Detection:
         raise _mismatch(str(error)) from error
     evidence = tensors[EVIDENCE]
     evidence.flags.writeable = False
+    opinions = dict(zip(OPINION_VALUES, tensors[OPINIONS].tolist(), strict=True))
     return Detection(
         verdict=decide(float(tensors[PROBABILITY][0]), statistics, point),
         logit=float(tensors[LOGIT][0]),
         statistics=MappingProxyType(statistics),
         operating_point=point,
         evidence=evidence,
+        second_opinion=SecondOpinionAnswer(
+            asked=opinions["asked"] > 0.0, first_logit=opinions["first_logit"], second_logit=opinions["second_logit"]
+        ),
+        real_share=opinions["real_share"] if opinions["real_share"] >= 0.0 else None,
     )
 
 

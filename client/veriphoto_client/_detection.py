@@ -9,7 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from veriphoto.second_opinion import sigmoid
 from veriphoto.verdict import OperatingPoint, Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SecondOpinionAnswer:
+    """What the second opinion had to do with an answer."""
+
+    asked: bool
+    first_logit: float
+    """Calibrated logit of the classifier alone."""
+    second_logit: float
+    """The second opinion's own logit, not calibrated by itself; 0 where it was not asked."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain JSON values: whether it was asked, and the classifier's probability without it."""
+        return {"asked": self.asked, "first_probability": sigmoid(self.first_logit)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -25,11 +41,20 @@ class Detection:
     operating_point: OperatingPoint
     """What the verdict was decided at: threshold, unsure band and gates of the version that answered."""
     evidence: npt.NDArray[np.float32]
-    """FP32 [K, G, G]: contributions to the logit, crop by crop; positive speaks for AI-generated. Read-only."""
+    """FP32 [K, G, G]: contributions to the classifier's logit, crop by crop; positive speaks for AI-generated. Read-only."""
+    second_opinion: SecondOpinionAnswer
+    real_share: float | None
+    """Share of real product photos that score at least so high; None where the version does not know it."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything but the evidence as plain JSON values."""
-        return {**self.verdict.to_json(), "logit": self.logit, "statistics": dict(self.statistics)}
+        return {
+            **self.verdict.to_json(),
+            "logit": self.logit,
+            "statistics": dict(self.statistics),
+            "second_opinion": self.second_opinion.to_json(),
+            "real_photos_this_high": self.real_share,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -64,6 +64,8 @@ CONTRACT: Final = Contract()
 ENSEMBLE: Final = "detector"
 PREPROCESS: Final = "preprocess"
 CLASSIFIER: Final = "classifier"
+ENCODER: Final = "encoder"
+SECOND_OPINION: Final = "second_opinion"
 RECORDER: Final = "recorder"
 
 # Tensors. Shapes are without the batch dimension.
@@ -74,13 +76,20 @@ CROPS: Final = "CROPS"
 STATISTICS: Final = "STATISTICS"
 """FP32 [n]: see ``Contract.statistics``."""
 LOGIT: Final = "LOGIT"
-"""FP32 [1]: calibrated logit; PROBABILITY is its sigmoid."""
+"""FP32 [1]: calibrated logit, joint where the second opinion was asked; PROBABILITY is its sigmoid."""
 PROBABILITY: Final = "PROBABILITY"
 """FP32 [1]: calibrated probability that the picture is AI-generated."""
 EVIDENCE: Final = "EVIDENCE"
-"""FP32 [K, G, G]: contributions to the logit; their mean plus the manifest's evidence bias equals LOGIT."""
+"""FP32 [K, G, G]: contributions to the classifier's logit; their mean plus the manifest's evidence bias equals it."""
 OPERATING_POINT: Final = "OPERATING_POINT"
 """FP32 [m]: see ``Contract.operating_point``; constants of the graph: an answer names the version that made it."""
+FEATURES: Final = "FEATURES"
+"""FP32 [D]: what the encoder sees in one crop."""
+OPINIONS: Final = "OPINIONS"
+"""FP32 [4]: see ``OPINION_VALUES``."""
+OPINION_VALUES: Final = ("asked", "first_logit", "second_logit", "real_share")
+"""Whether the second opinion was asked (1 or 0); the classifier's calibrated logit; the second opinion's own; the share
+of real product photos that score at least as high as this picture, -1 where the version does not know it."""
 
 MAX_BATCH_SIZE: Final = 16
 """Largest batch Triton accepts for each model of the repository."""

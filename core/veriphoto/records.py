@@ -64,11 +64,17 @@ class Record:
     verdict: str
     statistics: tuple[float, ...]
     """In the order of ``Contract.statistics``."""
+    asked: bool = False
+    """Whether the second opinion was asked."""
+    first_logit: float | None = None
+    """The classifier's own logit; None in lines of releases that had no other."""
 
     def __post_init__(self) -> None:
         if len(self.statistics) != len(CONTRACT.statistics):
             raise ValueError(f"expected {len(CONTRACT.statistics)} statistics, not {len(self.statistics)}")
-        if not all(map(math.isfinite, (self.time, self.logit, self.probability, *self.statistics))):
+        if not all(
+            map(math.isfinite, (self.time, self.logit, self.probability, self.first_logit or 0.0, *self.statistics))
+        ):
             raise ValueError("a number of the record is not finite")
 
     @property
@@ -90,6 +96,8 @@ class Record:
             "probability": as_logged("probability", self.probability),
             "verdict": self.verdict,
         }
+        if self.first_logit is not None:
+            body |= {"asked": self.asked, "first_logit": as_logged("logit", self.first_logit)}
         for name, value in zip(CONTRACT.statistics, self.statistics, strict=True):
             body[name] = FORMATS[int(value)] if name == "format" else as_logged(name, value)
         return json.dumps(body, separators=(",", ":")) + "\n"
@@ -116,6 +124,8 @@ class Record:
                 statistics=tuple(
                     float(FORMATS.index(body[name]) if name == "format" else body[name]) for name in CONTRACT.statistics
                 ),
+                asked=bool(body.get("asked", False)),
+                first_logit=None if body.get("first_logit") is None else float(body["first_logit"]),
             )
         except (KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"no record of the prediction log: {type(error).__name__}") from error

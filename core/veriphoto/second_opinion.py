@@ -34,14 +34,6 @@ MODE_VARIABLE: Final = "VERIPHOTO_SECOND_OPINION"
 """Environment variable with the ``Mode``."""
 SCHEMA: Final = 1
 
-FEATURES: Final = "FEATURES"
-"""FP32 [D]: what the encoder sees in a square."""
-OPINIONS: Final = "OPINIONS"
-"""FP32 [4]: see ``OPINION_VALUES``."""
-OPINION_VALUES: Final = ("asked", "first_logit", "second_logit", "real_share")
-"""Whether the second opinion was asked (1 or 0); the classifier's calibrated logit; the probe's; and the share of real
-product photos that score at least as high as this picture, ``UNKNOWN_SHARE`` where the version does not know it."""
-
 UNKNOWN_SHARE: Final = -1.0
 """Instead of a share of real product photos, where a version does not know it."""
 

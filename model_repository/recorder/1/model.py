@@ -12,11 +12,11 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from veriphoto.contract import EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY, STATISTICS
+from veriphoto.contract import EVIDENCE, LOGIT, OPERATING_POINT, OPINIONS, PROBABILITY, STATISTICS
 from veriphoto.recording import from_environment
 from veriphoto.recording.metering import Meter
 
-RECORDED = (LOGIT, PROBABILITY, STATISTICS, OPERATING_POINT)
+RECORDED = (LOGIT, PROBABILITY, STATISTICS, OPERATING_POINT, OPINIONS)
 
 
 class TritonPythonModel:
