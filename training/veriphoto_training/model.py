@@ -20,11 +20,16 @@ FORMAT: Final = 1
 
 def create_efficientnet(pretrained: bool = False) -> nn.Module:
     """Returns timm's ``efficientnet_b0`` with one output."""
+    network: nn.Module = import_timm().create_model("efficientnet_b0", pretrained=pretrained, num_classes=1)
+    return network
+
+
+def import_timm() -> Any:
+    """Returns the module ``timm``, which needs some help to be imported beside a CPU build of torch."""
     _define_missing_operators()
     import timm  # noqa: PLC0415  (must come after the operators are defined)
 
-    network: nn.Module = timm.create_model("efficientnet_b0", pretrained=pretrained, num_classes=1)
-    return network
+    return timm
 
 
 def build_network() -> nn.Module:

