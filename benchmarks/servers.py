@@ -70,7 +70,7 @@ def triton(variant: str = "fp32", repository: Path = ROOT / "model_repository") 
 
 @contextmanager
 def with_gateway(served: Served) -> Iterator[Served]:
-    """Starts a gateway before a Triton, in a process of its own, as in production; its cache is off, as by default."""
+    """Starts a gateway before a Triton, in a process of its own, as in production."""
     (port,) = free_ports(1)
     code = (
         "from veriphoto_serving.gateway.server import run\n"

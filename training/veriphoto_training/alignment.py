@@ -21,7 +21,6 @@ from PIL import Image, ImageFilter
 from veriphoto.decoding import decode
 from veriphoto_training.colours import as_it_is, draw_tint
 from veriphoto_training.recipes import Recipe
-from veriphoto_training.shop import treat
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -42,20 +41,18 @@ class Chain:
 
     Attributes:
         crop_size: Side of the crops.
-        hard_share: Share of crops given a shop's treatment.
         two_views: Whether ``__call__`` also makes the degraded view.
         colour_share: Share of pictures whose colours are drawn anew, the same for both views.
     """
 
     crop_size: int
-    hard_share: float
     two_views: bool
     colour_share: float = 0.0
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
         """The chain of a recipe."""
-        return cls(recipe.crop_size, recipe.hard_share, recipe.two_views, recipe.colour_share)
+        return cls(recipe.crop_size, recipe.two_views, recipe.colour_share)
 
     def __call__(self, data: bytes, rng: np.random.Generator) -> tuple[Pixels, ...]:
         """Makes the views of one picture.
@@ -75,18 +72,14 @@ class Chain:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         square = _square(image, rng)
         side = round(self.crop_size * float(rng.uniform(*_ENCODED)))
-        shop = rng.random() < self.hard_share
         tint = draw_tint(rng) if rng.random() < self.colour_share else as_it_is
-        views = [self._view(tint(_scaled(square, side, rng)), shop, rng, quality=(60, 99))]
+        views = [self._view(tint(_scaled(square, side, rng)), rng, quality=(60, 99))]
         if self.two_views:
-            # Its own treatment too: a run whose views shared one was worse on shops never seen (docs/model_card.md).
             smaller = max(self.crop_size // 2, round(side * float(rng.uniform(0.45, 1.0))))
-            views.append(self._view(spoil(tint(_scaled(square, smaller, rng)), rng), shop, rng, quality=(30, 85)))
+            views.append(self._view(spoil(tint(_scaled(square, smaller, rng)), rng), rng, quality=(30, 85)))
         return tuple(views)
 
-    def _view(self, region: Image.Image, shop: bool, rng: np.random.Generator, quality: tuple[int, int]) -> Pixels:
-        if shop:
-            region = treat(region, rng)
+    def _view(self, region: Image.Image, rng: np.random.Generator, quality: tuple[int, int]) -> Pixels:
         side = region.width - _MARGIN
         encoded = last_encoding(region, rng, quality)
         left, top = (int(value) for value in rng.integers(0, _MARGIN + 1, 2))

@@ -27,31 +27,19 @@ _ATTEMPTS = 20
 class Sampler:
     """Draws pictures: classes alike, then sources by size ** balance, then groups alike, then one of the group."""
 
-    def __init__(
-        self, pictures: Sequence[Picture], balance: float, paired: Sequence[Picture] = (), paired_share: float = 0.0
-    ) -> None:
+    def __init__(self, pictures: Sequence[Picture], balance: float) -> None:
         """Sorts the pictures.
 
         Args:
             pictures: Training pictures of both classes.
             balance: See ``Recipe.balance``.
-            paired: Paired fakes, drawn beside the other AI pictures.
-            paired_share: Share of AI draws that go to them.
         """
-        self._paired_share = paired_share if paired else 0.0
         self._real = _Class([one for one in pictures if not one.label], balance)
         self._fake = _Class([one for one in pictures if one.label], balance)
-        self._paired = _Class(paired, balance) if paired else self._fake
-
-    def draw_real(self, rng: np.random.Generator) -> Picture:
-        """Draws one real picture."""
-        return self._real.draw(rng)
 
     def draw(self, rng: np.random.Generator) -> Picture:
         """Draws one picture."""
         label = int(rng.random() < 0.5)
-        if label and rng.random() < self._paired_share:
-            return self._paired.draw(rng)
         return (self._fake if label else self._real).draw(rng)
 
 

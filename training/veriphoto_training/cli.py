@@ -1,4 +1,4 @@
-"""Training's commands: ``train``, ``average`` and ``pairs``, and those of evaluation and data."""
+"""Training's commands: ``train`` and ``average``, and those of evaluation and data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ def register(app: typer.Typer) -> None:
     """
     app.command()(train)
     app.command()(average)
-    app.command()(pairs)
     evaluate_cli.register(app)
     data_cli.register(app)
 
@@ -52,7 +51,6 @@ def train(
     calibrate_holdout: Annotated[
         bool, typer.Option(help="Calibrate on what was left out too; it is then no test of this run.")
     ] = False,
-    paired: Annotated[Path | None, typer.Option(help="Folder of paired fakes, made by 'veriphoto pairs'.")] = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="FIELD=VALUE of the recipe, for ablations; may be repeated.")
     ] = None,
@@ -82,7 +80,6 @@ def train(
         holdout_generators=holdout_generator or (),
         product_sources=product_source or ("*",),
         calibrate_holdout=calibrate_holdout,
-        paired=paired,
         changes=change or (),
         max_per_class=max_per_class,
         tracking=tracking,
@@ -114,22 +111,3 @@ def average(
     best = averaging.average(runs, output)
     sources = product_source or ["*"]
     typer.echo(str(averaging.calibrate_checkpoint(best, data, sources, calibrate_holdout=calibrate_holdout, half=half)))
-
-
-def pairs(
-    data: Annotated[Path, typer.Option(help="Data set whose real pictures get a fake twin.")],
-    autoencoder: Annotated[Path, typer.Option(help="Directory with taef2_encoder.pth and taef2_decoder.pth.")],
-    output: Annotated[Path, typer.Option(help="Folder to write.")] = Path("var/pairs"),
-    count: Annotated[int, typer.Option(min=1, help="How many.")] = 1000,
-) -> None:
-    """Make paired fakes: real photos through a generator's autoencoder, saved as the real ones were."""
-    try:
-        from veriphoto_training.autoencoder import Autoencoder  # noqa: PLC0415
-        from veriphoto_training.data import read_dataset  # noqa: PLC0415
-        from veriphoto_training.pairs import make_pairs  # noqa: PLC0415
-        from veriphoto_training.progress import Progress  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("train", error.name) from error
-    pictures = read_dataset(data).pictures
-    made = make_pairs(pictures, Autoencoder(autoencoder), output, count=count, progress=Progress())
-    typer.echo(f"{made} pairs: {output}")

@@ -33,7 +33,6 @@ def run_training(
     holdout_generators: Sequence[str] = (),
     product_sources: Sequence[str] = ("*",),
     calibrate_holdout: bool = False,
-    paired: Path | None = None,
     changes: Sequence[str] = (),
     max_per_class: int | None = None,
     tracking: bool = True,
@@ -56,7 +55,6 @@ def run_training(
         holdout_generators: See ``split_dataset``.
         product_sources: Patterns of the real sources that set the threshold.
         calibrate_holdout: Calibrate on the hold-out too.
-        paired: Folder of paired fakes; those of groups outside the training part are not used.
         changes: ``field=value`` overrides of the recipe, for ablations.
         max_per_class: Train and validate on at most this many pictures of each class.
         tracking: Log to MLflow.
@@ -79,8 +77,6 @@ def run_training(
     split = split_dataset(dataset.pictures, recipe.validation_share, holdout_sources, holdout_generators, seed)
     if max_per_class is not None:
         split = thinned(split, max_per_class)
-    fakes = read_dataset(paired).pictures if paired is not None else ()
-    groups = {picture.group for picture in split.train}
     run_id = resumable_run(output)
     if run_id and not resume:
         raise UsageError(f"{output / LAST} exists; add --resume to go on, or give another --output")
@@ -93,16 +89,14 @@ def run_training(
         weights=weights,
         seed=seed,
         replica=replica,
-        paired=tuple(fake for fake in fakes if fake.label and fake.group in groups),
         holdout_sources=tuple(holdout_sources),
         holdout_generators=tuple(holdout_generators),
         stop_after=stop_after,
     )
     if not run_id:
         named = {key: str(value)[:450] for key, value in job.metadata(tracker.run_id).items() if key != "recipe"}
-        sizes = {**parts(dataset, split), "paired": len(job.paired)}
-        tracker.params({**named, **job.metadata("")["recipe"], **sizes, **environment()})
-    progress.note(f"{parts(dataset, split)}, {len(job.paired)} paired fakes, run {tracker.run_id}")
+        tracker.params({**named, **job.metadata("")["recipe"], **parts(dataset, split), **environment()})
+    progress.note(f"{parts(dataset, split)}, run {tracker.run_id}")
     try:
         best = train(job, tracker, progress)
         if stop_after is None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from veriphoto.errors import UsageError
 from veriphoto_training.alignment import Chain, whole
 from veriphoto_training.batches import Maker, Sampler, batches
-from veriphoto_training.data import Dataset, Picture, thin
+from veriphoto_training.data import Dataset, thin
 from veriphoto_training.depthwise import speed_up
 from veriphoto_training.ema import WeightAverage
 from veriphoto_training.metrics import auroc
@@ -57,7 +57,6 @@ class Job:
     """Of the split and, with ``replica``, of everything drawn."""
     replica: int = 0
     """Another number draws other batches from the same split: runs whose weights may be averaged."""
-    paired: tuple[Picture, ...] = ()
     holdout_sources: tuple[str, ...] = ()
     holdout_generators: tuple[str, ...] = ()
     save_every: int = 100
@@ -118,7 +117,7 @@ class _Run:
         # timm draws the head's weights from -1..1, far too wide for 1,280 features and one output.
         nn.init.normal_(network.classifier.weight, std=0.01)  # type: ignore[union-attr, arg-type]
         load_weights(job.weights, network)
-        self._sampler = Sampler(job.split.train, recipe.balance, job.paired, recipe.paired_share)
+        self._sampler = Sampler(job.split.train, recipe.balance)
         if is_published(job.weights):
             first = next(batches(self._sampler, _maker(recipe), batch_size=64, seed=_draws(job), start=0, stop=1))
             measure_norms(network, normalise(torch.from_numpy(first[0]).flatten(0, 1)))
@@ -218,7 +217,7 @@ class _Run:
     def _save(self) -> None:
         body = {
             "run_id": self._tracker.run_id,
-            "identity": self._identity(),
+            "identity": self._job.metadata(""),
             "state": asdict(self._state),
             "network": self._network.state_dict(),
             "average": self._average.network.state_dict(),
@@ -233,7 +232,7 @@ class _Run:
         if not path.is_file():
             return
         body = torch.load(path, map_location="cpu", weights_only=True)
-        if body["identity"] != self._identity():
+        if body["identity"] != self._job.metadata(""):
             raise UsageError(
                 f"{path} belongs to a run with another recipe, seed or data; give another --output or delete it"
             )
@@ -244,10 +243,6 @@ class _Run:
         torch.set_rng_state(body["random"])
         self._state = _State(**body["state"])
         self._progress.note(f"going on at step {self._state.step} of {self._steps}")
-
-    def _identity(self) -> dict[str, Any]:
-        metadata = self._job.metadata("")
-        return {**metadata, "paired": len(self._job.paired)}
 
 
 def _maker(recipe: Recipe) -> Maker:

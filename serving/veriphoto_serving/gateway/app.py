@@ -17,8 +17,6 @@ from veriphoto import __version__
 from veriphoto.records import PROBE_PREFIX
 from veriphoto_client import AsyncDetector, Transport
 from veriphoto_serving.gateway.admission import Bound
-from veriphoto_serving.gateway.cache import AnswerCache
-from veriphoto_serving.gateway.cache_versions import ServedVersion
 from veriphoto_serving.gateway.canary import canary
 from veriphoto_serving.gateway.desk import Desk
 from veriphoto_serving.gateway.drift import Sidecar
@@ -109,14 +107,12 @@ def _desk(settings: GatewaySettings, detector: AsyncDetector, server: TritonServ
         observe=lambda outcome: metrics.canary.labels(outcome).inc(),
     )
     places = Bound(settings.places, "pictures")
-    versions = ServedVersion(settings.triton_url) if settings.cache_mb else None
     scorer = Scorer(
         detector,
         watchdog,
         places=places,
         deadline=settings.request_timeout,
         batch_places=min(settings.batch_in_flight, max(1, settings.places // 2)),
-        cache=AnswerCache(settings.cache_mb, versions.is_served, metrics.cached) if versions else None,
     )
     metrics.watch(lambda: watchdog.state == "ok", lambda: places.taken)
     return Desk(
@@ -128,7 +124,6 @@ def _desk(settings: GatewaySettings, detector: AsyncDetector, server: TritonServ
         rate=RateLimit(settings.rate_limit, settings.rate_burst),
         sidecar=Sidecar(settings.sidecar_url),
         shadow=Shadow(settings.shadow_var or Path("var"), settings.shadow_share),
-        versions=versions,
     )
 
 

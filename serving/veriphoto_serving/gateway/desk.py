@@ -16,7 +16,6 @@ from veriphoto.errors import VeriphotoError
 from veriphoto_client import Detection
 from veriphoto_serving.gateway import provenance
 from veriphoto_serving.gateway.admission import Bound
-from veriphoto_serving.gateway.cache_versions import ServedVersion
 from veriphoto_serving.gateway.containers import may_claim
 from veriphoto_serving.gateway.drift import Sidecar
 from veriphoto_serving.gateway.explanation import Explanation, explain
@@ -70,8 +69,6 @@ class Desk:
     rate: RateLimit
     sidecar: Sidecar
     shadow: Shadow
-    versions: ServedVersion | None = None
-    """Whom the cache of answers asks for the served version; None where nothing is remembered."""
     started: float = field(default_factory=time.monotonic)
     draining: bool = False
     drawings: Bound = field(default_factory=lambda: Bound(8, "explanations"))
@@ -147,8 +144,6 @@ class Desk:
         self._artists.shutdown(wait=False, cancel_futures=True)
         self.shadow.close()
         await self.sidecar.close()
-        if self.versions is not None:
-            await self.versions.close()
 
 
 async def _in_time(claims: asyncio.Future[Provenance] | None) -> Provenance:

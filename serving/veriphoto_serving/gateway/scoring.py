@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from veriphoto.errors import DeadlineExceededError, ServiceError, VeriphotoError
 from veriphoto_client import AsyncDetector, Detection
 from veriphoto_serving.gateway.admission import Bound
-from veriphoto_serving.gateway.cache import AnswerCache
 from veriphoto_serving.gateway.watchdog import Watchdog
 
 
@@ -33,7 +32,6 @@ class Scorer:
         places: Bound,
         deadline: float,
         batch_places: int,
-        cache: AnswerCache | None = None,
     ) -> None:
         """Puts it together.
 
@@ -43,14 +41,12 @@ class Scorer:
             places: Bounds the pictures at Triton.
             deadline: Seconds for one picture.
             batch_places: How many places one batch takes.
-            cache: Remembers answers; None where nothing is remembered.
         """
         self.places = places
         self._detector = detector
         self._watchdog = watchdog
         self._deadline = deadline
         self._batch_places = batch_places
-        self.cache = cache
         self._waiting: set[asyncio.Timeout] = set()
         watchdog.on_down(self._give_up)
 
@@ -115,19 +111,8 @@ class Scorer:
     async def _score(self, data: bytes, request_id: str) -> Scored:
         self._watchdog.require()  # a batch may begin alive and go on dead
         started = time.perf_counter()
-        detection = await self._known_or_new(data, request_id)
-        return Scored(detection, 1000.0 * (time.perf_counter() - started))
-
-    async def _known_or_new(self, data: bytes, request_id: str) -> Detection:
-        if self.cache is None:
-            return await self._ask(data, request_id)
-        key = await self.cache.key(data)
-        known = await self.cache.find(key)
-        if known is not None:
-            return known
         detection = await self._ask(data, request_id)
-        self.cache.keep(key, detection)
-        return detection
+        return Scored(detection, 1000.0 * (time.perf_counter() - started))
 
     async def _ask(self, data: bytes, request_id: str) -> Detection:
         try:

@@ -8,7 +8,6 @@ from PIL import Image
 from veriphoto_training.alignment import Chain, Pixels
 from veriphoto_training.colours import draw_tint
 from veriphoto_training.metrics import auroc
-from veriphoto_training.shop import TREATMENTS, Treatment
 
 
 def grid_phase(pixels: Pixels) -> int:
@@ -21,12 +20,12 @@ def grid_phase(pixels: Pixels) -> int:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_every_picture_gives_two_views_of_the_right_size(size: tuple[int, int], kind: str) -> None:
     data = encoded(textured(1, size), kind)
-    views = Chain(64, 0.5, True)(data, np.random.default_rng(0))
+    views = Chain(64, True)(data, np.random.default_rng(0))
     assert [(view.shape, view.dtype) for view in views] == [((64, 64, 3), np.uint8)] * 2
 
 
 def test_the_same_draw_gives_the_same_pixels() -> None:
-    data, chain = encoded(textured(2)), Chain(64, 0.5, True)
+    data, chain = encoded(textured(2)), Chain(64, True)
     first, second = (chain(data, np.random.default_rng(7)) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert not np.array_equal(first[0], chain(data, np.random.default_rng(8))[0])
@@ -34,13 +33,13 @@ def test_the_same_draw_gives_the_same_pixels() -> None:
 
 def test_block_borders_fall_anywhere() -> None:
     data = encoded(textured(3, (300, 300), smooth=True), "PNG")
-    phases = {grid_phase(Chain(64, 0.0, False)(data, np.random.default_rng(seed))[0]) for seed in range(80)}
+    phases = {grid_phase(Chain(64, False)(data, np.random.default_rng(seed))[0]) for seed in range(80)}
     assert phases == set(range(8))
 
 
 def test_format_quality_and_size_of_the_file_do_not_show() -> None:
     """One class large PNG, the other smaller JPEG q80, scenes alike: detail in the crops must not tell them apart."""
-    chain, scores, labels = Chain(64, 0.0, False), [], []
+    chain, scores, labels = Chain(64, False), [], []
     for seed in range(150):
         for label in (0, 1):
             picture = textured(seed * 2 + label, (260, 260))
@@ -53,18 +52,10 @@ def test_format_quality_and_size_of_the_file_do_not_show() -> None:
     assert 0.35 < area < 0.65
 
 
-@pytest.mark.parametrize("treatment", TREATMENTS)
-def test_treatments_keep_the_size(treatment: Treatment) -> None:
-    picture = textured(4, (90, 90))
-    for seed in range(10):
-        treated = treatment(picture, np.random.default_rng(seed))
-        assert (treated.size, treated.mode) == ((90, 90), "RGB")
-
-
 def test_both_views_of_a_picture_get_the_same_colours() -> None:
     """A grey picture shows the light and balance that were drawn; the views differ by their encoding only."""
     data = encoded(Image.new("RGB", (300, 300), (128, 128, 128)), "PNG")
-    chain = Chain(64, 0.0, True, colour_share=1.0)
+    chain = Chain(64, True, colour_share=1.0)
     means = np.array([[view.mean((0, 1)) for view in chain(data, np.random.default_rng(seed))] for seed in range(40)])
     clean, degraded = means[:, 0], means[:, 1]
     assert np.abs(clean - degraded).max() < 12.0  # a coarse JPEG's step of a flat colour
@@ -75,7 +66,7 @@ def test_both_views_of_a_picture_get_the_same_colours() -> None:
 
 def test_no_colours_are_drawn_unless_asked_for() -> None:
     data = encoded(Image.new("RGB", (300, 300), (90, 128, 200)), "PNG")
-    views = [view for seed in range(20) for view in Chain(64, 0.0, True)(data, np.random.default_rng(seed))]
+    views = [view for seed in range(20) for view in Chain(64, True)(data, np.random.default_rng(seed))]
     assert np.abs(np.array([view.mean((0, 1)) for view in views]) - (90, 128, 200)).max() < 12.0
 
 

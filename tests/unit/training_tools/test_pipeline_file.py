@@ -86,7 +86,6 @@ def test_a_word_that_no_command_knows_is_not_accepted() -> None:
 @pytest.mark.parametrize("stage", ["train", "finetune"])
 def test_the_recipe_takes_the_changes(stage: str) -> None:
     recipe = override(get_recipe(PARAMS[stage]["recipe"]), PARAMS[stage]["set"])
-    assert recipe.paired_share == 0.0
     assert recipe.crop_size == {"train": 128, "finetune": 160}[stage]
 
 
