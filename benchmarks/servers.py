@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 from benchmarks.processes import Worker, cpu_seconds, peak_rss_mb, tree
 from benchmarks.rounds import percentiles
 
-from veriphoto_serving.launcher import TritonServer
-from veriphoto_serving.options import TritonOptions
-from veriphoto_serving.ports import free_ports
+from veriphoto_serving.triton.launcher import TritonServer
+from veriphoto_serving.triton.options import TritonOptions
+from veriphoto_serving.triton.ports import free_ports
 
 ROOT = Path(__file__).parent.parent
 

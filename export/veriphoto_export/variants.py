@@ -21,12 +21,11 @@ from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file, verify_onn
 from veriphoto.preprocessing import preprocess
 from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant, cpu_kind
 from veriphoto.verdict import OperatingPoint
-from veriphoto_export.gate import DELIVERIES
 from veriphoto_export.quantize import quantize_int8
 from veriphoto_export.runners import Crops, Run, available, file_of, open_variant
-from veriphoto_training.data import Picture, thin
-from veriphoto_training.deliveries import deliver
-from veriphoto_training.metrics import auroc, balanced_accuracy
+from veriphoto_training.data.dataset import Picture, thin
+from veriphoto_training.scoring.deliveries import ENDS, deliver
+from veriphoto_training.scoring.metrics import auroc, balanced_accuracy
 
 MAX_AUROC_LOSS: Final = 0.003
 MAX_ACCURACY_LOSS: Final = 0.005
@@ -107,7 +106,7 @@ def build_variants(
             _quantize(bench, calibrating)
         runs = {each: open_variant(each, bench) for each in chosen}
         scores, labels = {}, np.zeros(0, dtype=np.int64)
-        for delivery in DELIVERIES:
+        for delivery in ENDS:
             say(f"scoring {len(judging)} pictures, {delivery}")
             labels, scores[delivery] = _score(runs, judging, delivery)
         say("timing")

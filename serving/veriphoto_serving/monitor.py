@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from veriphoto.errors import MissingExtraError
-from veriphoto_serving.companion import companion
-from veriphoto_serving.options import TritonOptions
-from veriphoto_serving.ports import LOOPBACK
+from veriphoto_serving.child_process import companion
+from veriphoto_serving.triton.options import TritonOptions
+from veriphoto_serving.triton.ports import LOOPBACK
 
 _EXTRA: Final = "monitor"
 _NEEDS: Final = "scipy"

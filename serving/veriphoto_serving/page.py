@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from veriphoto_client.page.command import page_process
-from veriphoto_serving.companion import companion
-from veriphoto_serving.ports import LOOPBACK, free_ports
+from veriphoto_serving.child_process import companion
+from veriphoto_serving.triton.ports import LOOPBACK, free_ports
 
 
 @contextlib.contextmanager

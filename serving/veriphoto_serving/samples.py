@@ -14,7 +14,7 @@ from rich.table import Table
 
 from veriphoto.contract import SUFFIXES
 from veriphoto.errors import VeriphotoError
-from veriphoto.records import PROBE_PREFIX
+from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import Detection, Detector
 
 SAMPLE_ID: Final = f"{PROBE_PREFIX}sample"

@@ -14,14 +14,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from veriphoto.errors import MissingExtraError, StartupError, UsageError
-from veriphoto_serving import samples, selfcheck
+from veriphoto_serving import samples
 from veriphoto_serving.gateway.server import prepare
 from veriphoto_serving.gateway.settings import GatewaySettings, drift_url
-from veriphoto_serving.launcher import TritonServer
 from veriphoto_serving.monitor import serve_monitor
-from veriphoto_serving.options import TritonOptions
 from veriphoto_serving.page import serve_page
-from veriphoto_serving.ports import free_ports, obstacle
+from veriphoto_serving.triton import selfcheck
+from veriphoto_serving.triton.launcher import TritonServer
+from veriphoto_serving.triton.options import TritonOptions
+from veriphoto_serving.triton.ports import free_ports, obstacle
 
 _KEY_BYTES: Final = 24
 

@@ -15,7 +15,7 @@ from veriphoto.manifest import ONNX_FILE, latest_version
 from veriphoto.preprocessing import preprocess
 from veriphoto.verdict import decide
 from veriphoto_client import Detector
-from veriphoto_serving.launcher import TritonServer
+from veriphoto_serving.triton.launcher import TritonServer
 
 TOLERANCE = 0.005
 KINDS = list(all_kinds([Path(path) for path in SAMPLES] * 8))

@@ -14,26 +14,26 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from veriphoto import __version__
-from veriphoto.records import PROBE_PREFIX
+from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import AsyncDetector, Transport
-from veriphoto_serving.gateway.admission import Bound
-from veriphoto_serving.gateway.canary import canary
-from veriphoto_serving.gateway.desk import Desk
-from veriphoto_serving.gateway.drift import Sidecar
-from veriphoto_serving.gateway.envelope import PREFIX, Envelope
+from veriphoto_serving.gateway.answering.scoring import Scorer
+from veriphoto_serving.gateway.answering.shadow import Shadow
 from veriphoto_serving.gateway.errors import BadRequestError, GatewayError, MethodNotAllowedError, NotFoundError
-from veriphoto_serving.gateway.keys import KeyRing
+from veriphoto_serving.gateway.health.drift import Sidecar
+from veriphoto_serving.gateway.health.probe import canary
+from veriphoto_serving.gateway.health.process_watch import Vigil
+from veriphoto_serving.gateway.health.revival import LocalReviver
+from veriphoto_serving.gateway.health.watchdog import Watchdog
 from veriphoto_serving.gateway.metrics import Metrics
-from veriphoto_serving.gateway.ratelimit import RateLimit
-from veriphoto_serving.gateway.revival import LocalReviver
+from veriphoto_serving.gateway.middleware.admission import Bound
+from veriphoto_serving.gateway.middleware.keys import KeyRing
+from veriphoto_serving.gateway.middleware.ratelimit import RateLimit
+from veriphoto_serving.gateway.middleware.request import PREFIX, Envelope
+from veriphoto_serving.gateway.middleware.upload import Uploads
 from veriphoto_serving.gateway.routes import about, health, predict
-from veriphoto_serving.gateway.scoring import Scorer
+from veriphoto_serving.gateway.services import Desk
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.gateway.upload import Uploads
-from veriphoto_serving.gateway.vigil import Vigil
-from veriphoto_serving.gateway.watchdog import Watchdog
-from veriphoto_serving.launcher import TritonServer
-from veriphoto_serving.shadow import Shadow
+from veriphoto_serving.triton.launcher import TritonServer
 
 WATCHDOG_ID = f"{PROBE_PREFIX}watchdog"
 """Names the watchdog's test pictures in the prediction log: they are no traffic."""

@@ -17,10 +17,10 @@ import uvicorn
 from veriphoto.errors import StartupError
 from veriphoto_client import Transport
 from veriphoto_serving.gateway.app import create_app
-from veriphoto_serving.gateway.connection import guarded
-from veriphoto_serving.gateway.desk import Desk
+from veriphoto_serving.gateway.middleware.connection import guarded
+from veriphoto_serving.gateway.services import Desk
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.launcher import TritonServer
+from veriphoto_serving.triton.launcher import TritonServer
 
 _BACKLOG: Final = 512
 _SPARE_FILES: Final = 256

@@ -10,7 +10,7 @@ from typing import Final
 
 from veriphoto.contract import GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT
 from veriphoto.errors import UsageError
-from veriphoto_serving.ports import LOOPBACK
+from veriphoto_serving.triton.ports import LOOPBACK
 
 ENV_PREFIX: Final = "VERIPHOTO_"
 

@@ -23,11 +23,11 @@ from veriphoto.errors import DataError, UsageError
 from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant
 from veriphoto_export import variants
 from veriphoto_export.graph import DetectorGraph, export_onnx
-from veriphoto_export.publish import publish
 from veriphoto_export.quantize import quantisable, quantize_int8, weights_fit
 from veriphoto_export.runners import available, open_variant
 from veriphoto_export.variants import Row, build_variants, fastest
-from veriphoto_training.data import Dataset, read_dataset
+from veriphoto_release.publish import publish
+from veriphoto_training.data.dataset import Dataset, read_dataset
 
 
 class BlockNetwork(ToyNetwork):

@@ -21,11 +21,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from scipy.stats import binom
 
 from veriphoto.errors import DataError
-from veriphoto.records import PROBE_PREFIX
-from veriphoto_monitoring import canary_results
-from veriphoto_monitoring.canary_pictures import Canary, find
-from veriphoto_monitoring.canary_results import Results, canary_metrics
-from veriphoto_monitoring.canary_verdict import Tally, Truth, holm, judge
+from veriphoto.prediction_log.record import PROBE_PREFIX
+from veriphoto_monitoring.canary import results
+from veriphoto_monitoring.canary.pictures import Canary, find
+from veriphoto_monitoring.canary.results import Results, canary_metrics
+from veriphoto_monitoring.canary.verdict import Tally, Truth, holm, judge
 
 LEVEL = 0.01
 
@@ -189,8 +189,8 @@ def some_results() -> Results:
 
 def test_results_survive_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "canary.json"
-    canary_results.write(path, some_results())
-    assert canary_results.read(path) == some_results()
+    results.write(path, some_results())
+    assert results.read(path) == some_results()
     assert [entry.name for entry in path.parent.iterdir()] == ["canary.json"]
 
 
@@ -201,12 +201,12 @@ def test_unreadable_results_are_no_metrics_and_no_reference(tmp_path: Path, cont
         path.write_bytes(content.encode("latin1"))
     assert canary_metrics(path) == []
     with pytest.raises(DataError, match="--write-reference"):
-        canary_results.read(path)
+        results.read(path)
 
 
 def test_metrics_of_the_last_run(tmp_path: Path) -> None:
-    canary_results.write(tmp_path / "canary.json", some_results())
-    canary_results.write_textfile(tmp_path / "canary.prom", tmp_path / "canary.json")
+    results.write(tmp_path / "canary.json", some_results())
+    results.write_textfile(tmp_path / "canary.prom", tmp_path / "canary.json")
     text = (tmp_path / "canary.prom").read_text()
     values = {
         (sample.name, *sample.labels.values()): sample.value

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from drift_traffic import BEGIN, draw, reference
 
-from veriphoto_monitoring.alarms import EXAMPLES, Alarm
-from veriphoto_monitoring.budget import LEAST, WINDOWS, Budget
-from veriphoto_monitoring.columns import MONITORED, to_rows
-from veriphoto_monitoring.detector import Detector
-from veriphoto_monitoring.results import Changes
+from veriphoto_monitoring.drift.alarms import EXAMPLES, Alarm
+from veriphoto_monitoring.drift.detector import Detector
+from veriphoto_monitoring.drift.results import Changes
+from veriphoto_monitoring.input.features import MONITORED, to_rows
+from veriphoto_monitoring.stats.budget import LEAST, WINDOWS, Budget
 
 REFERENCE = reference()
 
@@ -122,7 +122,7 @@ def test_a_changed_reference_begins_alarms_anew(detector):
     feed(detector, draw(3000, 17, blockier=0.5))
     assert detector.alarms
     records = draw(10_000, 18, blockier=0.5)
-    from veriphoto_monitoring.reference import from_rows  # noqa: PLC0415
+    from veriphoto_monitoring.stats.distributions import from_rows  # noqa: PLC0415
 
     healthy = from_rows(to_rows(records, {}), np.arange(10_000.0), 1, 0.1)
     detector._references = lambda _: healthy

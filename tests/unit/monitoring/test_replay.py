@@ -6,9 +6,9 @@ import numpy as np
 from benchmarks import drift
 from drift_traffic import draw, reference
 
-from veriphoto_monitoring.budget import Budget
-from veriphoto_monitoring.columns import to_rows
-from veriphoto_monitoring.detector import Detector
+from veriphoto_monitoring.drift.detector import Detector
+from veriphoto_monitoring.input.features import to_rows
+from veriphoto_monitoring.stats.budget import Budget
 
 
 def test_the_replay_raises_the_alarms_that_the_sidecar_raises():

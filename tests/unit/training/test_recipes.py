@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from veriphoto.errors import UsageError
-from veriphoto_training.jobs import override
 from veriphoto_training.recipes import RECIPES, Recipe, get_recipe
+from veriphoto_training.run.start import override
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

@@ -10,9 +10,9 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from veriphoto import __version__
-from veriphoto_serving.gateway.desk import Desk, desk_of
 from veriphoto_serving.gateway.models import DriftAnswer, ErrorAnswer, HealthAnswer, StateAnswer
 from veriphoto_serving.gateway.routes.predict import NEEDS_KEY
+from veriphoto_serving.gateway.services import Desk, desk_of
 
 router: Final = APIRouter(tags=["health"])
 

@@ -10,10 +10,10 @@ from fastapi.responses import JSONResponse
 
 from veriphoto.contract import MAX_FILE_BYTES
 from veriphoto.errors import FileTooLargeError, ServiceError, VeriphotoError
-from veriphoto_serving.gateway.desk import Desk, Opinion, desk_of
 from veriphoto_serving.gateway.errors import detail_of
+from veriphoto_serving.gateway.middleware.multipart import File
 from veriphoto_serving.gateway.models import BatchAnswer, ErrorAnswer, ExplainAnswer, PredictAnswer
-from veriphoto_serving.gateway.multipart import File
+from veriphoto_serving.gateway.services import Desk, Opinion, desk_of
 
 _REFUSALS: Final = {
     400: "The request cannot be read, or holds no picture or too many.",
