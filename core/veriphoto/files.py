@@ -25,3 +25,16 @@ def replace_text(path: Path, text: str) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             fresh.unlink()
+
+
+def flush(path: Path) -> None:
+    """Waits until the disk has a file, or the names in a folder.
+
+    Raises:
+        OSError: If the disk refuses.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class VariantMeasurement:
     """What was measured of one variant."""
 
     variant: str
@@ -66,7 +66,7 @@ def build_variants(
     evaluation: str = "",
     only: Sequence[Variant] = (),
     say: Say = lambda _: None,
-) -> list[Row]:
+) -> list[VariantMeasurement]:
     """Builds, measures and judges the variants of a model; writes them beside its graph.
 
     Refused is what loses more than ``MAX_AUROC_LOSS`` or ``MAX_ACCURACY_LOSS``, or moves one probability further than
@@ -116,7 +116,7 @@ def build_variants(
     return rows
 
 
-def fastest(rows: Sequence[Row]) -> str:
+def fastest(rows: Sequence[VariantMeasurement]) -> str:
     """Returns the accepted variant that serves one picture soonest on one core, as the embedded classifier runs."""
     return min((row for row in rows if row.accepted), key=lambda row: row.ms_per_crop["b1c1"]).variant
 
@@ -186,7 +186,7 @@ def _row(
     scores: dict[str, dict[Variant, Any]],
     labels: Any,
     point: OperatingPoint,
-) -> Row:
+) -> VariantMeasurement:
     sizes = [size for each, size in times if each is variant]
     ratios = {
         size: statistics.median(
@@ -206,7 +206,7 @@ def _row(
     if largest > band:
         why.append(f"a probability moves by {largest:.3f}, further than the unsure band is wide ({band:.3f})")
     file = directory / file_of(variant)
-    return Row(
+    return VariantMeasurement(
         variant=variant.value,
         bytes=file.stat().st_size,
         sha256=sha256_file(file),
@@ -229,7 +229,7 @@ def _complaints(figure: str, found: dict[str, dict[Variant, float]], variant: Va
     ]
 
 
-def _write(directory: Path, bench: Path, rows: Sequence[Row], sha256: str, evaluation: str) -> None:
+def _write(directory: Path, bench: Path, rows: Sequence[VariantMeasurement], sha256: str, evaluation: str) -> None:
     """Puts the graph there first and what vouches for it last: between the two, fp32 serves."""
     body = {
         "onnx_sha256": sha256,

@@ -45,7 +45,7 @@ class Margins:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class Criterion:
     """One figure of both models."""
 
     figure: str
@@ -73,7 +73,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
+class ScoredByBoth:
     """Pictures that both models have scored."""
 
     pictures: tuple[Picture, ...]
@@ -90,7 +90,7 @@ def compare(
     product_sources: Sequence[str] = (),
     deliveries: Sequence[str] = ENDS,
     track: Track = lambda pictures: pictures,
-) -> list[Row]:
+) -> list[Criterion]:
     """Compares two models, figure by figure in every delivery.
 
     Args:
@@ -109,7 +109,7 @@ def compare(
         DataError: If the set cannot show the figures.
     """
     allowed = margins or Margins()
-    rows: list[Row] = []
+    rows: list[Criterion] = []
     for delivery in deliveries:
         scored = score_together((champion, candidate), pictures, delivery=delivery, track=track)
         points = (champion.point.threshold, candidate.point.threshold)
@@ -118,7 +118,9 @@ def compare(
     return rows
 
 
-def _judge(scored: Scored, points: tuple[float, float], allowed: Margins, product: Sequence[str]) -> list[Row]:
+def _judge(
+    scored: ScoredByBoth, points: tuple[float, float], allowed: Margins, product: Sequence[str]
+) -> list[Criterion]:
     labels = np.array([picture.label for picture in scored.pictures], dtype=np.int64)
     if len(set(labels.tolist())) != 2:
         raise DataError("the evaluation set needs readable pictures of both classes")
@@ -127,14 +129,14 @@ def _judge(scored: Scored, points: tuple[float, float], allowed: Margins, produc
     shares = [balanced_accuracy(labels, scores, threshold) for scores, threshold in both]
     figures = (("AUROC", areas, allowed.auroc), ("balanced accuracy", shares, allowed.balanced_accuracy))
     rows = [
-        Row(figure=name, pictures=len(labels), champion=first, candidate=second, allowed=most)
+        Criterion(figure=name, pictures=len(labels), champion=first, candidate=second, allowed=most)
         for name, (first, second), most in figures
     ]
     rows.append(_false_alarms(scored.pictures, both, allowed, product))
     return rows + _sources(scored.pictures, labels, both, allowed)
 
 
-def require(rows: Sequence[Row]) -> None:
+def require(rows: Sequence[Criterion]) -> None:
     """Refuses a candidate.
 
     Raises:
@@ -155,7 +157,7 @@ def score_together(
     *,
     delivery: str = "clean",
     track: Track = lambda pictures: pictures,
-) -> Scored:
+) -> ScoredByBoth:
     """Scores pictures with several models, decoding each once.
 
     Args:
@@ -187,7 +189,7 @@ def score_together(
                 finish()
         while waiting:
             finish()
-    return Scored(pictures=tuple(done), probabilities=tuple(np.array(scores) for scores in found))
+    return ScoredByBoth(pictures=tuple(done), probabilities=tuple(np.array(scores) for scores in found))
 
 
 def _crops(picture: Picture, delivery: str) -> Any:
@@ -202,13 +204,13 @@ def _false_alarms(
     both: Sequence[tuple[Floats, float]],
     margins: Margins,
     sources: Sequence[str],
-) -> Row:
+) -> Criterion:
     chosen = np.array([is_product(picture, sources or ("*",)) for picture in pictures])
     if not chosen.any():
         raise DataError(f"the evaluation set has no real picture of the sources {', '.join(sources)}")
     first, second = (float((scores[chosen] >= threshold).mean()) for scores, threshold in both)
     count = int(chosen.sum())
-    return Row(
+    return Criterion(
         figure="false alarms on product photos",
         pictures=count,
         champion=first,
@@ -220,7 +222,7 @@ def _false_alarms(
 
 def _sources(
     pictures: Sequence[Picture], labels: Labels, both: Sequence[tuple[Floats, float]], margins: Margins
-) -> list[Row]:
+) -> list[Criterion]:
     rows = []
     names = np.array([f"{picture.source} ({'ai' if picture.label else 'real'})" for picture in pictures])
     right = [(scores >= threshold) == (labels == 1) for scores, threshold in both]
@@ -229,7 +231,7 @@ def _sources(
         count = int(inside.sum())
         first, second = (float(each[inside].mean()) for each in right)
         rows.append(
-            Row(
+            Criterion(
                 figure=f"right in {name}",
                 pictures=count,
                 champion=first,

@@ -10,6 +10,7 @@ from typing import Final
 
 from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import ModelError
+from veriphoto.files import flush
 
 JOURNAL_FILE: Final = ".journal.json"
 """Beside the version directories: it speaks of them, and a repository that is moved takes it along."""
@@ -71,7 +72,7 @@ def write(repository: Path, entry: Entry) -> None:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
-        _flush(path.parent)
+        flush(path.parent)
     except OSError as error:
         raise ModelError(f"cannot write {path}: {error.strerror or error}; nothing was published") from error
 
@@ -85,18 +86,10 @@ def clear(repository: Path) -> None:
     path = _path(repository)
     try:
         path.unlink(missing_ok=True)
-        _flush(path.parent)
+        flush(path.parent)
     except OSError as error:
         raise ModelError(f"cannot remove {path}: {error.strerror or error}") from error
 
 
 def _path(repository: Path) -> Path:
     return repository / CLASSIFIER / JOURNAL_FILE
-
-
-def _flush(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

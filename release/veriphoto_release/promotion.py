@@ -37,7 +37,7 @@ PROMOTE: Final = "promote"
 ROLLBACK: Final = "rollback"
 
 Step = Callable[[str], None]
-Judge = Callable[[Candidate, Candidate], list[gate.Row]]
+Judge = Callable[[Candidate, Candidate], list[gate.Criterion]]
 """Compares champion and candidate."""
 
 
@@ -61,7 +61,7 @@ class Change:
     model: int
     version: int
     previous: int | None
-    rows: tuple[gate.Row, ...] = ()
+    rows: tuple[gate.Criterion, ...] = ()
     variant: str = ""
     """How Triton runs it."""
 
@@ -90,7 +90,7 @@ def promote(which: str, place: Place, *, judge: Judge, evaluation: str = "", ste
             if champion is not None and model.number == champion.number:
                 raise UsageError(f"model {model.number} is the champion already")
         candidate = walk.verify(model)
-        rows: list[gate.Row] = []
+        rows: list[gate.Criterion] = []
         if champion is not None:
             with walk.at("compare"):
                 rows = judge(walk.served(), candidate)
@@ -356,6 +356,6 @@ def _before(registry: Registry) -> int:
     return stack[-2]
 
 
-def _report(evaluation: str, rows: Sequence[gate.Row]) -> dict[str, str]:
+def _report(evaluation: str, rows: Sequence[gate.Criterion]) -> dict[str, str]:
     figures = [row.to_json() for row in rows if not row.figure.startswith("right in")]
     return {"gate": json.dumps({"evaluation": evaluation, "figures": figures})[:4900]}

@@ -22,6 +22,7 @@ import onnx
 
 from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import ModelError, UsageError
+from veriphoto.files import flush
 from veriphoto.manifest import ONNX_FILE, Findings, Manifest, read_manifest, sha256_file, verify_onnx
 from veriphoto_export.operating_point import operating_point, stamp
 from veriphoto_export.variant_files import Carried, write_variants
@@ -162,7 +163,7 @@ def withdraw(repository: Path, version: int) -> None:
         _sweep(target.parent)
         if target.is_dir():
             target.rename(target.with_name(f"{_WITHDRAWN}{version}"))
-            _flush(target.parent)
+            flush(target.parent)
     except OSError as error:
         raise ModelError(f"cannot withdraw {target}: {error.strerror or error}; remove it by hand") from error
 
@@ -191,24 +192,16 @@ def _describe(staged: Path, findings: Findings, evidence_bias: float, version: i
 def _settle(staged: Path, target: Path) -> None:
     staged.chmod(0o755)  # mkdtemp's 0700 would hide the version from a Triton that runs as another user
     for path in staged.iterdir():
-        _flush(path)
-    _flush(staged)
+        flush(path)
+    flush(staged)
     if target.is_dir():
         # A directory that has no graph yet, as in a fresh clone. Without the graph no flavour loads, so it goes last.
         for path in sorted(staged.iterdir(), key=lambda path: path.name == ONNX_FILE):
             path.replace(target / path.name)
-        _flush(target)
+        flush(target)
     else:
         staged.rename(target)
-    _flush(target.parent)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    flush(target.parent)
 
 
 @contextmanager

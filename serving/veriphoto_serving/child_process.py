@@ -17,7 +17,9 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 @contextlib.contextmanager
-def companion(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def child_process(
+    command: Sequence[str], environment: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a program for the length of a block.
 
     Args:

@@ -78,7 +78,7 @@ def serve_until_stopped(options: TritonOptions, folder: Path | None, front: Fron
 
 def _start_and_score(
     console: Console, server: TritonServer, pictures: list[Path], stack: contextlib.ExitStack
-) -> list[samples.Scored]:
+) -> list[samples.SampleScore]:
     start = time.monotonic()
     with console.status("starting Triton ..."):
         stack.enter_context(server)

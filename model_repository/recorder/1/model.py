@@ -1,4 +1,4 @@
-"""Triton glue of ``recorder``: gives each answer to ``veriphoto.prediction_log.recorder`` and hands its tensors on as they are.
+"""Triton glue of ``recorder``: gives each answer to ``veriphoto.prediction_log`` and hands its tensors on as they are.
 
 Every output of the ensemble comes from here, because Triton leaves out a step whose outputs a request does not ask for:
 so no score gets out unrecorded, whatever tensors a client wants.

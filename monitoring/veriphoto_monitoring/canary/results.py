@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from veriphoto.errors import DataError
 from veriphoto.files import replace_text
-from veriphoto_monitoring.canary.verdict import MEASURES, Judged, Tally
+from veriphoto_monitoring.canary.verdict import MEASURES, GroupTally, Judged
 
 RESULTS_FILE: Final = "canary.json"
 """In ``var``: the last run, which the sidecar's metrics show."""
@@ -28,7 +28,7 @@ _LABELS: Final = {"ai": "generator", "real": "source"}
 class Results:
     """One run."""
 
-    tallies: list[Tally]
+    tallies: list[GroupTally]
     judged: list[Judged]
     """Empty where there was no reference."""
     model_versions: list[int]
@@ -61,9 +61,9 @@ class Results:
             KeyError: If a field is missing. ``TypeError`` and ``ValueError`` if one is of another kind.
         """
         return cls(
-            tallies=[Tally(**each) for each in body["tallies"]],
+            tallies=[GroupTally(**each) for each in body["tallies"]],
             judged=[
-                Judged(**{**each, "tally": Tally(**each["tally"]), "reference": Tally(**each["reference"])})
+                Judged(**{**each, "tally": GroupTally(**each["tally"]), "reference": GroupTally(**each["reference"])})
                 for each in body["judged"]
             ],
             model_versions=[int(version) for version in body["model_versions"]],

@@ -13,10 +13,10 @@ from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import AsyncDetector, Detection
 from veriphoto_monitoring.canary.pictures import Canary, find
 from veriphoto_monitoring.canary.results import Results
-from veriphoto_monitoring.canary.verdict import MEASURES, Tally, judge
+from veriphoto_monitoring.canary.verdict import MEASURES, GroupTally, judge_groups
 
 
-def run(directory: Path, url: str, in_flight: int, reference: Sequence[Tally] | None, level: float) -> Results:
+def run(directory: Path, url: str, in_flight: int, reference: Sequence[GroupTally] | None, level: float) -> Results:
     """Scores a folder once.
 
     Args:
@@ -46,7 +46,7 @@ def run(directory: Path, url: str, in_flight: int, reference: Sequence[Tally] | 
         else:
             refused[place] += 1
     tallies = [
-        Tally(
+        GroupTally(
             truth=truth,
             group=group,
             flagged=flagged[truth, group],
@@ -58,7 +58,7 @@ def run(directory: Path, url: str, in_flight: int, reference: Sequence[Tally] | 
     ]
     return Results(
         tallies=tallies,
-        judged=judge(tallies, reference, level) if reference is not None else [],
+        judged=judge_groups(tallies, reference, level) if reference is not None else [],
         model_versions=sorted({each.verdict.model_version for each in answers if isinstance(each, Detection)}),
         level=level,
     )

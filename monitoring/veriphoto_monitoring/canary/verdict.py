@@ -13,7 +13,7 @@ MEASURES: Final[dict[Truth, str]] = {"ai": "true positive rate", "real": "false-
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tally:
+class GroupTally:
     """What became of the pictures of one generator, or of one source of photos.
 
     Raises:
@@ -48,8 +48,8 @@ class Tally:
 class Judged:
     """A tally held against the reference."""
 
-    tally: Tally
-    reference: Tally
+    tally: GroupTally
+    reference: GroupTally
     """What it was compared with."""
     known: bool
     """Whether the reference has this group; a new one is compared with all of its kind together."""
@@ -64,7 +64,7 @@ class Judged:
         return asdict(self)
 
 
-def judge(tallies: Iterable[Tally], reference: Sequence[Tally], level: float) -> list[Judged]:
+def judge_groups(tallies: Iterable[GroupTally], reference: Sequence[GroupTally], level: float) -> list[Judged]:
     """Tests every group against the reference.
 
     Fisher's exact test: are fewer fakes found, or more photos falsely reported, than in the reference, both samples
@@ -111,7 +111,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _counterpart(tally: Tally, reference: Sequence[Tally]) -> Tally | None:
+def _counterpart(tally: GroupTally, reference: Sequence[GroupTally]) -> GroupTally | None:
     same = [each for each in reference if each.truth == tally.truth and each.pictures]
     if not same:
         return None
@@ -119,8 +119,8 @@ def _counterpart(tally: Tally, reference: Sequence[Tally]) -> Tally | None:
     return known[0] if known else _together(tally.truth, same)
 
 
-def _together(truth: Truth, tallies: Sequence[Tally]) -> Tally:
-    return Tally(
+def _together(truth: Truth, tallies: Sequence[GroupTally]) -> GroupTally:
+    return GroupTally(
         truth=truth,
         group="",
         flagged=sum(each.flagged for each in tallies),
@@ -128,12 +128,12 @@ def _together(truth: Truth, tallies: Sequence[Tally]) -> Tally:
     )
 
 
-def _worst(tally: Tally) -> Tally:
+def _worst(tally: GroupTally) -> GroupTally:
     flagged = 0 if tally.truth == "ai" else tally.pictures
-    return Tally(truth=tally.truth, group=tally.group, flagged=flagged, pictures=tally.pictures)
+    return GroupTally(truth=tally.truth, group=tally.group, flagged=flagged, pictures=tally.pictures)
 
 
-def _worse(tally: Tally, reference: Tally) -> float:
+def _worse(tally: GroupTally, reference: GroupTally) -> float:
     """Returns the one-sided p-value of a tally that does worse than the reference."""
     table = [
         [tally.flagged, tally.pictures - tally.flagged],

@@ -13,7 +13,7 @@ import numpy as np
 from veriphoto.prediction_log.record import Record
 from veriphoto_monitoring.drift.alarms import Alarm, trace
 from veriphoto_monitoring.drift.history import History
-from veriphoto_monitoring.drift.results import Changes, Evaluation, Result, alarm_of, follow, judge
+from veriphoto_monitoring.drift.results import Changes, Result, WindowEvaluation, alarm_of, follow, judge_statistic
 from veriphoto_monitoring.input.features import MONITORED, Floats, Monitored
 from veriphoto_monitoring.stats import prior_shift
 from veriphoto_monitoring.stats.budget import LEAST, WINDOWS, Budget
@@ -24,7 +24,7 @@ References = Callable[[int], Reference | None]
 """Gives the reference of a model version."""
 
 
-class Detector:
+class DriftDetector:
     """All windows of all model versions, and the alarms."""
 
     def __init__(self, budget: Budget, references: References, alarms: Iterable[Alarm] = ()) -> None:
@@ -39,7 +39,7 @@ class Detector:
         self._references = references
         self.histories: dict[int, History] = {}
         self.alarms = {alarm.key: alarm for alarm in alarms}
-        self.evaluations: dict[tuple[int, int], Evaluation] = {}
+        self.evaluations: dict[tuple[int, int], WindowEvaluation] = {}
         self.version: int | None = None
         """That gave the newest answer."""
 
@@ -100,15 +100,15 @@ class Detector:
             changes.alarms.extend(alarm for alarm in followed if alarm)
         return changes
 
-    def _test(self, history: History, window: int) -> Evaluation | None:
+    def _test(self, history: History, window: int) -> WindowEvaluation | None:
         images = min(len(history), window)
         if images < LEAST or history.reference is None:
             return None
         results = [
-            judge(each, found, _tested(each, found, history, images), window, images, self._budget)
+            judge_statistic(each, found, _tested(each, found, history, images), window, images, self._budget)
             for each, found in known(history.reference)
         ]
-        return Evaluation(window=window, images=images, time=float(history.times(1)[0]), results=tuple(results))
+        return WindowEvaluation(window=window, images=images, time=float(history.times(1)[0]), results=tuple(results))
 
     def _follow(
         self,

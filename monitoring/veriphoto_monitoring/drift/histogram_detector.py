@@ -15,7 +15,7 @@ import numpy as np
 from veriphoto.prediction_log.metrics import HISTOGRAMS
 from veriphoto_monitoring.drift.alarms import Alarm
 from veriphoto_monitoring.drift.detector import References, known
-from veriphoto_monitoring.drift.results import Changes, Evaluation, Result, alarm_of, follow, judge
+from veriphoto_monitoring.drift.results import Changes, Result, WindowEvaluation, alarm_of, follow, judge_statistic
 from veriphoto_monitoring.input.features import Floats, Monitored
 from veriphoto_monitoring.input.scrape import Counts, join
 from veriphoto_monitoring.stats.budget import LEAST, WINDOWS, Budget
@@ -26,7 +26,7 @@ _SMALL: Final = 100
 """Scrapes that counted fewer pictures than this together are kept as one."""
 
 
-class Metered:
+class HistogramDetector:
     """Windows over what was counted between scrapes, by model version."""
 
     def __init__(self, budget: Budget, references: References, alarms: Iterable[Alarm] = ()) -> None:
@@ -34,7 +34,7 @@ class Metered:
         self._budget = budget
         self._references = references
         self.alarms = {alarm.key: alarm for alarm in alarms}
-        self.evaluations: dict[tuple[int, int], Evaluation] = {}
+        self.evaluations: dict[tuple[int, int], WindowEvaluation] = {}
         self.blocks: dict[int, list[Counts]] = {}
         self.seen: dict[int, int] = {}
         self.version: int | None = None
@@ -80,7 +80,7 @@ class Metered:
         for each, found in known(reference):
             result = self._judge(each, found, counts, window)
             results += [result] if result else []
-        evaluation = Evaluation(window=window, images=counts.images, time=counts.last, results=tuple(results))
+        evaluation = WindowEvaluation(window=window, images=counts.images, time=counts.last, results=tuple(results))
         self.evaluations[version, window] = evaluation
         alarms = [self._follow(version, window, result, counts) for result in results]
         return Changes([(version, evaluation)], [alarm for alarm in alarms if alarm])
@@ -93,7 +93,7 @@ class Metered:
             found = coarse(found, HISTOGRAMS[each.column][2])
         elif each.kind == "mean":
             summary = np.array([counts.probability_sum])
-        return judge(each, found, examine(found, summary, counts.images), window, counts.images, self._budget)
+        return judge_statistic(each, found, examine(found, summary, counts.images), window, counts.images, self._budget)
 
     def _follow(self, version: int, window: int, result: Result, counts: Counts) -> Alarm | None:
         seen, last = self.seen[version], counts.last
@@ -127,7 +127,7 @@ def coarse(found: Numbers, bounds: Iterable[float]) -> Numbers:
     return Numbers(size=found.size, values=np.empty(0), lower=lower, upper=upper, inflation=found.inflation)
 
 
-def to_json(metered: Metered) -> dict[str, Any]:
+def to_json(metered: HistogramDetector) -> dict[str, Any]:
     """Returns the counts as plain JSON values, to go on with after a restart."""
     return {
         "seen": {str(version): seen for version, seen in metered.seen.items()},
@@ -146,7 +146,7 @@ def to_json(metered: Metered) -> dict[str, Any]:
     }
 
 
-def restore(metered: Metered, body: Mapping[str, Any]) -> None:
+def restore(metered: HistogramDetector, body: Mapping[str, Any]) -> None:
     """Takes up what ``to_json`` wrote."""
     metered.seen = {int(version): int(seen) for version, seen in body["seen"].items()}
     for version, blocks in body["blocks"].items():

@@ -32,7 +32,7 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Evaluation:
+class WindowEvaluation:
     """One window, tested."""
 
     window: int
@@ -52,7 +52,7 @@ class Evaluation:
 class Changes:
     """What testing brought about."""
 
-    evaluations: list[tuple[int, Evaluation]]
+    evaluations: list[tuple[int, WindowEvaluation]]
     """Model versions and their windows, in the order in which they were tested."""
     alarms: list[Alarm]
     """Raised, gone on or ended."""
@@ -63,7 +63,9 @@ class Changes:
         self.alarms.extend(other.alarms)
 
 
-def judge(each: Monitored, found: Distribution, tested: Tested, window: int, images: int, budget: Budget) -> Result:
+def judge_statistic(
+    each: Monitored, found: Distribution, tested: Tested, window: int, images: int, budget: Budget
+) -> Result:
     """Holds a test against its threshold.
 
     Args:

@@ -9,9 +9,9 @@ from typing import Final, Literal
 
 from veriphoto_monitoring.drift import histogram_detector
 from veriphoto_monitoring.drift.alarms import Alarm
-from veriphoto_monitoring.drift.detector import Detector
-from veriphoto_monitoring.drift.histogram_detector import Metered
-from veriphoto_monitoring.drift.results import Changes, Evaluation
+from veriphoto_monitoring.drift.detector import DriftDetector
+from veriphoto_monitoring.drift.histogram_detector import HistogramDetector
+from veriphoto_monitoring.drift.results import Changes, WindowEvaluation
 from veriphoto_monitoring.drift.store import Store
 from veriphoto_monitoring.input.features import to_rows
 from veriphoto_monitoring.input.scraper import Scraper
@@ -51,13 +51,13 @@ class Sidecar:
         self.source: Source = "metrics" if store.state(_SOURCE) == "metrics" else "log"
         """What alarms rest on now."""
         alarms = store.alarms(open_only=True)
-        self.detector = Detector(budget, sources.reference, alarms if self.source == "log" else ())
-        self.metered = Metered(budget, sources.reference, alarms if self.source == "metrics" else ())
+        self.detector = DriftDetector(budget, sources.reference, alarms if self.source == "log" else ())
+        self.metered = HistogramDetector(budget, sources.reference, alarms if self.source == "metrics" else ())
         self._unlogged = 0
         self._restore()
 
     @property
-    def _watching(self) -> Detector | Metered:
+    def _watching(self) -> DriftDetector | HistogramDetector:
         return self.detector if self.source == "log" else self.metered
 
     @property
@@ -69,7 +69,7 @@ class Sidecar:
         """Returns the open alarms of the version that answered last."""
         return [alarm for alarm in self._watching.alarms.values() if alarm.model_version == self.version]
 
-    def evaluations(self) -> dict[int, Evaluation]:
+    def evaluations(self) -> dict[int, WindowEvaluation]:
         """Returns the latest test of each window of that version."""
         found = self._watching.evaluations.items()
         return {window: evaluation for (version, window), evaluation in found if version == self.version}

@@ -20,7 +20,7 @@ from veriphoto.errors import StartupError
 from veriphoto.prediction_log.record import Record
 from veriphoto_monitoring.drift.alarms import Alarm
 from veriphoto_monitoring.drift.history import KEEP
-from veriphoto_monitoring.drift.results import Evaluation, Result
+from veriphoto_monitoring.drift.results import Result, WindowEvaluation
 from veriphoto_monitoring.input.features import WIDTH, Floats
 
 _VERSIONS: Final = 3
@@ -158,21 +158,21 @@ class Store:
         query = "SELECT body FROM alarms WHERE open OR NOT ? ORDER BY id"
         return [Alarm.from_json(json.loads(body)) for (body,) in self._db.execute(query, (open_only,))]
 
-    def put_evaluation(self, version: int, evaluation: Evaluation) -> None:
+    def put_evaluation(self, version: int, evaluation: WindowEvaluation) -> None:
         """Adds a window's results."""
         body = json.dumps({"images": evaluation.images, "results": [one.to_json() for one in evaluation.results]})
         values = (version, evaluation.window, evaluation.time, body)
         self._db.execute("INSERT INTO evaluations (version, window, time, body) VALUES (?, ?, ?, ?)", values)
         self._db.execute("DELETE FROM evaluations WHERE id <= (SELECT max(id) FROM evaluations) - ?", (_EVALUATIONS,))
 
-    def evaluations(self, version: int, window: int, count: int) -> list[Evaluation]:
+    def evaluations(self, version: int, window: int, count: int) -> list[WindowEvaluation]:
         """Returns the last results of a window, oldest first."""
         query = "SELECT time, body FROM evaluations WHERE version = ? AND window = ? ORDER BY id DESC LIMIT ?"
         found = []
         for time, text in self._db.execute(query, (version, window, count)):
             body: dict[str, Any] = json.loads(text)
             results = tuple(Result(**one) for one in body["results"])
-            found.append(Evaluation(window=window, images=body["images"], time=time, results=results))
+            found.append(WindowEvaluation(window=window, images=body["images"], time=time, results=results))
         return found[::-1]
 
     def state(self, name: str) -> Any:

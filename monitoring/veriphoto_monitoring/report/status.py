@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from veriphoto_monitoring.drift.alarms import Alarm
-from veriphoto_monitoring.drift.results import Evaluation
+from veriphoto_monitoring.drift.results import WindowEvaluation
 from veriphoto_monitoring.drift.sidecar import BAD_LINES, LAST_TIME, RECORDS, Sidecar
 from veriphoto_monitoring.input.features import LOW, MONITORED, VERDICTS, Floats, column
 from veriphoto_monitoring.stats import performance
@@ -105,7 +105,7 @@ def _status(version: int | None, reference: Reference | None, evaluations: objec
     return "ok" if evaluations else "not enough data"
 
 
-def _window(window: int, found: Evaluation | None, alarms: Sequence[Alarm]) -> dict[str, Any]:
+def _window(window: int, found: WindowEvaluation | None, alarms: Sequence[Alarm]) -> dict[str, Any]:
     own = {alarm.statistic: alarm for alarm in alarms if alarm.window == window}
     statistics = [
         {

@@ -11,7 +11,7 @@ import typer
 from veriphoto.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
-    from veriphoto_export.variants import Row
+    from veriphoto_export.variants import VariantMeasurement
     from veriphoto_training.data.dataset import Picture
 
 
@@ -157,7 +157,7 @@ def _measuring(evaluation: Path, training: Mapping[str, Any] | None, most: int, 
     return measure
 
 
-def _line(row: Row) -> str:
+def _line(row: VariantMeasurement) -> str:
     times = ", ".join(f"{size} {value:.2f}" for size, value in row.ms_per_crop.items())
     area, accuracy = (" / ".join(f"{v:.4f}" for v in each.values()) for each in (row.auroc, row.balanced_accuracy))
     verdict = "accepted" if row.accepted else f"refused: {row.why_not}"

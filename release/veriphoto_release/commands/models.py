@@ -252,7 +252,7 @@ def _place(repository: Path, var: Path, name: str, golden: Path, url: str | None
 
 def _judge(
     evaluation: Path, most: int, deliveries: Sequence[str], product: Sequence[str], margins: gate.Margins
-) -> tuple[Callable[[Any, Any], list[gate.Row]], str]:
+) -> tuple[Callable[[Any, Any], list[gate.Criterion]], str]:
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import track  # noqa: PLC0415
 
@@ -268,7 +268,7 @@ def _judge(
     pictures = thin(data.pictures, most)
     chosen = tuple(deliveries) or ENDS
 
-    def judge(first: Any, second: Any) -> list[gate.Row]:
+    def judge(first: Any, second: Any) -> list[gate.Criterion]:
         return gate.compare(
             first,
             second,
@@ -290,7 +290,7 @@ def _plain(model: RegisteredModel) -> dict[str, Any]:
     return asdict(model)
 
 
-def _tell_rows(rows: Sequence[gate.Row]) -> None:
+def _tell_rows(rows: Sequence[gate.Criterion]) -> None:
     if not rows:
         return
     from rich.console import Console  # noqa: PLC0415

@@ -20,7 +20,7 @@ from veriphoto_serving.gateway.answering.explanation import Explanation, explain
 from veriphoto_serving.gateway.answering.provenance import Provenance
 from veriphoto_serving.gateway.answering.scoring import Scored, Scorer
 from veriphoto_serving.gateway.answering.shadow import Shadow
-from veriphoto_serving.gateway.health.drift import Sidecar
+from veriphoto_serving.gateway.health.drift import SidecarClient
 from veriphoto_serving.gateway.health.watchdog import Watchdog
 from veriphoto_serving.gateway.metrics import Metrics
 from veriphoto_serving.gateway.middleware.admission import Bound
@@ -58,7 +58,7 @@ class Opinion:
 
 
 @dataclass(slots=True)
-class Desk:
+class Services:
     """One for each gateway; lives as long as its event loop."""
 
     settings: GatewaySettings
@@ -67,7 +67,7 @@ class Desk:
     watchdog: Watchdog
     metrics: Metrics
     rate: RateLimit
-    sidecar: Sidecar
+    sidecar: SidecarClient
     shadow: Shadow
     started: float = field(default_factory=time.monotonic)
     draining: bool = False
@@ -155,6 +155,6 @@ async def _in_time(claims: asyncio.Future[Provenance] | None) -> Provenance:
     return provenance.UNKNOWN
 
 
-def desk_of(request: Request) -> Desk:
-    """Returns the desk of the gateway that a request came to."""
-    return cast(Desk, request.app.state.desk)
+def services_of(request: Request) -> Services:
+    """Returns the services of the gateway that a request came to."""
+    return cast(Services, request.app.state.services)

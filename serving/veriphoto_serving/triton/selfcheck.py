@@ -196,8 +196,8 @@ class _Checks:
         if free < _SHM_WANTED:
             yield Finding(
                 "shared memory",
-                f"{shared_memory.DIRECTORY} has {free // _MEGA} MB free; {_SHM_WANTED // _MEGA} let large pictures queue (docker "
-                "run --shm-size=1g; mount -o remount,size=1g /dev/shm)",
+                f"{shared_memory.DIRECTORY} has {free // _MEGA} MB free; {_SHM_WANTED // _MEGA} let large pictures "
+                "queue (docker run --shm-size=1g; mount -o remount,size=1g /dev/shm)",
                 fatal=free < _SHM_NEEDED,
             )
 

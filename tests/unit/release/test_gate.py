@@ -11,7 +11,7 @@ from toy_model import SAMPLES, toy_findings
 
 from veriphoto.errors import DataError, ModelError
 from veriphoto_release import gate
-from veriphoto_release.gate import Margins, Row, Scored, compare, require
+from veriphoto_release.gate import Criterion, Margins, ScoredByBoth, compare, require
 from veriphoto_training.data.dataset import Picture
 
 
@@ -30,9 +30,11 @@ def pictures(**sources: tuple[int, int]) -> list[Picture]:
 
 def rows(
     monkeypatch: pytest.MonkeyPatch, chosen: list[Picture], first: Any, second: Any, **options: Any
-) -> dict[str, Row]:
+) -> dict[str, Criterion]:
     scores = (np.array(first, dtype=float), np.array(second, dtype=float))
-    monkeypatch.setattr(gate, "score_together", lambda *_, **__: Scored(pictures=tuple(chosen), probabilities=scores))
+    monkeypatch.setattr(
+        gate, "score_together", lambda *_, **__: ScoredByBoth(pictures=tuple(chosen), probabilities=scores)
+    )
     model: Any = Model()
     options.setdefault("deliveries", ["clean"])
     return {row.figure.removesuffix(", clean"): row for row in compare(model, model, chosen, **options)}
@@ -69,8 +71,8 @@ def test_what_fails_in_the_hard_delivery_alone_is_seen(monkeypatch: pytest.Monke
     good = np.array([0.1] * 200 + [0.9] * 200)
     bad = np.array([0.7] * 10 + [0.1] * 190 + [0.9] * 200)
 
-    def score(*_: Any, delivery: str, **__: Any) -> Scored:
-        return Scored(pictures=tuple(chosen), probabilities=(good, bad if delivery == "hard" else good))
+    def score(*_: Any, delivery: str, **__: Any) -> ScoredByBoth:
+        return ScoredByBoth(pictures=tuple(chosen), probabilities=(good, bad if delivery == "hard" else good))
 
     monkeypatch.setattr(gate, "score_together", score)
     model: Any = Model()
@@ -103,7 +105,7 @@ def test_false_alarms_are_those_of_the_named_sources(monkeypatch: pytest.MonkeyP
 
 
 def test_a_figure_that_is_no_number_does_not_hold() -> None:
-    assert not Row(figure="AUROC", pictures=1, champion=0.9, candidate=float("nan"), allowed=0.1).holds
+    assert not Criterion(figure="AUROC", pictures=1, champion=0.9, candidate=float("nan"), allowed=0.1).holds
 
 
 def test_real_pictures_are_scored_by_both(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from toy_model import toy_findings, toy_graph
 
 from veriphoto.errors import ChecksumError, ContractMismatchError, ModelError, ServiceUnavailableError, UsageError
 from veriphoto.manifest import read_manifest, sha256_file
-from veriphoto_release.gate import Row
+from veriphoto_release.gate import Criterion
 from veriphoto_release.journal import JOURNAL_FILE
 from veriphoto_release.promotion import adopt, promote, rollback, settle
 from veriphoto_release.publish import latest, publish
@@ -70,7 +70,7 @@ def test_rollback_needs_somewhere_to_go(ground: Ground, server: RepositoryServer
 
 
 def test_a_worse_candidate_is_refused(ground: Ground, server: RepositoryServer) -> None:
-    worse = Row(figure="AUROC", pictures=9, champion=0.9, candidate=0.8, allowed=0.005)
+    worse = Criterion(figure="AUROC", pictures=9, champion=0.9, candidate=0.8, allowed=0.005)
     with pytest.raises(ModelError, match=r"stopped at 'compare'.*AUROC: 0.8000 against 0.9000.*version 1 still serves"):
         promote("2", ground.place(server.triton), judge=lambda *_: [worse])
     assert unchanged(ground, server)

@@ -46,7 +46,7 @@ class Track(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class AuditOptions:
     """What to audit."""
 
     root: Path
@@ -70,7 +70,7 @@ class _Item:
     facts: Facts
 
 
-def run_audit(options: Options, track: Track) -> tuple[Audit, dict[str, Picture]]:
+def run_audit(options: AuditOptions, track: Track) -> tuple[Audit, dict[str, Picture]]:
     """Audits a data set.
 
     Args:

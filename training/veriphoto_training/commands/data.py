@@ -64,11 +64,11 @@ def audit(
         from rich.progress import track  # noqa: PLC0415 - a light command line without these
 
         from veriphoto_training.audit.page import HTML_FILE, write_audit  # noqa: PLC0415
-        from veriphoto_training.audit.run import Options, run_audit  # noqa: PLC0415
+        from veriphoto_training.audit.run import AuditOptions, run_audit  # noqa: PLC0415
         from veriphoto_training.recipes import get_recipe  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtraError("train", error.name) from error
-    options = Options(
+    options = AuditOptions(
         root=directory,
         against=against or (),
         recipe=get_recipe(recipe),

@@ -52,12 +52,12 @@ def evaluate(
     try:
         from rich.progress import track  # noqa: PLC0415 - a light command line without these
 
-        from veriphoto_training.evaluation.evaluate import HTML_FILE, Options, choose_part, run_evaluation  # noqa: PLC0415
+        from veriphoto_training.evaluation.evaluate import HTML_FILE, EvaluationOptions, choose_part, run_evaluation  # noqa: PLC0415
         from veriphoto_training.tracking import MlflowTracker, NoTracker, Tracker  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtraError("train", error.name) from error
     scorer, training = _load(model)
-    options = Options(
+    options = EvaluationOptions(
         root=data,
         choose=choose_part(part.value, training),
         part=part.value,

@@ -46,7 +46,7 @@ _TITLES: Final = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class EvaluationOptions:
     """What to evaluate."""
 
     root: Path
@@ -61,7 +61,7 @@ class Options:
 
 def run_evaluation(
     scorer: Scorer,
-    options: Options,
+    options: EvaluationOptions,
     output: Path,
     tracker: Tracker,
     say: Callable[[str], None],
@@ -134,7 +134,11 @@ def _check_classes(pictures: Sequence[Picture], part: str) -> None:
 
 
 def _evaluate(
-    scorer: Scorer, options: Options, fingerprint: str, scores: Mapping[str, Scores], evidence: EvidenceCheck | None
+    scorer: Scorer,
+    options: EvaluationOptions,
+    fingerprint: str,
+    scores: Mapping[str, Scores],
+    evidence: EvidenceCheck | None,
 ) -> Evaluation:
     point = scorer.findings.operating_point
     return Evaluation(
@@ -171,7 +175,7 @@ def _contact_sheet(
     ]
 
 
-def _track(tracker: Tracker, evaluation: Evaluation, scorer: Scorer, options: Options, output: Path) -> None:
+def _track(tracker: Tracker, evaluation: Evaluation, scorer: Scorer, options: EvaluationOptions, output: Path) -> None:
     findings = scorer.findings
     tracker.params(
         {

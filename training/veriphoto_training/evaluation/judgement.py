@@ -47,7 +47,7 @@ class Judgement:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def judge(
+def judge_deliveries(
     scores: Mapping[str, Scores], findings: Findings, product_sources: Sequence[str] = ("*",), rounds: int = 400
 ) -> list[Judgement]:
     """Judges every delivery at the findings' calibration and threshold.

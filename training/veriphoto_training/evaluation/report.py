@@ -17,7 +17,7 @@ from veriphoto.verdict import OperatingPoint, decide
 from veriphoto_training.data.dataset import LABELS, Picture
 from veriphoto_training.evaluation.evidence_check import EvidenceCheck
 from veriphoto_training.evaluation.intervals import estimate, share
-from veriphoto_training.evaluation.judgement import Figure, is_product, judge
+from veriphoto_training.evaluation.judgement import Figure, is_product, judge_deliveries
 from veriphoto_training.scoring import metrics
 from veriphoto_training.scoring.logits import Scores
 
@@ -31,11 +31,11 @@ class Delivery:
     pictures: int
     failed: int
     figures: dict[str, Figure]
-    """By name: those of ``evaluation.judge``, what becomes of the verdicts, and nothing that has no value here."""
+    """By name: those of ``judge_deliveries``, what becomes of the verdicts, and nothing that has no value here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class GroupRow:
     """Pictures of one generator or one source."""
 
     name: str
@@ -72,8 +72,8 @@ class Evaluation:
     point: OperatingPoint
     product_sources: tuple[str, ...]
     deliveries: dict[str, Delivery]
-    generators: tuple[Row, ...]
-    sources: tuple[Row, ...]
+    generators: tuple[GroupRow, ...]
+    sources: tuple[GroupRow, ...]
     evidence: EvidenceCheck | None
     mistakes: tuple[Mistake, ...]
 
@@ -104,7 +104,7 @@ def measure(scores: Mapping[str, Scores], findings: Findings, product_sources: S
     Returns:
         The figures with 95 % intervals, groups drawn whole.
     """
-    judged = judge(scores, replace(findings, calibration=Calibration()), product_sources)
+    judged = judge_deliveries(scores, replace(findings, calibration=Calibration()), product_sources)
     found = {}
     for judgement in judged:
         one = scores[judgement.delivery]
@@ -119,7 +119,7 @@ def measure(scores: Mapping[str, Scores], findings: Findings, product_sources: S
     return found
 
 
-def tabulate(scores: Mapping[str, Scores], threshold: float, key: Callable[[Picture], str]) -> tuple[Row, ...]:
+def tabulate(scores: Mapping[str, Scores], threshold: float, key: Callable[[Picture], str]) -> tuple[GroupRow, ...]:
     """Makes a table with a row for each generator or source.
 
     Args:
@@ -151,7 +151,7 @@ def tabulate(scores: Mapping[str, Scores], threshold: float, key: Callable[[Pict
             against = inside | (one.labels != label)
             areas[delivery] = metrics.auroc(one.labels[against], probabilities[against])
         rows.append(
-            Row(name=name, label=LABELS[label], pictures=len(paths), groups=count, flagged=flagged, auroc=areas)
+            GroupRow(name=name, label=LABELS[label], pictures=len(paths), groups=count, flagged=flagged, auroc=areas)
         )
     return tuple(sorted(rows, key=lambda row: _badness(row, first)))
 
@@ -200,6 +200,6 @@ def _verdicts(scores: Scores, product: Flags, point: OperatingPoint) -> dict[str
     return figures
 
 
-def _badness(row: Row, delivery: str) -> tuple[int, float]:
+def _badness(row: GroupRow, delivery: str) -> tuple[int, float]:
     value = row.flagged[delivery].value
     return (0, value) if row.label == LABELS[1] else (1, -value)

@@ -47,7 +47,7 @@ class Offer:
 
 
 @dataclass(slots=True)
-class Tally:
+class ShadowTally:
     """What one challenger said beside one served version."""
 
     pictures: int = 0
@@ -135,17 +135,17 @@ def work(offers: Any, folder: Path, parent: int) -> None:
     challenger = _Challenger(folder / CHALLENGER_FOLDER)
     while os.getppid() == parent:
         with contextlib.suppress(queue.Empty):
-            judge(offers.get(timeout=_PATIENCE_S), challenger, folder)
+            compare_one(offers.get(timeout=_PATIENCE_S), challenger, folder)
 
 
-def judge(offer: Offer, challenger: _Challenger, folder: Path) -> None:
+def compare_one(offer: Offer, challenger: _Challenger, folder: Path) -> None:
     """Scores one picture and counts it; does nothing where there is no challenger."""
     if not challenger.ready():
         return
     with contextlib.suppress(ImageError, OSError):
         probability = challenger.probability(offer.data)
         tallies = read_tallies(folder)
-        tally = tallies.setdefault(f"version {offer.version}, model {challenger.number}", Tally())
+        tally = tallies.setdefault(f"version {offer.version}, model {challenger.number}", ShadowTally())
         called = (offer.probability >= offer.threshold, probability >= challenger.threshold)
         tally.add(*called, probability - offer.probability)
         fresh = folder / f"{TALLY_FILE}.new"
@@ -153,7 +153,7 @@ def judge(offer: Offer, challenger: _Challenger, folder: Path) -> None:
         fresh.replace(folder / TALLY_FILE)
 
 
-def read_tallies(folder: Path) -> dict[str, Tally]:
+def read_tallies(folder: Path) -> dict[str, ShadowTally]:
     """Reads what was counted.
 
     Args:
@@ -164,7 +164,7 @@ def read_tallies(folder: Path) -> dict[str, Tally]:
     """
     try:
         body = json.loads((folder / TALLY_FILE).read_text(encoding="utf-8"))
-        return {name: Tally(**each) for name, each in body.items()}
+        return {name: ShadowTally(**each) for name, each in body.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 

@@ -11,7 +11,7 @@ from veriphoto.contract import CONTRACT
 
 
 @lru_cache(maxsize=1)
-def canary() -> bytes:
+def probe_picture() -> bytes:
     """Returns a small picture, always the same, as PNG: large enough for one crop, so that it costs little."""
     side = CONTRACT.crop_size
     ramp = Image.linear_gradient("L").resize((side, side))

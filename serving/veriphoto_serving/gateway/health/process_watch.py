@@ -15,7 +15,7 @@ _INSTANCE: Final = 8
 _GRACE_S: Final = 0.005
 
 
-class Vigil:
+class ProcessWatch:
     """Watches a server and the stubs of its models, on one event loop."""
 
     def __init__(self, alarm: Callable[[str], None]) -> None:

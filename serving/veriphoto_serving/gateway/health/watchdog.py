@@ -1,7 +1,7 @@
 """Knows whether Triton really scores pictures, and brings it back when it does not.
 
 Triton goes on calling itself ready after the process of a Python model has died, and never restarts it. So a test
-picture is scored every few seconds; on this machine the deaths of Triton's processes are also watched for (``vigil``),
+picture is scored every few seconds; on this machine the deaths of Triton's processes are also watched for (``watch``),
 which is faster. While it is down every request is refused at once.
 """
 

@@ -20,7 +20,7 @@ from veriphoto.errors import VeriphotoError
 from veriphoto.prediction_log.record import PROBE_PREFIX, keep_id
 from veriphoto_serving.gateway.errors import UnauthorizedError, UploadTimeoutError, detail_of, retry_after, status_of
 from veriphoto_serving.gateway.middleware.keys import ANONYMOUS, KeyRing, shown_key
-from veriphoto_serving.gateway.services import Desk
+from veriphoto_serving.gateway.services import Services
 
 OPEN: Final = frozenset(
     {"/", "/privacy", "/health", "/healthz", "/readyz", "/startup", "/docs", "/redoc", "/openapi.json"}
@@ -35,19 +35,19 @@ _SIP_S: Final = 0.02
 _SIP_BYTES: Final = 1_000_000
 
 
-class Envelope:
+class RequestMiddleware:
     """The middleware."""
 
-    def __init__(self, app: ASGIApp, *, desk: Desk, keys: KeyRing) -> None:
+    def __init__(self, app: ASGIApp, *, services: Services, keys: KeyRing) -> None:
         """Wraps an application.
 
         Args:
             app: What answers.
-            desk: The gateway's parts.
+            services: The gateway's parts.
             keys: Who may ask.
         """
         self._app = app
-        self._desk = desk
+        self._services = services
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,14 +55,16 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        await _Exchange(self._app, self._desk, self._keys, scope, receive, send).run()
+        await _Exchange(self._app, self._services, self._keys, scope, receive, send).run()
 
 
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, app: ASGIApp, desk: Desk, keys: KeyRing, scope: Scope, receive: Receive, send: Send) -> None:
-        self._app, self._desk, self._keys = app, desk, keys
+    def __init__(
+        self, app: ASGIApp, services: Services, keys: KeyRing, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        self._app, self._services, self._keys = app, services, keys
         self._scope, self._receive, self._send = scope, receive, send
         self._headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self._id = own_id(self._headers.get(b"x-request-id", b""))
@@ -99,7 +101,7 @@ class _Exchange:
                 raise
         self._scope["state"]["key"] = self._key
         if self._scope["method"] == "POST":
-            self._desk.rate.take(self._key)
+            self._services.rate.take(self._key)
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -116,12 +118,12 @@ class _Exchange:
     def _extra_headers(self) -> list[tuple[bytes, bytes]]:
         extra = [(b"x-request-id", self._id.encode()), (b"x-content-type-options", b"nosniff")]
         extra.append((b"cache-control", b"no-store"))
-        if self._desk.draining:
+        if self._services.draining:
             extra.append((b"connection", b"close"))
         return extra
 
     async def _refuse(self, error: VeriphotoError) -> None:
-        self._desk.metrics.refused(error.code)
+        self._services.metrics.refused(error.code)
         response = JSONResponse(
             {"error": error.code, "detail": detail_of(error), "request_id": self._id},
             status_of(error),
@@ -154,7 +156,7 @@ class _Exchange:
                     most -= len((await self.receive()).get("body", b""))
 
     def _count(self, seconds: float) -> None:
-        metrics = self._desk.metrics
+        metrics = self._services.metrics
         route = route_of(self._scope)
         metrics.requests.labels(route, method_of(self._scope), str(self._status or 499), self._key).inc()
         metrics.latency.labels(route).observe(seconds)

@@ -18,7 +18,7 @@ from veriphoto_client import FakeTransport
 from veriphoto_client._codec import Outputs
 from veriphoto_serving.gateway.app import create_app
 from veriphoto_serving.gateway.server import GatewayServer, prepare
-from veriphoto_serving.gateway.services import Desk
+from veriphoto_serving.gateway.services import Services
 from veriphoto_serving.gateway.settings import GatewaySettings
 
 KEYS = "shop=0123456789abcdef,app=fedcba9876543210"
@@ -46,9 +46,9 @@ class Gateway:
         self.app, self.http, self.triton = app, http, triton
 
     @property
-    def desk(self) -> Desk:
-        desk: Desk = self.app.state.desk
-        return desk
+    def services(self) -> Services:
+        services: Services = self.app.state.services
+        return services
 
 
 Open = Callable[..., AbstractAsyncContextManager[Gateway]]
@@ -64,7 +64,7 @@ def open_gateway() -> Open:
         chosen = {"canary_interval": 60.0, "sidecar_url": "http://127.0.0.1:9/drift", **settings}
         app = create_app(GatewaySettings(**chosen), transport=triton)
         async with app.router.lifespan_context(app):
-            await wait_for(lambda: app.state.desk.watchdog.state == "ok")
+            await wait_for(lambda: app.state.services.watchdog.state == "ok")
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
                 yield Gateway(app, http, triton)

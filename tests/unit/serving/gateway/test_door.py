@@ -134,13 +134,13 @@ def test_nothing_of_a_request_is_logged_or_stored(caplog: pytest.LogCaptureFixtu
 def test_draining_finishes_what_is_in_flight() -> None:
     with listening(drain=1.0) as (address, server):
         ready(address)
-        server._desk.scorer._detector._transport._delay = 2.0
+        server._services.scorer._detector._transport._delay = 2.0
         codes: list[int] = []
         call = threading.Thread(
             target=lambda: codes.append(httpx.post(f"{address}/predict", content=picture()).status_code)
         )
         call.start()
-        while not server._desk.scorer.places.taken:
+        while not server._services.scorer.places.taken:
             time.sleep(0.01)
         loop = server.servers[0].get_loop()
         loop.call_soon_threadsafe(server.drain, 1.0)

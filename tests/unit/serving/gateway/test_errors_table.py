@@ -69,7 +69,7 @@ async def twice(gateway: Gateway) -> httpx.Response:
 async def crowd(gateway: Gateway) -> httpx.Response:
     gateway.triton.slow = 1.0
     first = asyncio.create_task(gateway.http.post("/predict", content=picture()))
-    await wait_for(lambda: gateway.desk.scorer.places.taken == 1)
+    await wait_for(lambda: gateway.services.scorer.places.taken == 1)
     refused = await gateway.http.post("/predict", content=picture())
     first.cancel()
     return refused
@@ -126,7 +126,7 @@ async def test_row(kind: type[VeriphotoError], open_gateway: Open) -> None:
         assert "10.0.0.7" not in answer.text, "what Triton says of itself stays inside"
         if answer.status_code in (429, 503):
             assert int(answer.headers["retry-after"]) >= 1
-        refusals = gateway.desk.metrics.registry.get_sample_value
+        refusals = gateway.services.metrics.registry.get_sample_value
         assert refusals("veriphoto_gateway_refusals_total", {"reason": kind.code}) == 1
 
 

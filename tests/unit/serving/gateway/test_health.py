@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from veriphoto.errors import ServiceUnavailableError
-from veriphoto_serving.gateway.health.drift import Sidecar
+from veriphoto_serving.gateway.health.drift import SidecarClient
 from veriphoto_serving.gateway.models import HealthAnswer
 
 from .conftest import Gateway, Open, picture, wait_for
@@ -28,7 +28,7 @@ async def test_health_is_deep(gateway: Gateway) -> None:
 async def test_everything_says_so_when_triton_is_away(open_gateway: Open) -> None:
     async with open_gateway(canary_interval=0.05) as gateway:
         gateway.triton.fault = ServiceUnavailableError("gone")
-        await wait_for(lambda: gateway.desk.watchdog.state == "down")
+        await wait_for(lambda: gateway.services.watchdog.state == "down")
 
         assert (await gateway.http.get("/health")).status_code == 503
         assert (await gateway.http.get("/readyz")).json() == {"status": "down"}
@@ -43,23 +43,23 @@ async def test_everything_says_so_when_triton_is_away(open_gateway: Open) -> Non
         assert gateway.triton.requests == before, "nobody asks a Triton that is known to be dead"
 
         gateway.triton.fault = None
-        await wait_for(lambda: gateway.desk.watchdog.state == "ok")
+        await wait_for(lambda: gateway.services.watchdog.state == "ok")
         assert (await gateway.http.post("/predict", content=picture())).status_code == 200
 
 
 async def test_waiting_requests_are_let_go_when_triton_dies(gateway: Gateway) -> None:
     gateway.triton.slow = 30.0
     call = asyncio.create_task(gateway.http.post("/predict", content=picture()))
-    await wait_for(lambda: gateway.desk.scorer.places.taken == 1)
+    await wait_for(lambda: gateway.services.scorer.places.taken == 1)
     gateway.triton.fault = ServiceUnavailableError("gone")
-    gateway.desk.watchdog.alarm("a process has ended")
+    gateway.services.watchdog.alarm("a process has ended")
 
     async with asyncio.timeout(1.0):
         assert (await call).json()["error"] == "service_unavailable"
 
 
 async def test_draining_fails_readiness_and_still_serves(gateway: Gateway) -> None:
-    gateway.desk.draining = True
+    gateway.services.draining = True
 
     assert (await gateway.http.get("/readyz")).status_code == 503
     answer = await gateway.http.post("/predict", content=picture())
@@ -98,7 +98,9 @@ async def test_metrics_count_and_hold_nothing_private(gateway: Gateway) -> None:
     ],
 )
 async def test_drift_is_the_sidecars(answer: tuple[int, Any], state: str) -> None:
-    sidecar = Sidecar("http://sidecar/drift", httpx.MockTransport(lambda _: httpx.Response(answer[0], json=answer[1])))
+    sidecar = SidecarClient(
+        "http://sidecar/drift", httpx.MockTransport(lambda _: httpx.Response(answer[0], json=answer[1]))
+    )
     report = await sidecar.report()
     assert (report["state"], await sidecar.state()) == (state, state)
     await sidecar.close()
@@ -106,7 +108,7 @@ async def test_drift_is_the_sidecars(answer: tuple[int, Any], state: str) -> Non
 
 async def test_what_the_sidecar_does_not_know_yet_is_passed_on() -> None:
     body = {"drift_detected": None, "status": "not enough data", "window_size": 17}
-    sidecar = Sidecar("http://sidecar/drift", httpx.MockTransport(lambda _: httpx.Response(200, json=body)))
+    sidecar = SidecarClient("http://sidecar/drift", httpx.MockTransport(lambda _: httpx.Response(200, json=body)))
     assert await sidecar.report() == {**body, "state": "unknown", "detail": "not enough data"}
     await sidecar.close()
 

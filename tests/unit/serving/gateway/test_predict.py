@@ -119,7 +119,7 @@ async def test_explanation_adds_up_and_is_a_picture(gateway: Gateway) -> None:
 
 
 async def test_explanations_have_a_bound_of_their_own(gateway: Gateway, photo: bytes) -> None:
-    with gateway.desk.drawings.take(gateway.desk.drawings.places):
+    with gateway.services.drawings.take(gateway.services.drawings.places):
         answer = await gateway.http.post("/predict/explain", content=photo)
         assert (answer.status_code, answer.json()["error"]) == (503, "overloaded")
         assert (await gateway.http.post("/predict", content=photo)).status_code == 200
@@ -127,7 +127,7 @@ async def test_explanations_have_a_bound_of_their_own(gateway: Gateway, photo: b
 
 
 async def test_a_place_given_back_in_a_moment_is_waited_for(gateway: Gateway, photo: bytes) -> None:
-    places = gateway.desk.scorer.places
+    places = gateway.services.scorer.places
     with places.take(places.places):
         call = asyncio.create_task(gateway.http.post("/predict", content=photo))
         await asyncio.sleep(PATIENCE_S / 4)
@@ -136,7 +136,7 @@ async def test_a_place_given_back_in_a_moment_is_waited_for(gateway: Gateway, ph
 
 
 async def test_callers_that_do_not_pause_cannot_ask_without_end(gateway: Gateway, photo: bytes) -> None:
-    places = gateway.desk.scorer.places
+    places = gateway.services.scorer.places
     with places.take(places.places):
         started, refused = time.perf_counter(), 0
         while time.perf_counter() < started + 10 * PATIENCE_S:
@@ -156,13 +156,13 @@ async def test_no_place_is_lost_when_callers_hang_up(gateway: Gateway, photo: by
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
 
-    assert gateway.desk.scorer.places.taken == 0
-    assert gateway.desk.uploads.memory.taken == 0
+    assert gateway.services.scorer.places.taken == 0
+    assert gateway.services.uploads.memory.taken == 0
 
 
 async def test_uploads_together_have_a_bound(open_gateway: Open) -> None:
     async with open_gateway(max_buffered_mb=1) as gateway:
         answer = await gateway.http.post("/predict", content=bytes(1_500_000))
         assert (answer.status_code, answer.json()["error"]) == (503, "overloaded")
-        assert gateway.desk.uploads.memory.taken == 0
+        assert gateway.services.uploads.memory.taken == 0
         assert (await gateway.http.post("/predict", content=picture())).status_code == 200

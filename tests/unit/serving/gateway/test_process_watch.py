@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from veriphoto_serving.gateway.health.process_watch import Vigil, stubs
+from veriphoto_serving.gateway.health.process_watch import ProcessWatch, stubs
 
 from .conftest import wait_for
 
@@ -58,23 +58,25 @@ async def alarms(server: Server) -> list[str]:
 
 
 @pytest.fixture
-async def vigil(server: Server, alarms: list[str]) -> Vigil:
+async def watch(server: Server, alarms: list[str]) -> ProcessWatch:
     for instance in ("preprocess_0_0", "classifier_0_0"):
         await server.start(instance)
-    watching = Vigil(alarms.append)
+    watching = ProcessWatch(alarms.append)
     watching.watch(server.process.pid)
     await wait_for(lambda: len(watching._watched) == 3)
     yield watching
     watching.close()
 
 
-async def test_the_death_of_a_stub_is_noticed_at_once(server: Server, vigil: Vigil, alarms: list[str]) -> None:
+async def test_the_death_of_a_stub_is_noticed_at_once(server: Server, watch: ProcessWatch, alarms: list[str]) -> None:
     server.kill("classifier_0_0")
     await wait_for(lambda: bool(alarms), 1.0)
     assert alarms == ["the process of classifier_0_0 has ended"]
 
 
-async def test_the_death_of_the_server_is_noticed_at_once(server: Server, vigil: Vigil, alarms: list[str]) -> None:
+async def test_the_death_of_the_server_is_noticed_at_once(
+    server: Server, watch: ProcessWatch, alarms: list[str]
+) -> None:
     for pid in stubs(server.process.pid):
         os.kill(pid, signal.SIGSTOP)  # they outlive it a while, as Triton's do
     found = stubs(server.process.pid)
@@ -85,14 +87,14 @@ async def test_the_death_of_the_server_is_noticed_at_once(server: Server, vigil:
     assert alarms == ["the server's process has ended"]
 
 
-async def test_a_version_swap_is_no_death(server: Server, vigil: Vigil, alarms: list[str]) -> None:
+async def test_a_version_swap_is_no_death(server: Server, watch: ProcessWatch, alarms: list[str]) -> None:
     await server.start("classifier_0_0")
     server.kill("classifier_0_0")
     await wait_for(lambda: len(stubs(server.process.pid)) == 2)
     with pytest.raises(TimeoutError):
         await wait_for(lambda: bool(alarms), 0.3)
 
-    vigil.watch(server.process.pid)
-    await wait_for(lambda: len(vigil._watched) == 3)
+    watch.watch(server.process.pid)
+    await wait_for(lambda: len(watch._watched) == 3)
     server.kill("classifier_0_0")
     await wait_for(lambda: bool(alarms), 1.0)

@@ -10,7 +10,7 @@ from toy_model import SAMPLES, copy_repository, publish_toy
 
 from veriphoto_release import shadow as casting
 from veriphoto_serving.gateway.answering import shadow
-from veriphoto_serving.gateway.answering.shadow import Offer, Shadow, Tally, fraction, judge, read_tallies
+from veriphoto_serving.gateway.answering.shadow import Offer, Shadow, ShadowTally, compare_one, fraction, read_tallies
 
 PICTURE = SAMPLES[0].read_bytes()
 
@@ -37,7 +37,7 @@ def test_both_sides_use_the_same_names() -> None:
 
 
 def test_a_tally_counts_each_kind_of_difference() -> None:
-    tally = Tally()
+    tally = ShadowTally()
     tally.add(True, True, 0.1)
     tally.add(True, False, -0.5)
     tally.add(False, True, 0.3)
@@ -50,13 +50,13 @@ def test_each_pair_has_its_tally(var: Path) -> None:
     folder = var / shadow.FOLDER
     challenger = shadow._Challenger(folder / shadow.CHALLENGER_FOLDER)
     for version in (3, 3, 4):
-        judge(Offer(PICTURE, version, 0.99, 0.5), challenger, folder)
-    judge(Offer(b"no picture", 4, 0.99, 0.5), challenger, folder)
+        compare_one(Offer(PICTURE, version, 0.99, 0.5), challenger, folder)
+    compare_one(Offer(b"no picture", 4, 0.99, 0.5), challenger, folder)
     found = read_tallies(folder)
     assert {name: tally.pictures for name, tally in found.items()} == {"version 3, model 7": 2, "version 4, model 7": 1}
     assert casting.tallies(var)["version 3, model 7"]["pictures"] == 2
     casting.lift(var)
-    judge(Offer(PICTURE, 5, 0.99, 0.5), challenger, folder)
+    compare_one(Offer(PICTURE, 5, 0.99, 0.5), challenger, folder)
     assert len(read_tallies(folder)) == 2
 
 

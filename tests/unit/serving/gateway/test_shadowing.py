@@ -7,7 +7,7 @@ from typing import Any
 
 from toy_model import SAMPLES
 
-from veriphoto_serving.gateway.services import Desk
+from veriphoto_serving.gateway.services import Services
 
 PICTURE = SAMPLES[0].read_bytes()
 
@@ -26,9 +26,9 @@ class Listener:
 
 
 async def test_every_answer_is_offered(gateway: Any) -> None:
-    desk: Desk = gateway.desk
+    services: Services = gateway.services
     listener: Any = Listener()
-    desk.shadow = listener
+    services.shadow = listener
     answer = await gateway.http.post("/predict", content=PICTURE, headers={"Content-Type": "application/octet-stream"})
     files = [("files", (f"{number}.jpg", PICTURE, "image/jpeg")) for number in range(2)]
     await gateway.http.post("/predict/batch", files=files)
@@ -40,4 +40,4 @@ async def test_every_answer_is_offered(gateway: Any) -> None:
 
 
 async def test_without_a_share_nothing_runs(gateway: Any, tmp_path: Path) -> None:
-    assert gateway.desk.shadow._process is None
+    assert gateway.services.shadow._process is None

@@ -8,7 +8,7 @@ import pytest
 from veriphoto.errors import OverloadedError, ServiceUnavailableError, StartupError
 from veriphoto_client import Detection, FakeTransport
 from veriphoto_client._codec import decode_answer
-from veriphoto_serving.gateway.health.probe import canary
+from veriphoto_serving.gateway.health.probe import probe_picture
 from veriphoto_serving.gateway.health.watchdog import Watchdog
 
 from .conftest import wait_for
@@ -30,7 +30,7 @@ class Patient:
             await asyncio.sleep(60)
         if self.fault is not None:
             raise self.fault
-        outputs = dict(FakeTransport.answer(canary()))
+        outputs = dict(FakeTransport.answer(probe_picture()))
         outputs["LOGIT"] = outputs["LOGIT"] + self.bias
         return decode_answer(outputs)
 

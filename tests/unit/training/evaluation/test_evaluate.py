@@ -18,7 +18,7 @@ from veriphoto.errors import DataError, UsageError
 from veriphoto_training.commands.evaluate import register
 from veriphoto_training.data.dataset import Dataset, read_dataset
 from veriphoto_training.data.splits import split_dataset
-from veriphoto_training.evaluation.evaluate import Options, choose_part, run_evaluation
+from veriphoto_training.evaluation.evaluate import EvaluationOptions, choose_part, run_evaluation
 from veriphoto_training.scoring.scorers import OnnxScorer
 
 Tree = Callable[..., Path]
@@ -68,7 +68,7 @@ def data(write_tree: Tree) -> Path:
 
 def test_figures_tables_and_mistakes_are_right(data: Path, repository: Path, tmp_path: Path) -> None:
     notes = Notes()
-    options = Options(root=data, product_sources=("shoes",), evidence_trials=4)
+    options = EvaluationOptions(root=data, product_sources=("shoes",), evidence_trials=4)
     found = run_evaluation(OnnxScorer(repository / "classifier"), options, tmp_path, notes, lambda line: None)
     body = json.loads((tmp_path / "evaluation.json").read_text())
     assert list(body["deliveries"]) == ["clean", "web", "hard"]
@@ -96,7 +96,9 @@ def test_figures_tables_and_mistakes_are_right(data: Path, repository: Path, tmp
 
 
 def test_the_page_shows_the_mistakes_and_needs_nothing_else(data: Path, repository: Path, tmp_path: Path) -> None:
-    run_evaluation(OnnxScorer(repository / "classifier"), Options(root=data), tmp_path, Notes(), lambda line: None)
+    run_evaluation(
+        OnnxScorer(repository / "classifier"), EvaluationOptions(root=data), tmp_path, Notes(), lambda line: None
+    )
     page = (tmp_path / "evaluation.html").read_text()
     assert page.count("data:image/png") == 2
     assert page.count("data:image/jpeg") == 3
@@ -110,7 +112,7 @@ def test_figures_on_training_data_are_called_so(data: Path, repository: Path, tm
     scorer = OnnxScorer(repository / "classifier")
     lineage = replace(scorer.findings.lineage, data_fingerprint=read_dataset(data).fingerprint)
     scorer.findings = replace(scorer.findings, lineage=lineage)
-    run_evaluation(scorer, Options(root=data), tmp_path, Notes(), lambda line: None)
+    run_evaluation(scorer, EvaluationOptions(root=data), tmp_path, Notes(), lambda line: None)
     assert "was trained on these pictures" in (tmp_path / "evaluation.html").read_text()
 
 
@@ -136,7 +138,9 @@ def test_the_parts_of_a_run_are_found_again(data: Path) -> None:
 
 
 def test_a_part_of_one_class_is_refused(data: Path, repository: Path, tmp_path: Path) -> None:
-    options = Options(root=data, choose=lambda found: [one for one in found.pictures if one.label], part="holdout")
+    options = EvaluationOptions(
+        root=data, choose=lambda found: [one for one in found.pictures if one.label], part="holdout"
+    )
     with pytest.raises(DataError, match="labelled real"):
         run_evaluation(OnnxScorer(repository / "classifier"), options, tmp_path, Notes(), lambda line: None)
 
