@@ -67,7 +67,7 @@ coverage: $(VENV)/dev.stamp ## all tests with coverage, written to var/coverage.
 	$(BIN)/pytest --cov --cov-report=xml:var/coverage.xml --cov-report=term
 
 audit: $(VENV)/dev.stamp ## unsafe code (bandit) and known vulnerabilities of what the images install (pip-audit)
-	$(BIN)/bandit --quiet --configfile deploy/bandit.yaml --recursive core client serving monitoring training export docker deploy
+	$(BIN)/bandit --quiet --configfile deploy/bandit.yaml --recursive core client serving monitoring training export release docker deploy
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off $(addprefix --requirement ,$(LOCKS))
 
 drift-benchmark: $(VENV)/dev.stamp ## false alarms and delay of the drift tests, and what the monitor costs (long)

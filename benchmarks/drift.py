@@ -27,12 +27,12 @@ from scipy import stats
 
 from veriphoto.contract import CLASSIFIER
 from veriphoto.manifest import latest_version, read_manifest
-from veriphoto_monitoring import share
-from veriphoto_monitoring.budget import WINDOWS, Budget
-from veriphoto_monitoring.bursts import with_inflation
-from veriphoto_monitoring.columns import MONITORED
-from veriphoto_monitoring.reference import Mean, Numbers, Reference, from_rows
-from veriphoto_monitoring.testing import examine
+from veriphoto_monitoring.input.features import MONITORED
+from veriphoto_monitoring.stats import prior_shift
+from veriphoto_monitoring.stats.budget import WINDOWS, Budget
+from veriphoto_monitoring.stats.dependence import with_inflation
+from veriphoto_monitoring.stats.distributions import Mean, Numbers, Reference, from_rows
+from veriphoto_monitoring.stats.testing import examine
 
 ROOT = Path(__file__).parent.parent
 REFERENCE: Final = 20_000
@@ -180,7 +180,7 @@ def _cause(population: Population, stream: Any, reference: Reference, alarm: Ala
     """Says what the sidecar would say is behind an alarm."""
     each = next(one for one in MONITORED if one.name == alarm.statistic)
     rows = population.rows[stream[alarm.at - alarm.window : alarm.at]]
-    return share.cause(each, reference, rows, share.estimate(reference, rows))
+    return prior_shift.cause(each, reference, rows, prior_shift.estimate(reference, rows))
 
 
 def _share(count: int, total: int) -> tuple[float, float]:

@@ -24,10 +24,10 @@ from benchmarks.engine import session_options
 from veriphoto.contract import CLASSIFIER, CROPS, LOGIT
 from veriphoto.manifest import ONNX_FILE, latest_version, read_manifest
 from veriphoto.preprocessing import preprocess
-from veriphoto_training.data import Picture, read_dataset
-from veriphoto_training.deliveries import deliver
+from veriphoto_training.data.dataset import Picture, read_dataset
+from veriphoto_training.data.splits import split_dataset
 from veriphoto_training.recipes import get_recipe
-from veriphoto_training.splits import split_dataset
+from veriphoto_training.scoring.deliveries import deliver
 
 ROOT = Path(__file__).parent.parent
 DELIVERIES = ("clean", "web")

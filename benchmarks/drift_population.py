@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from veriphoto.contract import CONTRACT
-from veriphoto.records import Record
+from veriphoto.prediction_log.record import Record
 from veriphoto.verdict import OperatingPoint, decide
-from veriphoto_monitoring.columns import WIDTH, to_rows
+from veriphoto_monitoring.input.features import WIDTH, to_rows
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]

@@ -35,13 +35,13 @@ import onnx.numpy_helper
 from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import VeriphotoError
 from veriphoto.manifest import ONNX_FILE, Manifest, latest_version, read_manifest
-from veriphoto_export.candidate import load_candidate
-from veriphoto_export.promotion import Place, adopt, example, promote, rollback
-from veriphoto_export.registering import register
-from veriphoto_export.registry import Registry
-from veriphoto_export.triton import Triton, find_triton
-from veriphoto_serving.launcher import TritonServer
-from veriphoto_serving.options import TritonOptions
+from veriphoto_release.candidate import load_candidate
+from veriphoto_release.promotion import Place, adopt, example, promote, rollback
+from veriphoto_release.registration import register
+from veriphoto_release.registry import Registry
+from veriphoto_release.triton import Triton, find_triton
+from veriphoto_serving.triton.launcher import TritonServer
+from veriphoto_serving.triton.options import TritonOptions
 
 ROOT = Path(__file__).parent.parent
 SHIFT = 0.8

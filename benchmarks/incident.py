@@ -24,11 +24,11 @@ from benchmarks.drift_population import AI_SHARE
 
 from veriphoto.contract import CLASSIFIER, LOGIT, OPERATING_POINT, PROBABILITY
 from veriphoto.manifest import ONNX_FILE, latest_version
+from veriphoto.prediction_log.record import Record, segment_name
+from veriphoto.prediction_log.recorder import make_record
 from veriphoto.preprocessing import preprocess
-from veriphoto.recording import make_record
-from veriphoto.records import Record, segment_name
 from veriphoto.sessions import OUTPUTS, open_session
-from veriphoto_training.data import LABELS, Picture, fraction, read_dataset, thin
+from veriphoto_training.data.dataset import LABELS, Picture, fraction, read_dataset, thin
 
 NEWCOMERS: Final = ("freepik_school", "whisk_homecare")
 """Sources of the two generators, left out of the shipped model's training."""

@@ -24,10 +24,10 @@ import numpy as np
 from benchmarks.processes import own_cpu_seconds
 
 from veriphoto.contract import CONTRACT
-from veriphoto.records import Record, segment_name
-from veriphoto_monitoring import baseline
+from veriphoto.prediction_log.record import Record, segment_name
+from veriphoto_monitoring.reference import baseline
+from veriphoto_monitoring.reference.sources import BASELINE
 from veriphoto_monitoring.service import DIRECTORY
-from veriphoto_monitoring.sources import BASELINE
 
 ROOT = Path(__file__).parent.parent
 RATE: Final = 100

@@ -33,7 +33,7 @@ from benchmarks.servers import measure, triton, wait_until_answers, with_gateway
 
 from veriphoto.contract import CLASSIFIER, CONTRACT
 from veriphoto.manifest import ONNX_FILE, latest_version
-from veriphoto_serving.ports import free_ports
+from veriphoto_serving.triton.ports import free_ports
 
 CODE: Final = Path(__file__).parent / "peers"
 ENVIRONMENTS: Final = Path(__file__).parent.parent / "var" / "bench" / "peers"

@@ -25,7 +25,7 @@ from benchmarks.results import save, save_table
 from benchmarks.rounds import in_turns
 from benchmarks.servers import Served, measure, triton
 
-from veriphoto_serving.options import ADMIN_HEADER
+from veriphoto_serving.triton.options import ADMIN_HEADER
 
 _RATE = re.compile(r"Throughput: ([\d.]+) infer/sec")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, cast
 
-from veriphoto_serving.installation import ALLOCATION
+from veriphoto_serving.triton.installation import ALLOCATION
 
 ROOT: Final = Path(__file__).parent.parent
 _TICKS: Final = os.sysconf("SC_CLK_TCK")

@@ -33,7 +33,7 @@ from benchmarks.rounds import Block, Measured, in_turns, spread
 from benchmarks.servers import ROOT, Served, measure, triton
 
 from veriphoto.contract import CLASSIFIER, ENSEMBLE, PREPROCESS, RECORDER
-from veriphoto.records import SEGMENT_GLOB
+from veriphoto.prediction_log.record import SEGMENT_GLOB
 
 WITH, WITHOUT = "with recorder", "without"
 REPOSITORY = ROOT / "model_repository"

@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 from benchmarks.processes import Worker, cpu_seconds, peak_rss_mb, tree
 from benchmarks.rounds import percentiles
 
-from veriphoto_serving.launcher import TritonServer
-from veriphoto_serving.options import TritonOptions
-from veriphoto_serving.ports import free_ports
+from veriphoto_serving.triton.launcher import TritonServer
+from veriphoto_serving.triton.options import TritonOptions
+from veriphoto_serving.triton.ports import free_ports
 
 ROOT = Path(__file__).parent.parent
 
@@ -70,7 +70,7 @@ def triton(variant: str = "fp32", repository: Path = ROOT / "model_repository") 
 
 @contextmanager
 def with_gateway(served: Served) -> Iterator[Served]:
-    """Starts a gateway before a Triton, in a process of its own, as in production; its cache is off, as by default."""
+    """Starts a gateway before a Triton, in a process of its own, as in production."""
     (port,) = free_ports(1)
     code = (
         "from veriphoto_serving.gateway.server import run\n"

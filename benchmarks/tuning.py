@@ -28,7 +28,7 @@ from benchmarks.rounds import Block, in_turns
 from benchmarks.servers import Served, measure, triton
 
 from veriphoto.variants import Variant
-from veriphoto_serving.installation import ALLOCATION
+from veriphoto_serving.triton.installation import ALLOCATION
 
 PREPROCESS: Final = "preprocess/config.pbtxt"
 EMBEDDED: Final = "classifier/configs/embedded.pbtxt"

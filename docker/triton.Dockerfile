@@ -20,6 +20,7 @@ COPY serving serving
 COPY monitoring monitoring
 COPY training training
 COPY export export
+COPY release release
 RUN /tools/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
 
 FROM ${TRITON_IMAGE} AS triton

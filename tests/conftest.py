@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from veriphoto_serving.launcher import TritonServer
-from veriphoto_serving.options import TritonOptions
+from veriphoto_serving.triton.launcher import TritonServer
+from veriphoto_serving.triton.options import TritonOptions
 
 ROOT = Path(__file__).parent.parent
 FREE_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from veriphoto.contract import CONTRACT
-from veriphoto.records import Record, segment_name
-from veriphoto_monitoring.columns import to_rows
-from veriphoto_monitoring.reference import Reference, from_rows
+from veriphoto.prediction_log.record import Record, segment_name
+from veriphoto_monitoring.input.features import to_rows
+from veriphoto_monitoring.stats.distributions import Reference, from_rows
 
 VERSION = 1
 BEGIN = 1_760_000_000.0

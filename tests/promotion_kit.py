@@ -19,10 +19,10 @@ from toy_model import SAMPLES, copy_repository, publish_toy, toy_findings, toy_g
 
 from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file
 from veriphoto.variants import INT8_FILE, VARIANTS_FILE, cpu_kind
-from veriphoto_export.promotion import Place, adopt, example, promote, rollback
-from veriphoto_export.registering import register
-from veriphoto_export.registry import Registry
-from veriphoto_export.triton import Triton
+from veriphoto_release.promotion import Place, adopt, example, promote, rollback
+from veriphoto_release.registration import register
+from veriphoto_release.registry import Registry
+from veriphoto_release.triton import Triton
 
 GOLDEN = SAMPLES[:2]
 SHIFT = 0.02

@@ -12,9 +12,9 @@ from typing import Any
 
 from veriphoto.contract import CLASSIFIER, OPERATING_POINT, PROBABILITY
 from veriphoto.errors import VeriphotoError
-from veriphoto_export.candidate import load_candidate
-from veriphoto_export.publish import latest
-from veriphoto_export.triton import ADMIN_HEADER, Triton
+from veriphoto_release.candidate import load_candidate
+from veriphoto_release.publish import latest
+from veriphoto_release.triton import ADMIN_HEADER, Triton
 
 KEY = "a key for tests"
 

@@ -16,7 +16,7 @@ from veriphoto.manifest import Calibration, DriftReference, Findings, Lineage
 from veriphoto.variants import VARIANTS_FILE
 from veriphoto.verdict import OperatingPoint
 from veriphoto_export.graph import DetectorGraph, export_onnx
-from veriphoto_export.publish import publish
+from veriphoto_release.publish import publish
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = ROOT / "model_repository"

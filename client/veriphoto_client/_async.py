@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final
 
 from veriphoto.errors import UsageError, VeriphotoError
-from veriphoto.records import PROBE_PREFIX
+from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client._codec import canary, decode_answer
 from veriphoto_client._detection import Detection, Health
 from veriphoto_client._images import ImageInput, check_type, load

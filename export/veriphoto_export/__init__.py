@@ -1,1 +1,1 @@
-"""From a training run to a version that Triton serves: the graph, its parity with the network, and publishing."""
+"""From a checkpoint to the files of a version: the graph, its parity with the network, and its variants."""

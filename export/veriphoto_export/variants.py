@@ -21,12 +21,11 @@ from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file, verify_onn
 from veriphoto.preprocessing import preprocess
 from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant, cpu_kind
 from veriphoto.verdict import OperatingPoint
-from veriphoto_export.gate import DELIVERIES
 from veriphoto_export.quantize import quantize_int8
 from veriphoto_export.runners import Crops, Run, available, file_of, open_variant
-from veriphoto_training.data import Picture, thin
-from veriphoto_training.deliveries import deliver
-from veriphoto_training.metrics import auroc, balanced_accuracy
+from veriphoto_training.data.dataset import Picture, thin
+from veriphoto_training.scoring.deliveries import ENDS, deliver
+from veriphoto_training.scoring.metrics import auroc, balanced_accuracy
 
 MAX_AUROC_LOSS: Final = 0.003
 MAX_ACCURACY_LOSS: Final = 0.005
@@ -37,7 +36,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class VariantMeasurement:
     """What was measured of one variant."""
 
     variant: str
@@ -67,7 +66,7 @@ def build_variants(
     evaluation: str = "",
     only: Sequence[Variant] = (),
     say: Say = lambda _: None,
-) -> list[Row]:
+) -> list[VariantMeasurement]:
     """Builds, measures and judges the variants of a model; writes them beside its graph.
 
     Refused is what loses more than ``MAX_AUROC_LOSS`` or ``MAX_ACCURACY_LOSS``, or moves one probability further than
@@ -107,7 +106,7 @@ def build_variants(
             _quantize(bench, calibrating)
         runs = {each: open_variant(each, bench) for each in chosen}
         scores, labels = {}, np.zeros(0, dtype=np.int64)
-        for delivery in DELIVERIES:
+        for delivery in ENDS:
             say(f"scoring {len(judging)} pictures, {delivery}")
             labels, scores[delivery] = _score(runs, judging, delivery)
         say("timing")
@@ -117,7 +116,7 @@ def build_variants(
     return rows
 
 
-def fastest(rows: Sequence[Row]) -> str:
+def fastest(rows: Sequence[VariantMeasurement]) -> str:
     """Returns the accepted variant that serves one picture soonest on one core, as the embedded classifier runs."""
     return min((row for row in rows if row.accepted), key=lambda row: row.ms_per_crop["b1c1"]).variant
 
@@ -187,7 +186,7 @@ def _row(
     scores: dict[str, dict[Variant, Any]],
     labels: Any,
     point: OperatingPoint,
-) -> Row:
+) -> VariantMeasurement:
     sizes = [size for each, size in times if each is variant]
     ratios = {
         size: statistics.median(
@@ -207,7 +206,7 @@ def _row(
     if largest > band:
         why.append(f"a probability moves by {largest:.3f}, further than the unsure band is wide ({band:.3f})")
     file = directory / file_of(variant)
-    return Row(
+    return VariantMeasurement(
         variant=variant.value,
         bytes=file.stat().st_size,
         sha256=sha256_file(file),
@@ -230,7 +229,7 @@ def _complaints(figure: str, found: dict[str, dict[Variant, float]], variant: Va
     ]
 
 
-def _write(directory: Path, bench: Path, rows: Sequence[Row], sha256: str, evaluation: str) -> None:
+def _write(directory: Path, bench: Path, rows: Sequence[VariantMeasurement], sha256: str, evaluation: str) -> None:
     """Puts the graph there first and what vouches for it last: between the two, fp32 serves."""
     body = {
         "onnx_sha256": sha256,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from veriphoto_monitoring.canary import canary
-from veriphoto_monitoring.drift_cli import drift, monitor
+from veriphoto_monitoring.canary.command import canary
+from veriphoto_monitoring.commands import drift, monitor
 
 
 def register(app: typer.Typer) -> None:

@@ -17,15 +17,15 @@ from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from veriphoto.errors import StartupError
-from veriphoto_monitoring.budget import Budget
-from veriphoto_monitoring.canary_results import RESULTS_FILE, CanaryCollector
-from veriphoto_monitoring.exporter import DriftCollector
-from veriphoto_monitoring.report import render
-from veriphoto_monitoring.scraper import Scraper
-from veriphoto_monitoring.sidecar import Sidecar
-from veriphoto_monitoring.sources import BASELINE, Sources
-from veriphoto_monitoring.status import describe
-from veriphoto_monitoring.store import Store
+from veriphoto_monitoring.canary.results import RESULTS_FILE, CanaryCollector
+from veriphoto_monitoring.drift.sidecar import Sidecar
+from veriphoto_monitoring.drift.store import Store
+from veriphoto_monitoring.input.scraper import Scraper
+from veriphoto_monitoring.reference.sources import BASELINE, Sources
+from veriphoto_monitoring.report.exporter import DriftCollector
+from veriphoto_monitoring.report.html import render
+from veriphoto_monitoring.report.status import describe
+from veriphoto_monitoring.stats.budget import Budget
 
 DIRECTORY: Final = "monitor"
 """Under ``var``: what the monitor keeps."""

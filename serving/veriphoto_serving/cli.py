@@ -11,11 +11,12 @@ import typer
 
 from veriphoto.contract import SIDECAR_PORT, TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
 from veriphoto.errors import MissingExtraError, StartupError, UsageError
-from veriphoto.recording import DEFAULT_MEGABYTES, LOG_VARIABLE, SIZE_VARIABLE
+from veriphoto.prediction_log.recorder import LOG_VARIABLE, SIZE_VARIABLE
+from veriphoto.prediction_log.segments import DEFAULT_MEGABYTES
 from veriphoto_client.page.command import PAGE_PORT
 from veriphoto_serving.gateway.command import gateway, with_settings
 from veriphoto_serving.gateway.settings import DEFAULT_SIDECAR_URL, GatewaySettings
-from veriphoto_serving.options import Flavour, TritonOptions
+from veriphoto_serving.triton.options import Flavour, TritonOptions
 
 _SOME_FAILED: Final = 1
 _COULD_NOT_RUN: Final = 2

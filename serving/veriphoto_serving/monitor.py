@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from veriphoto.errors import MissingExtraError
-from veriphoto_serving.companion import companion
-from veriphoto_serving.options import TritonOptions
-from veriphoto_serving.ports import LOOPBACK
+from veriphoto_serving.child_process import child_process
+from veriphoto_serving.triton.options import TritonOptions
+from veriphoto_serving.triton.ports import LOOPBACK
 
 _EXTRA: Final = "monitor"
 _NEEDS: Final = "scipy"
@@ -41,5 +41,5 @@ def serve_monitor(options: TritonOptions, port: int) -> Iterator[None]:
         f"--port={port}",
         *([f"--log={options.predictions}"] if options.predictions else []),  # without one it lives by the metrics
     ]
-    with companion(command, os.environ, options.var / "monitor.log"):
+    with child_process(command, os.environ, options.var / "monitor.log"):
         yield

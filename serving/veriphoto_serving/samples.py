@@ -14,7 +14,7 @@ from rich.table import Table
 
 from veriphoto.contract import SUFFIXES
 from veriphoto.errors import VeriphotoError
-from veriphoto.records import PROBE_PREFIX
+from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import Detection, Detector
 
 SAMPLE_ID: Final = f"{PROBE_PREFIX}sample"
@@ -24,7 +24,7 @@ _COLOURS: Final = {"real": "green", "ai_generated": "magenta", "unsure": "yellow
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class SampleScore:
     """One sample and its answer."""
 
     path: Path
@@ -51,7 +51,7 @@ def find(directory: Path) -> list[Path]:
     return sorted(path for path in directory.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
-def score(address: str, pictures: Sequence[Path]) -> Iterator[Scored]:
+def score(address: str, pictures: Sequence[Path]) -> Iterator[SampleScore]:
     """Scores pictures one after another, so that each time is that of one request.
 
     Args:
@@ -65,10 +65,10 @@ def score(address: str, pictures: Sequence[Path]) -> Iterator[Scored]:
         for path in pictures:
             start = time.perf_counter()
             answer = _ask(detector, path)
-            yield Scored(path, answer, 1000 * (time.perf_counter() - start))
+            yield SampleScore(path, answer, 1000 * (time.perf_counter() - start))
 
 
-def show(console: Console, scored: Sequence[Scored]) -> None:
+def show(console: Console, scored: Sequence[SampleScore]) -> None:
     """Prints the answers as a table, and below it why there are none.
 
     Args:
@@ -93,7 +93,7 @@ def _ask(detector: Detector, path: Path) -> Detection | VeriphotoError:
         return error
 
 
-def _row(sample: Scored) -> tuple[str, ...]:
+def _row(sample: SampleScore) -> tuple[str, ...]:
     duration = f"{sample.milliseconds:.0f}"
     if isinstance(sample.answer, VeriphotoError):
         return escape(sample.path.name), f"[red]{sample.answer.code}[/red]", "", "", duration

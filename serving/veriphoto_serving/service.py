@@ -14,14 +14,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from veriphoto.errors import MissingExtraError, StartupError, UsageError
-from veriphoto_serving import samples, selfcheck
+from veriphoto_serving import samples
 from veriphoto_serving.gateway.server import prepare
 from veriphoto_serving.gateway.settings import GatewaySettings, drift_url
-from veriphoto_serving.launcher import TritonServer
 from veriphoto_serving.monitor import serve_monitor
-from veriphoto_serving.options import TritonOptions
 from veriphoto_serving.page import serve_page
-from veriphoto_serving.ports import free_ports, obstacle
+from veriphoto_serving.triton import selfcheck
+from veriphoto_serving.triton.launcher import TritonServer
+from veriphoto_serving.triton.options import TritonOptions
+from veriphoto_serving.triton.ports import free_ports, obstacle
 
 _KEY_BYTES: Final = 24
 
@@ -77,7 +78,7 @@ def serve_until_stopped(options: TritonOptions, folder: Path | None, front: Fron
 
 def _start_and_score(
     console: Console, server: TritonServer, pictures: list[Path], stack: contextlib.ExitStack
-) -> list[samples.Scored]:
+) -> list[samples.SampleScore]:
     start = time.monotonic()
     with console.status("starting Triton ..."):
         stack.enter_context(server)

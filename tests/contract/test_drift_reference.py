@@ -13,14 +13,14 @@ from drift_traffic import draw
 
 from veriphoto.contract import CLASSIFIER, CONTRACT
 from veriphoto.manifest import DriftReference, latest_version, read_manifest
-from veriphoto.records import Record, as_logged
+from veriphoto.prediction_log.record import Record, as_logged
 from veriphoto.verdict import OperatingPoint, decide
-from veriphoto_monitoring.budget import WINDOWS, Budget
-from veriphoto_monitoring.columns import MONITORED, to_rows
-from veriphoto_monitoring.reference import Numbers, Reference
-from veriphoto_monitoring.testing import examine, summarise
-from veriphoto_monitoring.validation import from_manifest
-from veriphoto_training.calibration import drift_reference
+from veriphoto_monitoring.input.features import MONITORED, to_rows
+from veriphoto_monitoring.reference.validation import from_manifest
+from veriphoto_monitoring.stats.budget import WINDOWS, Budget
+from veriphoto_monitoring.stats.distributions import Numbers, Reference
+from veriphoto_monitoring.stats.testing import examine, summarise
+from veriphoto_training.calibration.fit import drift_reference
 
 POINT = OperatingPoint(
     model_version=1, threshold=0.6, unsure_low=0.4, unsure_high=0.7, min_side=96.0, max_blockiness=1.35

@@ -12,9 +12,9 @@ from toy_model import REPOSITORY
 from triton_stand_in import Metric, Request, Tensor
 
 from veriphoto.contract import CONTRACT, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY, STATISTICS
-from veriphoto.recording import LOG_VARIABLE, make_record
-from veriphoto.recording.metering import DROPPED, HISTOGRAMS, IMAGE_FORMATS, LINES, VERDICTS, VERSIONS, Meter
-from veriphoto.records import SEGMENT_GLOB, Record
+from veriphoto.prediction_log.metrics import DROPPED, HISTOGRAMS, IMAGE_FORMATS, LINES, VERDICTS, VERSIONS, Meter
+from veriphoto.prediction_log.record import SEGMENT_GLOB, Record
+from veriphoto.prediction_log.recorder import LOG_VARIABLE, make_record
 
 MEASURED = (1024.0, 768.0, 150_000.0, 2.0, 0.0, 120.5, 40.25, 30.0, 0.5, 1.125)
 NOTHING = {"written": 0, "full": 0, "invalid": 0}

@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 from veriphoto_serving.gateway.settings import GatewaySettings, environment_variable
-from veriphoto_serving.installation import Installation
-from veriphoto_serving.options import TritonOptions
+from veriphoto_serving.triton.installation import Installation
+from veriphoto_serving.triton.options import TritonOptions
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("core", "client", "serving", "monitoring", "training", "export", "model_repository")
+PACKAGES = ("core", "client", "serving", "monitoring", "training", "export", "release", "model_repository")
 OVERLAYS = ("cpu", "gpu")
 VARIABLE = re.compile(r"VERIPHOTO_[A-Z0-9_]+")
 

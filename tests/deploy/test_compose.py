@@ -11,8 +11,8 @@ from deployment import COMPOSE_VARIABLES, ROOT, VARIABLE, compose, default, know
 from veriphoto.contract import GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT, TRITON_METRICS_PORT
 from veriphoto_client.page.command import PAGE_PORT
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.launcher import STACK_BYTES
-from veriphoto_serving.options import TritonOptions
+from veriphoto_serving.triton.launcher import STACK_BYTES
+from veriphoto_serving.triton.options import TritonOptions
 
 PROMETHEUS = ROOT / "docker" / "prometheus"
 

@@ -26,7 +26,7 @@ from veriphoto.contract import (
 )
 from veriphoto_client.page.command import PAGE_PORT
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.ports import LOOPBACK, free_ports
+from veriphoto_serving.triton.ports import LOOPBACK, free_ports
 
 DOCKER = ROOT / "docker"
 LOCKS = DOCKER / "requirements"

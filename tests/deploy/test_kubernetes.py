@@ -33,7 +33,7 @@ from veriphoto.contract import (
 )
 from veriphoto_client.page.command import PAGE_PORT
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.options import TritonOptions
+from veriphoto_serving.triton.options import TritonOptions
 
 HERE = ROOT / "deploy" / "kubernetes"
 OTHERS = ("ray/rayjob.yaml", "kserve/inferenceservice.yaml")

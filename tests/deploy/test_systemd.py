@@ -12,7 +12,7 @@ from deployment import ROOT, VARIABLE, known_variables, needs
 
 from veriphoto_client._app import build
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.options import TritonOptions
+from veriphoto_serving.triton.options import TritonOptions
 
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
 COMMAND = re.compile(r"^ExecStart=(/opt/veriphoto/bin/veriphoto) (\S+)", re.M)

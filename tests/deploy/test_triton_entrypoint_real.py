@@ -16,10 +16,10 @@ import pytest
 from deployment import ROOT, compose
 
 from veriphoto_client import Detector
-from veriphoto_serving import shm
-from veriphoto_serving.installation import child_environment, find_installation, link
-from veriphoto_serving.options import ADMIN_HEADER, BACKENDS_DIRECTORY
-from veriphoto_serving.ports import LOOPBACK, free_ports
+from veriphoto_serving.triton import shared_memory
+from veriphoto_serving.triton.installation import child_environment, find_installation, link
+from veriphoto_serving.triton.options import ADMIN_HEADER, BACKENDS_DIRECTORY
+from veriphoto_serving.triton.ports import LOOPBACK, free_ports
 
 pytestmark = [pytest.mark.triton, pytest.mark.timeout(300)]
 
@@ -61,7 +61,7 @@ def address(tmp_path: Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        shm.remove(prefix)
+        shared_memory.remove(prefix)
 
 
 def command() -> list[str]:

@@ -20,9 +20,9 @@ from deployment import (
     restricted_flags,
 )
 
-from veriphoto_serving.launcher import STACK_BYTES
-from veriphoto_serving.options import Flavour
-from veriphoto_serving.shm import PREFIX
+from veriphoto_serving.triton.launcher import STACK_BYTES
+from veriphoto_serving.triton.options import Flavour
+from veriphoto_serving.triton.shared_memory import PREFIX
 
 ENTRYPOINT = ROOT / "docker" / "triton-entrypoint.sh"
 

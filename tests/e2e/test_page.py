@@ -21,7 +21,7 @@ from veriphoto_client import FakeTransport
 from veriphoto_client.page.command import page_process
 from veriphoto_serving.gateway.server import prepare
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.ports import free_ports
+from veriphoto_serving.triton.ports import free_ports
 
 SAMPLES = Path(__file__).parent.parent.parent / "samples"
 KEY = "0123456789abcdef"

@@ -28,8 +28,8 @@ from veriphoto_client.catalogue import storage
 from veriphoto_client.catalogue.places import place
 from veriphoto_client.catalogue.rows import SCHEMA
 from veriphoto_client.catalogue.sources import inputs
-from veriphoto_serving.launcher import TritonServer
-from veriphoto_serving.ports import free_ports
+from veriphoto_serving.triton.launcher import TritonServer
+from veriphoto_serving.triton.ports import free_ports
 
 pytestmark = pytest.mark.timeout(600)
 PATIENCE_S = 280.0

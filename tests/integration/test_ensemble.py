@@ -33,7 +33,7 @@ from veriphoto.contract import (
 from veriphoto.errors import ImageError, NotAnImageError, TruncatedImageError, from_wire
 from veriphoto.manifest import latest_version, read_manifest
 from veriphoto.preprocessing import preprocess
-from veriphoto_serving.launcher import TritonServer
+from veriphoto_serving.triton.launcher import TritonServer
 
 FILES = [path.read_bytes() for path in SAMPLES]
 JUNK = b"not a picture at all"

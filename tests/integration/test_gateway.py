@@ -20,9 +20,9 @@ import pytest
 from toy_model import copy_repository, publish_toy
 
 from veriphoto_client import Detector
-from veriphoto_serving import shm
-from veriphoto_serving.gateway.vigil import stubs
-from veriphoto_serving.ports import free_ports
+from veriphoto_serving.gateway.health.process_watch import stubs
+from veriphoto_serving.triton import shared_memory
+from veriphoto_serving.triton.ports import free_ports
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = str(Path(sys.executable).parent / "veriphoto")
@@ -71,7 +71,7 @@ class Served:
     def regions(self) -> list[Path]:
         words = Path(f"/proc/{self.triton}/cmdline").read_text().split("\0")
         prefix = next(word for word in words if "shm-region-prefix-name=" in word).rpartition("=")[2]
-        return shm.regions(prefix)
+        return shared_memory.regions(prefix)
 
     def stop(self) -> int:
         self.process.terminate()

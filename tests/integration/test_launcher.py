@@ -20,10 +20,10 @@ from processes import runs
 from tritonclient.utils import InferenceServerException
 
 from veriphoto.errors import StartupError
-from veriphoto_serving import ports, shm
-from veriphoto_serving.installation import Installation, child_environment, find_installation
-from veriphoto_serving.launcher import TritonServer
-from veriphoto_serving.options import ADMIN_HEADER, Flavour, TritonOptions
+from veriphoto_serving.triton import ports, shared_memory
+from veriphoto_serving.triton.installation import Installation, child_environment, find_installation
+from veriphoto_serving.triton.launcher import TritonServer
+from veriphoto_serving.triton.options import ADMIN_HEADER, Flavour, TritonOptions
 
 if TYPE_CHECKING:
     from tests.conftest import StartTriton
@@ -58,12 +58,12 @@ def eventually(condition: Callable[[], bool], timeout_s: float = GONE_S) -> bool
 
 
 def nothing_left(processes: set[int], prefix: str) -> bool:
-    return not any(map(runs, processes)) and not shm.regions(prefix)
+    return not any(map(runs, processes)) and not shared_memory.regions(prefix)
 
 
 def everything_of(server: TritonServer) -> set[int]:
     """The server and its stubs, which all have a region mapped."""
-    found = shm.users(server.options.region_prefix)
+    found = shared_memory.users(server.options.region_prefix)
     assert server.pid in found
     assert len(found) == 2
     return found
@@ -156,7 +156,7 @@ def test_the_key_is_neither_in_the_command_line_nor_in_the_log(triton: TritonSer
 
 
 def test_regions_and_log_are_for_this_user_only(triton: TritonServer) -> None:
-    regions = shm.regions(triton.options.region_prefix)
+    regions = shared_memory.regions(triton.options.region_prefix)
     assert regions
     assert eventually(lambda: all(stat.S_IMODE(region.stat().st_mode) == 0o600 for region in regions))
     assert stat.S_IMODE(triton.log.stat().st_mode) == 0o600
@@ -283,10 +283,10 @@ def test_outlives_the_thread_that_started_it(start_triton: StartTriton) -> None:
 
 def test_a_running_servers_regions_are_no_leftovers(start_triton: StartTriton) -> None:
     server = start_triton()
-    regions = shm.regions(server.options.region_prefix)
+    regions = shared_memory.regions(server.options.region_prefix)
     for region in regions:
         os.utime(region, (0, 0))
-    assert not set(regions) & set(shm.remove_stale())
+    assert not set(regions) & set(shared_memory.remove_stale())
     assert add_up(server, bytes([1])) == 1.0
 
 

@@ -17,8 +17,8 @@ from urllib.error import HTTPError, URLError
 import pytest
 from drift_traffic import as_probe, draw, reference, write
 
-from veriphoto_monitoring import baseline
-from veriphoto_monitoring.baseline import LEAST
+from veriphoto_monitoring.reference import baseline
+from veriphoto_monitoring.reference.baseline import LEAST
 
 PATIENCE_S = 120.0
 

@@ -14,10 +14,8 @@ from veriphoto.contract import CLASSIFIER, CONTRACT, CROPS, PROBABILITY
 from veriphoto.manifest import ONNX_FILE, latest_version
 from veriphoto.preprocessing import preprocess
 from veriphoto.verdict import decide
-from veriphoto_client import AsyncDetector, Detector
-from veriphoto_serving.gateway.cache import AnswerCache
-from veriphoto_serving.gateway.cache_versions import ServedVersion
-from veriphoto_serving.launcher import TritonServer
+from veriphoto_client import Detector
+from veriphoto_serving.triton.launcher import TritonServer
 
 TOLERANCE = 0.005
 KINDS = list(all_kinds([Path(path) for path in SAMPLES] * 8))
@@ -55,22 +53,3 @@ def test_served_scores_and_verdicts_are_those_of_the_plain_way(triton: TritonSer
                 > TOLERANCE
             ):
                 assert decide(probability, statistics, point).verdict == detection.verdict.verdict, name
-
-
-async def test_the_cache_asks_the_real_triton_which_version_it_serves(triton: TritonServer) -> None:
-    url = f"grpc://{triton.grpc_url}"
-    data = Path(SAMPLES[0]).read_bytes()
-    versions = ServedVersion(url)
-    async with AsyncDetector(url) as detector:
-        detection = await detector.predict(data)
-    number = detection.verdict.model_version
-    try:
-        assert await versions.is_served(number)
-        assert not await versions.is_served(number + 1)
-        assert not await versions.is_served(number - 1)
-        cache = AnswerCache(1, versions.is_served)
-        key = await cache.key(data)
-        cache.keep(key, detection)
-        assert await cache.find(key) is detection
-    finally:
-        await versions.close()

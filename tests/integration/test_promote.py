@@ -18,14 +18,14 @@ from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import ModelError, VeriphotoError
 from veriphoto.preprocessing import preprocess
 from veriphoto.variants import AUTO, Variant
-from veriphoto_export import models_cli
-from veriphoto_export.candidate import load_candidate
-from veriphoto_export.journal import JOURNAL_FILE
-from veriphoto_export.promotion import promote, rollback
-from veriphoto_export.registry import CHAMPION
 from veriphoto_export.runners import open_variant
-from veriphoto_export.triton import find_triton
-from veriphoto_serving.launcher import TritonServer
+from veriphoto_release.candidate import load_candidate
+from veriphoto_release.commands import models
+from veriphoto_release.journal import JOURNAL_FILE
+from veriphoto_release.promotion import promote, rollback
+from veriphoto_release.registry import CHAMPION
+from veriphoto_release.triton import find_triton
+from veriphoto_serving.triton.launcher import TritonServer
 
 PICTURE = SAMPLES[0].read_bytes()
 
@@ -53,7 +53,7 @@ def photos(tmp_path: Path) -> Path:
 def command(ground: Ground, *arguments: str) -> str:
     app = typer.Typer()
     app.callback()(lambda: None)
-    models_cli.register(app)
+    models.register(app)
     options = ["--var", str(ground.root / "var")]
     if arguments[0] in ("promote", "rollback", "list"):
         options += ["--model-repository", str(ground.repository)]
@@ -121,7 +121,7 @@ def test_a_version_that_scores_otherwise_is_taken_back(
 ) -> None:
     start_triton(ground.repository, var=ground.root / "var")
     triton = find_triton(ground.root / "var", ground.repository)
-    monkeypatch.setattr("veriphoto_export.golden.golden_scores", lambda *_: dict.fromkeys(GOLDEN, 2.0))
+    monkeypatch.setattr("veriphoto_release.golden.golden_scores", lambda *_: dict.fromkeys(GOLDEN, 2.0))
     with pytest.raises(ModelError, match=r"stopped at 'golden'.*version 1 still serves"):
         promote("2", ground.place(triton), judge=content)
     assert triton.score(PICTURE).version == 1

@@ -34,15 +34,15 @@ from veriphoto.contract import (
     RECORDER,
     STATISTICS,
 )
-from veriphoto.recording.metering import DROPPED, HISTOGRAMS, IMAGE_FORMATS, LINES, VERDICTS
-from veriphoto.records import SEGMENT_GLOB, Record
+from veriphoto.prediction_log.metrics import DROPPED, HISTOGRAMS, IMAGE_FORMATS, LINES, VERDICTS
+from veriphoto.prediction_log.record import SEGMENT_GLOB, Record
 from veriphoto_client import Detector
-from veriphoto_export.triton import Triton
-from veriphoto_serving import shadow
+from veriphoto_release.triton import Triton
+from veriphoto_serving.gateway.answering import shadow
 from veriphoto_serving.gateway.server import prepare
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.launcher import TritonServer
-from veriphoto_serving.options import ADMIN_HEADER
+from veriphoto_serving.triton.launcher import TritonServer
+from veriphoto_serving.triton.options import ADMIN_HEADER
 
 OUTPUTS = (PROBABILITY, LOGIT, EVIDENCE, STATISTICS, OPERATING_POINT)
 PICTURE = SAMPLES[0].read_bytes()
@@ -51,7 +51,7 @@ StartTriton = Callable[..., TritonServer]
 # Put before the recorder's model.py: what it opens to write is a pipe that nobody reads.
 HANGING_DISK = """
 import os
-from veriphoto.recording import segments
+from veriphoto.prediction_log.recorder import segments
 _reads, _writes = os.pipe()
 class _HangingDisk:
     def __getattr__(self, name):

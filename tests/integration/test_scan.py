@@ -16,7 +16,7 @@ import pytest
 from photo_corpus import write_corpus
 from toy_model import copy_repository, publish_toy
 
-from veriphoto_serving.launcher import TritonServer
+from veriphoto_serving.triton.launcher import TritonServer
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:

@@ -27,7 +27,7 @@ from veriphoto.errors import (
 )
 from veriphoto.preprocessing import preprocess
 from veriphoto_client import AsyncDetector, Detection, Detector
-from veriphoto_serving.launcher import TritonServer
+from veriphoto_serving.triton.launcher import TritonServer
 
 SAMPLES = sorted(path for path in (Path(__file__).parents[2] / "samples").iterdir() if path.suffix != ".md")
 

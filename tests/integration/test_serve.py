@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from processes import runs
 
-from veriphoto_serving import shm
-from veriphoto_serving.ports import free_ports
+from veriphoto_serving.triton import shared_memory
+from veriphoto_serving.triton.ports import free_ports
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = str(Path(sys.executable).parent / "veriphoto")
@@ -56,7 +56,7 @@ class Serving:
 
     def gone(self) -> bool:
         deadline = time.monotonic() + GONE_S
-        while self.left() or shm.regions(self.prefix):
+        while self.left() or shared_memory.regions(self.prefix):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.05)
@@ -121,7 +121,7 @@ def test_ends_cleanly(serving: Serving, ending: signal.Signals) -> None:
     os.killpg(serving.process.pid, ending)
     assert serving.process.wait(GONE_S) == 0
     assert not serving.left()
-    assert not shm.regions(serving.prefix)
+    assert not shared_memory.regions(serving.prefix)
 
 
 def test_being_killed_leaves_nothing_behind(serving: Serving) -> None:

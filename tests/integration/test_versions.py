@@ -16,8 +16,8 @@ from toy_model import SAMPLES, copy_repository, publish_toy
 from veriphoto.contract import CLASSIFIER, CROPS, ENSEMBLE, IMAGE, LOGIT, OPERATING_POINT
 from veriphoto.errors import StartupError
 from veriphoto.preprocessing import preprocess
-from veriphoto_serving.launcher import TritonServer
-from veriphoto_serving.options import ADMIN_HEADER
+from veriphoto_serving.triton.launcher import TritonServer
+from veriphoto_serving.triton.options import ADMIN_HEADER
 
 PICTURE = SAMPLES[0].read_bytes()
 

@@ -13,8 +13,9 @@ import pytest
 from promql import Query, metrics, needs_prometheus, queries, rules
 from world import SAMPLES, World, recompressed, wait_for, world
 
-from veriphoto_monitoring import canary_results, canary_run
-from veriphoto_monitoring.canary import LEVEL
+from veriphoto_monitoring.canary import results
+from veriphoto_monitoring.canary.command import LEVEL
+from veriphoto_monitoring.canary.run import run
 
 pytestmark = [pytest.mark.triton, pytest.mark.prometheus, needs_prometheus, pytest.mark.timeout(1200)]
 
@@ -69,8 +70,8 @@ def canaries(here: World, folder: Path) -> None:
         group = "ai/taef2" if path.name.startswith("ai_") else "real/shops"
         (folder / group).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder / group)
-    reference = canary_run.run(folder, here.environment["VERIPHOTO_URL"], 4, None, LEVEL)
-    canary_results.write(here.var / canary_results.REFERENCE_FILE, reference)
+    reference = run(folder, here.environment["VERIPHOTO_URL"], 4, None, LEVEL)
+    results.write(here.var / results.REFERENCE_FILE, reference)
     assert "shops" in here.run("canary", folder)
 
 

@@ -25,10 +25,10 @@ import yaml
 from PIL import Image
 from promql import PROMETHEUS, ROOT
 
-from veriphoto.records import SEGMENT_GLOB, Record, segment_name
-from veriphoto_serving.launcher import TritonServer
-from veriphoto_serving.options import TritonOptions
-from veriphoto_serving.ports import free_ports
+from veriphoto.prediction_log.record import SEGMENT_GLOB, Record, segment_name
+from veriphoto_serving.triton.launcher import TritonServer
+from veriphoto_serving.triton.options import TritonOptions
+from veriphoto_serving.triton.ports import free_ports
 
 COMMAND = str(Path(sys.executable).parent / "veriphoto")
 SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix in (".jpg", ".png", ".webp"))

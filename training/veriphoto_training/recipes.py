@@ -40,18 +40,10 @@ class Recipe:
     """Weight of the agreement between the two views (cosine of features, symmetric KL of outputs)."""
     align: bool = True
     """Put both classes through the same random rescale, crop and re-encode."""
-    hard_share: float = 0.0
-    """Share of crops given a shop's treatment (see ``shop``).
-
-    None: a fifth costs four points of AUROC on generators and shops never seen and two on treated pictures themselves,
-    and without it a real picture is not flagged more often for being treated (docs/model_card.md).
-    """
     colour_share: float = 0.0
     """Share of pictures whose light, white balance and saturation are drawn anew (see ``colours``)."""
     splice_share: float = 0.35
     """Share of crops with a region of another picture of the batch, learned cell by cell (see ``splice``)."""
-    paired_share: float = 0.0
-    """Share of the AI pictures of a batch drawn from paired fakes (see ``pairs``)."""
     balance: float = 0.5
     """A source of n pictures is drawn in proportion to n ** balance: 1 as it comes, 0 all sources alike."""
     validation_share: float = 0.08
@@ -72,10 +64,8 @@ class Recipe:
             "dropout": self.dropout,
             "label_smoothing": self.label_smoothing,
             "ema_decay": self.ema_decay,
-            "hard_share": self.hard_share,
             "colour_share": self.colour_share,
             "splice_share": self.splice_share,
-            "paired_share": self.paired_share,
             "balance": self.balance,
             "validation_share": self.validation_share,
         }
@@ -103,7 +93,6 @@ def cifake() -> Recipe:
         two_views=False,
         consistency=0.0,
         align=False,
-        hard_share=0.0,
         splice_share=0.0,
         balance=1.0,
         validation_share=0.02,

@@ -15,7 +15,7 @@ import triton_python_backend_utils as pb_utils
 from veriphoto.contract import CROPS
 from veriphoto.errors import ModelError
 from veriphoto.manifest import read_manifest, verify_onnx
-from veriphoto.recording.metering import VERSION_LABEL
+from veriphoto.prediction_log.metrics import VERSION_LABEL
 from veriphoto.sessions import OUTPUTS, open_session
 from veriphoto.variants import VARIANT_INFO, Setup, Variant, choose
 

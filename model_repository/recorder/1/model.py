@@ -1,4 +1,4 @@
-"""Triton glue of ``recorder``: gives each answer to ``veriphoto.recording`` and hands its tensors on as they are.
+"""Triton glue of ``recorder``: gives each answer to ``veriphoto.prediction_log`` and hands its tensors on as they are.
 
 Every output of the ensemble comes from here, because Triton leaves out a step whose outputs a request does not ask for:
 so no score gets out unrecorded, whatever tensors a client wants.
@@ -13,8 +13,8 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 
 from veriphoto.contract import EVIDENCE, LOGIT, OPERATING_POINT, OPINIONS, PROBABILITY, STATISTICS
-from veriphoto.recording import from_environment
-from veriphoto.recording.metering import Meter
+from veriphoto.prediction_log.metrics import Meter
+from veriphoto.prediction_log.recorder import from_environment
 
 RECORDED = (LOGIT, PROBABILITY, STATISTICS, OPERATING_POINT, OPINIONS)
 

@@ -14,28 +14,26 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from veriphoto import __version__
-from veriphoto.records import PROBE_PREFIX
+from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import AsyncDetector, Transport
-from veriphoto_serving.gateway.admission import Bound
-from veriphoto_serving.gateway.cache import AnswerCache
-from veriphoto_serving.gateway.cache_versions import ServedVersion
-from veriphoto_serving.gateway.canary import canary
-from veriphoto_serving.gateway.desk import Desk
-from veriphoto_serving.gateway.drift import Sidecar
-from veriphoto_serving.gateway.envelope import PREFIX, Envelope
+from veriphoto_serving.gateway.answering.scoring import Scorer
+from veriphoto_serving.gateway.answering.shadow import Shadow
 from veriphoto_serving.gateway.errors import BadRequestError, GatewayError, MethodNotAllowedError, NotFoundError
-from veriphoto_serving.gateway.keys import KeyRing
+from veriphoto_serving.gateway.health.drift import SidecarClient
+from veriphoto_serving.gateway.health.probe import probe_picture
+from veriphoto_serving.gateway.health.process_watch import ProcessWatch
+from veriphoto_serving.gateway.health.revival import LocalReviver
+from veriphoto_serving.gateway.health.watchdog import Watchdog
 from veriphoto_serving.gateway.metrics import Metrics
-from veriphoto_serving.gateway.ratelimit import RateLimit
-from veriphoto_serving.gateway.revival import LocalReviver
+from veriphoto_serving.gateway.middleware.admission import Bound
+from veriphoto_serving.gateway.middleware.keys import KeyRing
+from veriphoto_serving.gateway.middleware.ratelimit import RateLimit
+from veriphoto_serving.gateway.middleware.request import PREFIX, RequestMiddleware
+from veriphoto_serving.gateway.middleware.upload import Uploads
 from veriphoto_serving.gateway.routes import about, health, predict
-from veriphoto_serving.gateway.scoring import Scorer
+from veriphoto_serving.gateway.services import Services
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.gateway.upload import Uploads
-from veriphoto_serving.gateway.vigil import Vigil
-from veriphoto_serving.gateway.watchdog import Watchdog
-from veriphoto_serving.launcher import TritonServer
-from veriphoto_serving.shadow import Shadow
+from veriphoto_serving.triton.launcher import TritonServer
 
 WATCHDOG_ID = f"{PROBE_PREFIX}watchdog"
 """Names the watchdog's test pictures in the prediction log: they are no traffic."""
@@ -55,7 +53,7 @@ def create_app(
         transport: Reaches Triton instead of ``settings.triton_url``.
 
     Returns:
-        The ASGI application; ``app.state.desk`` holds its parts.
+        The ASGI application; ``app.state.services`` holds its parts.
 
     Raises:
         UsageError: If the gateway would be open to the world without keys.
@@ -67,20 +65,20 @@ def create_app(
         max_in_flight=settings.places + _ABOVE_ALL_PLACES,
         transport=transport,
     )
-    desk = _desk(settings, detector, server)
+    services = _services(settings, detector, server)
     app = FastAPI(
         title="Veriphoto",
         version=__version__,
         summary="Tells whether a product photo was taken by a camera or made by an AI generator.",
-        lifespan=lambda _: _lifespan(desk, detector, server),
+        lifespan=lambda _: _lifespan(services, detector, server),
     )
-    app.state.desk = desk
+    app.state.services = services
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     for part in (predict.router, health.router, about.router):
         app.include_router(part)
         app.include_router(part, prefix=PREFIX)
     app.add_exception_handler(HTTPException, _refused_by_router)
-    app.add_middleware(Envelope, desk=desk, keys=keys)
+    app.add_middleware(RequestMiddleware, services=services, keys=keys)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -92,59 +90,56 @@ def create_app(
 
 
 def _described(app: FastAPI) -> dict[str, Any]:
-    """Adds to FastAPI's description the key that the envelope, not FastAPI, checks."""
+    """Adds to FastAPI's description the key that the middleware, not FastAPI, checks."""
     description = FastAPI.openapi(app)
     schemes = description.setdefault("components", {}).setdefault("securitySchemes", {})
     schemes["ApiKey"] = {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "Where keys are set."}
     return description
 
 
-def _desk(settings: GatewaySettings, detector: AsyncDetector, server: TritonServer | None) -> Desk:
+def _services(settings: GatewaySettings, detector: AsyncDetector, server: TritonServer | None) -> Services:
     metrics = Metrics()
     watchdog = Watchdog(
-        lambda: detector.predict(canary(), request_id=WATCHDOG_ID),
+        lambda: detector.predict(probe_picture(), request_id=WATCHDOG_ID),
         interval=settings.canary_interval,
         timeout=settings.canary_timeout,
         reviver=LocalReviver(server) if server else None,
         observe=lambda outcome: metrics.canary.labels(outcome).inc(),
     )
     places = Bound(settings.places, "pictures")
-    versions = ServedVersion(settings.triton_url) if settings.cache_mb else None
     scorer = Scorer(
         detector,
         watchdog,
         places=places,
         deadline=settings.request_timeout,
         batch_places=min(settings.batch_in_flight, max(1, settings.places // 2)),
-        cache=AnswerCache(settings.cache_mb, versions.is_served, metrics.cached) if versions else None,
     )
     metrics.watch(lambda: watchdog.state == "ok", lambda: places.taken)
-    return Desk(
+    return Services(
         settings=settings,
         scorer=scorer,
         uploads=Uploads(Bound(settings.max_buffered_bytes, "uploads"), settings.upload_timeout),
         watchdog=watchdog,
         metrics=metrics,
         rate=RateLimit(settings.rate_limit, settings.rate_burst),
-        sidecar=Sidecar(settings.sidecar_url),
+        sidecar=SidecarClient(settings.sidecar_url),
         shadow=Shadow(settings.shadow_var or Path("var"), settings.shadow_share),
-        versions=versions,
     )
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(desk: Desk, detector: AsyncDetector, server: TritonServer | None) -> AsyncIterator[None]:
-    vigil = Vigil(desk.watchdog.alarm)
+async def _lifespan(services: Services, detector: AsyncDetector, server: TritonServer | None) -> AsyncIterator[None]:
+    watch = ProcessWatch(services.watchdog.alarm)
     if server is not None:
-        desk.watchdog.on_beat(lambda: vigil.watch(server.pid))
-    watching = asyncio.create_task(desk.watchdog.run())
+        services.watchdog.on_beat(lambda: watch.watch(server.pid))
+    watching = asyncio.create_task(services.watchdog.run())
     try:
         yield
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-        vigil.close()
-        await desk.close()
+        watch.close()
+        await services.close()
         await detector.close()
 
 
@@ -157,6 +152,6 @@ async def _refused_by_router(request: Request, error: Exception) -> JSONResponse
         405: MethodNotAllowedError("the route does not know this method; see the header Allow"),
     }
     refusal = kinds.get(status, BadRequestError("the request cannot be read"))
-    request.app.state.desk.metrics.refused(refusal.code)
+    request.app.state.services.metrics.refused(refusal.code)
     body = {"error": refusal.code, "detail": refusal.message, "request_id": request.state.request_id}
     return JSONResponse(body, status if status in kinds else 400, headers=headers)

@@ -51,12 +51,6 @@ class Metrics:
             "veriphoto_gateway_refusals", "Refused requests and pictures.", ["reason"], registry=registry
         )
         self.shed = Counter("veriphoto_gateway_shed", "Refused because all places were taken.", registry=registry)
-        self.cache = Counter(
-            "veriphoto_gateway_cache",
-            "Pictures looked up among remembered answers, by outcome.",
-            ["outcome"],
-            registry=registry,
-        )
         self.canary = Counter(
             "veriphoto_gateway_canary", "Test pictures and revivals by outcome.", ["outcome"], registry=registry
         )
@@ -77,10 +71,6 @@ class Metrics:
         self.images.labels(FORMATS[int(statistics["format"])]).inc()
         verdict = detection.verdict
         self.verdicts.labels(verdict.verdict, str(verdict.model_version)).inc()
-
-    def cached(self, outcome: str) -> None:
-        """Counts a look among the remembered answers."""
-        self.cache.labels(outcome).inc()
 
     def refused(self, code: str) -> None:
         """Counts a refusal by its stable code."""

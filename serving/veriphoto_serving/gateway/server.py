@@ -17,10 +17,10 @@ import uvicorn
 from veriphoto.errors import StartupError
 from veriphoto_client import Transport
 from veriphoto_serving.gateway.app import create_app
-from veriphoto_serving.gateway.connection import guarded
-from veriphoto_serving.gateway.desk import Desk
+from veriphoto_serving.gateway.middleware.connection import guarded
+from veriphoto_serving.gateway.services import Services
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.launcher import TritonServer
+from veriphoto_serving.triton.launcher import TritonServer
 
 _BACKLOG: Final = 512
 _SPARE_FILES: Final = 256
@@ -29,16 +29,16 @@ _SPARE_FILES: Final = 256
 class GatewayServer(uvicorn.Server):
     """uvicorn that fails readiness first, then closes, then waits for what is in flight."""
 
-    def __init__(self, config: uvicorn.Config, desk: Desk, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, services: Services, ready: Callable[[], None]) -> None:
         """Takes what to serve.
 
         Args:
             config: uvicorn's.
-            desk: The gateway's parts.
+            services: The gateway's parts.
             ready: Called once requests are accepted.
         """
         super().__init__(config)
-        self._desk = desk
+        self._services = services
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -53,7 +53,7 @@ class GatewayServer(uvicorn.Server):
             yield  # signals are the main thread's business
             return
         loop = asyncio.get_running_loop()
-        endings = {signal.SIGTERM: self._desk.settings.drain, signal.SIGHUP: 0.0, signal.SIGINT: 0.0}
+        endings = {signal.SIGTERM: self._services.settings.drain, signal.SIGHUP: 0.0, signal.SIGINT: 0.0}
         before = {ending: signal.getsignal(ending) for ending in endings}
         for ending, pause in endings.items():
             loop.add_signal_handler(ending, self.drain, pause)
@@ -70,10 +70,10 @@ class GatewayServer(uvicorn.Server):
         Args:
             pause: Seconds for load balancers to notice that readiness fails; requests are still served.
         """
-        if self._desk.draining:
+        if self._services.draining:
             self.should_exit = True
             return
-        self._desk.draining = True
+        self._services.draining = True
         asyncio.get_running_loop().call_later(pause, self._close)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
@@ -125,7 +125,7 @@ def prepare(
         timeout_keep_alive=30,
         timeout_graceful_shutdown=round(settings.request_timeout + settings.upload_timeout) + 1,
     )
-    return GatewayServer(config, app.state.desk, lambda: ready(address)), door
+    return GatewayServer(config, app.state.services, lambda: ready(address)), door
 
 
 def run(

@@ -10,7 +10,7 @@ from typing import Final
 
 from veriphoto.contract import GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT
 from veriphoto.errors import UsageError
-from veriphoto_serving.ports import LOOPBACK
+from veriphoto_serving.triton.ports import LOOPBACK
 
 ENV_PREFIX: Final = "VERIPHOTO_"
 
@@ -24,7 +24,7 @@ DEFAULT_SIDECAR_URL: Final = drift_url(SIDECAR_PORT)
 _MEGA: Final = 1_000_000
 _PLACES_A_CORE: Final = 4
 """One being scored, three waiting: what is let in takes four times as long as on an idle machine, not longer."""
-_MAY_BE_ZERO: Final = ("gateway_port", "rate_limit", "drain", "shadow_share", "cache_mb", "max_in_flight")
+_MAY_BE_ZERO: Final = ("gateway_port", "rate_limit", "drain", "shadow_share", "max_in_flight")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,10 +73,6 @@ class GatewaySettings:
         default=3.0, metadata={"help": "Seconds between the test pictures that the watchdog scores."}
     )
     canary_timeout: float = field(default=5.0, metadata={"help": "Seconds that a test picture may take."})
-    cache_mb: int = field(
-        default=0,
-        metadata={"help": "Megabytes of answers to remember by the hash of the picture; 0 remembers none."},
-    )
     drain: float = field(
         default=2.0, metadata={"help": "Seconds between failing readiness and closing the door, on SIGTERM."}
     )

@@ -15,7 +15,7 @@ from veriphoto.opinions import open_encoder
 from veriphoto.second_opinion import read_encoder
 from veriphoto.variants import CpuKind
 from veriphoto_export.encoder import PACKAGE_MEMBER, TAPS, Tower, build, from_timm, read_package, write_encoder
-from veriphoto_training.model import import_timm
+from veriphoto_training.network.model import import_timm
 
 SQUARES = np.random.default_rng(3).integers(0, 256, (2, 224, 224, 3), np.uint8)
 

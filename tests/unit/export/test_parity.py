@@ -13,7 +13,7 @@ from veriphoto.errors import DataError, ParityError
 from veriphoto.manifest import Findings
 from veriphoto_export.graph import DetectorGraph, stamp
 from veriphoto_export.parity import TOLERANCE, Crops, check_parity, load_crops
-from veriphoto_export.publish import operating_point
+from veriphoto_release.publish import operating_point
 
 
 def check(model: onnx.ModelProto, network: ToyNetwork, findings: Findings, crops: Crops, **other: object):

@@ -23,11 +23,11 @@ from veriphoto.errors import DataError, UsageError
 from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant
 from veriphoto_export import variants
 from veriphoto_export.graph import DetectorGraph, export_onnx
-from veriphoto_export.publish import publish
 from veriphoto_export.quantize import quantisable, quantize_int8, weights_fit
 from veriphoto_export.runners import available, open_variant
-from veriphoto_export.variants import Row, build_variants, fastest
-from veriphoto_training.data import Dataset, read_dataset
+from veriphoto_export.variants import VariantMeasurement, build_variants, fastest
+from veriphoto_release.publish import publish
+from veriphoto_training.data.dataset import Dataset, read_dataset
 
 
 class BlockNetwork(ToyNetwork):
@@ -126,8 +126,8 @@ def test_what_loses_accuracy_is_refused_and_removed(own: Path, data: Dataset, mo
 
 
 def test_the_fastest_accepted_is_chosen() -> None:
-    def row(variant: str, milliseconds: float, accepted: bool) -> Row:
-        return Row(
+    def row(variant: str, milliseconds: float, accepted: bool) -> VariantMeasurement:
+        return VariantMeasurement(
             variant=variant,
             bytes=1,
             sha256="",

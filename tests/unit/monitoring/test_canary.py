@@ -21,21 +21,21 @@ from prometheus_client.parser import text_string_to_metric_families
 from scipy.stats import binom
 
 from veriphoto.errors import DataError
-from veriphoto.records import PROBE_PREFIX
-from veriphoto_monitoring import canary_results
-from veriphoto_monitoring.canary_pictures import Canary, find
-from veriphoto_monitoring.canary_results import Results, canary_metrics
-from veriphoto_monitoring.canary_verdict import Tally, Truth, holm, judge
+from veriphoto.prediction_log.record import PROBE_PREFIX
+from veriphoto_monitoring.canary import results
+from veriphoto_monitoring.canary.pictures import Canary, find
+from veriphoto_monitoring.canary.results import Results, canary_metrics
+from veriphoto_monitoring.canary.verdict import GroupTally, Truth, holm, judge_groups
 
 LEVEL = 0.01
 
 
-def ai(group: str, flagged: int, pictures: int) -> Tally:
-    return Tally(truth="ai", group=group, flagged=flagged, pictures=pictures)
+def ai(group: str, flagged: int, pictures: int) -> GroupTally:
+    return GroupTally(truth="ai", group=group, flagged=flagged, pictures=pictures)
 
 
-def real(group: str, flagged: int, pictures: int) -> Tally:
-    return Tally(truth="real", group=group, flagged=flagged, pictures=pictures)
+def real(group: str, flagged: int, pictures: int) -> GroupTally:
+    return GroupTally(truth="real", group=group, flagged=flagged, pictures=pictures)
 
 
 # --- statistics ------------------------------------------------------------------------------------------------------
@@ -43,9 +43,9 @@ def real(group: str, flagged: int, pictures: int) -> Tally:
 
 def test_one_group_is_fishers_exact_test() -> None:
     # The lady tasting tea, the wrong way round: all four cups wrong has a chance of 1 in 70.
-    (judged,) = judge([ai("g", 0, 4)], [ai("g", 4, 4)], LEVEL)
+    (judged,) = judge_groups([ai("g", 0, 4)], [ai("g", 4, 4)], LEVEL)
     assert judged.p_value == pytest.approx(1 / 70)
-    (judged,) = judge([real("s", 4, 4)], [real("s", 0, 4)], LEVEL)
+    (judged,) = judge_groups([real("s", 4, 4)], [real("s", 0, 4)], LEVEL)
     assert judged.p_value == pytest.approx(1 / 70)
 
 
@@ -54,8 +54,8 @@ def test_one_group_is_fishers_exact_test() -> None:
     [(ai("g", 200, 200), ai("g", 100, 200)), (real("s", 0, 200), real("s", 100, 200))],
     ids=["more fakes found", "fewer false alarms"],
 )
-def test_getting_better_is_no_alarm(new: Tally, reference: Tally) -> None:
-    assert [each.alarm for each in judge([new], [reference], LEVEL)] == [False]
+def test_getting_better_is_no_alarm(new: GroupTally, reference: GroupTally) -> None:
+    assert [each.alarm for each in judge_groups([new], [reference], LEVEL)] == [False]
 
 
 def test_holm_adjusts_as_in_its_paper() -> None:
@@ -76,7 +76,7 @@ def test_all_groups_together_keep_the_level(tpr: float) -> None:
             ]
             for _ in range(2)
         )
-        alarms += any(each.alarm for each in judge(now, reference, 0.05))
+        alarms += any(each.alarm for each in judge_groups(now, reference, 0.05))
     # 5 % were allowed; 3 % more is three standard errors.
     assert alarms / runs <= 0.05 + 0.03
 
@@ -87,9 +87,9 @@ def test_all_groups_together_keep_the_level(tpr: float) -> None:
 )
 def test_a_drop_that_matters_is_found(truth: Truth, pictures: int, before: float, after: float) -> None:
     # The reference has four times as many pictures; every possible outcome, weighed by its chance.
-    reference = Tally(truth=truth, group="g", flagged=round(4 * pictures * before), pictures=4 * pictures)
+    reference = GroupTally(truth=truth, group="g", flagged=round(4 * pictures * before), pictures=4 * pictures)
     found = [
-        judge([Tally(truth=truth, group="g", flagged=k, pictures=pictures)], [reference], LEVEL)[0].alarm
+        judge_groups([GroupTally(truth=truth, group="g", flagged=k, pictures=pictures)], [reference], LEVEL)[0].alarm
         for k in range(pictures + 1)
     ]
     power = float(binom.pmf(np.arange(pictures + 1), pictures, after) @ np.array(found))
@@ -98,13 +98,13 @@ def test_a_drop_that_matters_is_found(truth: Truth, pictures: int, before: float
 
 def test_the_alarm_names_the_generator() -> None:
     reference = [ai("old", 180, 200), ai("new", 180, 200), real("shop", 4, 200)]
-    judged = judge([ai("old", 178, 200), ai("new", 120, 200), real("shop", 5, 200)], reference, LEVEL)
+    judged = judge_groups([ai("old", 178, 200), ai("new", 120, 200), real("shop", 5, 200)], reference, LEVEL)
     assert [each.tally.group for each in judged if each.alarm] == ["new"]
 
 
 def test_a_generator_that_the_reference_never_saw_is_held_to_all_of_them() -> None:
     reference = [ai("a", 95, 100), ai("b", 85, 100), real("shop", 0, 500)]
-    (judged,) = judge([ai("unheard of", 40, 100)], reference, LEVEL)
+    (judged,) = judge_groups([ai("unheard of", 40, 100)], reference, LEVEL)
     assert (judged.known, judged.reference.flagged, judged.reference.pictures) == (False, 180, 200)
     assert judged.alarm
 
@@ -112,17 +112,21 @@ def test_a_generator_that_the_reference_never_saw_is_held_to_all_of_them() -> No
 def test_groups_that_nothing_can_be_said_about() -> None:
     reference = [ai("a", 190, 200)]
     # No photo in the reference at all; no picture that was scored; and two pictures, which can be bad luck.
-    tallies = [real("shop", 3, 3), Tally(truth="ai", group="b", flagged=0, pictures=0, unreadable=4), ai("a", 0, 1)]
-    (judged,) = judge(tallies, reference, LEVEL)
+    tallies = [
+        real("shop", 3, 3),
+        GroupTally(truth="ai", group="b", flagged=0, pictures=0, unreadable=4),
+        ai("a", 0, 1),
+    ]
+    (judged,) = judge_groups(tallies, reference, LEVEL)
     assert (judged.tally.group, judged.alarm, judged.can_alarm) == ("a", False, False)
-    assert judge([ai("a", 0, 30)], reference, LEVEL)[0].can_alarm
+    assert judge_groups([ai("a", 0, 30)], reference, LEVEL)[0].can_alarm
 
 
 @pytest.mark.parametrize("numbers", [(3, 2, 0), (-1, 2, 0), (1, 2, -1)])
 def test_impossible_counts_are_refused(numbers: tuple[int, int, int]) -> None:
     flagged, pictures, unreadable = numbers
     with pytest.raises(ValueError, match="no tally"):
-        Tally(truth="ai", group="g", flagged=flagged, pictures=pictures, unreadable=unreadable)
+        GroupTally(truth="ai", group="g", flagged=flagged, pictures=pictures, unreadable=unreadable)
 
 
 # --- the folder ------------------------------------------------------------------------------------------------------
@@ -183,14 +187,14 @@ def test_what_is_no_canary_folder_is_refused(tmp_path: Path, manifest: str | Non
 
 def some_results() -> Results:
     tallies = [ai('with "quotes"', 20, 100), ai("b", 90, 100), real("shop", 3, 200)]
-    judged = judge(tallies, [ai('with "quotes"', 80, 100), ai("b", 90, 100), real("shop", 2, 200)], LEVEL)
+    judged = judge_groups(tallies, [ai('with "quotes"', 80, 100), ai("b", 90, 100), real("shop", 2, 200)], LEVEL)
     return Results(tallies=tallies, judged=judged, model_versions=[3], level=LEVEL, time=1700000000.0)
 
 
 def test_results_survive_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "canary.json"
-    canary_results.write(path, some_results())
-    assert canary_results.read(path) == some_results()
+    results.write(path, some_results())
+    assert results.read(path) == some_results()
     assert [entry.name for entry in path.parent.iterdir()] == ["canary.json"]
 
 
@@ -201,12 +205,12 @@ def test_unreadable_results_are_no_metrics_and_no_reference(tmp_path: Path, cont
         path.write_bytes(content.encode("latin1"))
     assert canary_metrics(path) == []
     with pytest.raises(DataError, match="--write-reference"):
-        canary_results.read(path)
+        results.read(path)
 
 
 def test_metrics_of_the_last_run(tmp_path: Path) -> None:
-    canary_results.write(tmp_path / "canary.json", some_results())
-    canary_results.write_textfile(tmp_path / "canary.prom", tmp_path / "canary.json")
+    results.write(tmp_path / "canary.json", some_results())
+    results.write_textfile(tmp_path / "canary.prom", tmp_path / "canary.json")
     text = (tmp_path / "canary.prom").read_text()
     values = {
         (sample.name, *sample.labels.values()): sample.value

@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 from drift_traffic import BEGIN, draw, reference
 
-from veriphoto_monitoring.alarms import EXAMPLES, Alarm
-from veriphoto_monitoring.budget import LEAST, WINDOWS, Budget
-from veriphoto_monitoring.columns import MONITORED, to_rows
-from veriphoto_monitoring.detector import Detector
-from veriphoto_monitoring.results import Changes
+from veriphoto_monitoring.drift.alarms import EXAMPLES, Alarm
+from veriphoto_monitoring.drift.detector import DriftDetector
+from veriphoto_monitoring.drift.results import Changes
+from veriphoto_monitoring.input.features import MONITORED, to_rows
+from veriphoto_monitoring.stats.budget import LEAST, WINDOWS, Budget
 
 REFERENCE = reference()
 
 
 @pytest.fixture
-def detector() -> Detector:
-    return Detector(Budget(), REFERENCE.for_version)
+def detector() -> DriftDetector:
+    return DriftDetector(Budget(), REFERENCE.for_version)
 
 
-def feed(detector: Detector, records, size: int = 333) -> Changes:
+def feed(detector: DriftDetector, records, size: int = 333) -> Changes:
     changes = Changes([], [])
     for start in range(0, len(records), size):
         part = records[start : start + size]
@@ -54,7 +54,7 @@ def test_chunks_make_no_difference():
     records = draw(2500, 3) + draw(1500, 4, blockier=0.3)
     found = []
     for size in (1, 97, 4000):
-        detector = Detector(Budget(), lambda _: REFERENCE)
+        detector = DriftDetector(Budget(), lambda _: REFERENCE)
         feed(detector, records, size)
         found.append((detector.alarms, detector.evaluations))
     assert found[0] == found[1] == found[2]
@@ -78,7 +78,7 @@ def test_a_moved_share_is_told_from_moved_pictures_and_moved_scores(detector):
     causes = {alarm.statistic: alarm.cause for alarm in detector.alarms.values()}
     assert causes["score"] == "prior"
     assert causes["sharpness"] == "prior"  # AI-generated pictures are sharper here, and there are more of them
-    other = Detector(Budget(), lambda _: REFERENCE)
+    other = DriftDetector(Budget(), lambda _: REFERENCE)
     feed(other, draw(5000, 9) + draw(5000, 10, raised=0.8))
     causes = {alarm.statistic: alarm.cause for alarm in other.alarms.values()}
     assert causes["score"] == "score"
@@ -111,7 +111,7 @@ def test_clocks_that_jump_change_no_test(detector):
         type(record)(**{**{name: getattr(record, name) for name in record.__slots__}, "time": time})
         for record, time in zip(steady, np.random.default_rng(0).uniform(-1e12, 1e12, 2000), strict=True)
     ]
-    other = Detector(Budget(), lambda _: REFERENCE)
+    other = DriftDetector(Budget(), lambda _: REFERENCE)
     feed(detector, steady)
     feed(other, jumping)
     results = [{key: one.results for key, one in each.evaluations.items()} for each in (detector, other)]
@@ -122,7 +122,7 @@ def test_a_changed_reference_begins_alarms_anew(detector):
     feed(detector, draw(3000, 17, blockier=0.5))
     assert detector.alarms
     records = draw(10_000, 18, blockier=0.5)
-    from veriphoto_monitoring.reference import from_rows  # noqa: PLC0415
+    from veriphoto_monitoring.stats.distributions import from_rows  # noqa: PLC0415
 
     healthy = from_rows(to_rows(records, {}), np.arange(10_000.0), 1, 0.1)
     detector._references = lambda _: healthy

@@ -7,9 +7,9 @@ import pytest
 from drift_traffic import draw, reference
 from scipy import stats
 
-from veriphoto_monitoring import distances
-from veriphoto_monitoring.reference import Numbers, from_rows
-from veriphoto_monitoring.testing import examine, summarise
+from veriphoto_monitoring.stats import distances
+from veriphoto_monitoring.stats.distributions import Numbers, from_rows
+from veriphoto_monitoring.stats.testing import examine, summarise
 
 
 def numbers(values: np.ndarray) -> Numbers:

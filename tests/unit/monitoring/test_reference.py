@@ -8,12 +8,12 @@ from drift_traffic import draw, reference
 
 from veriphoto.errors import DataError
 from veriphoto.manifest import DriftReference
-from veriphoto_monitoring.bursts import with_inflation
-from veriphoto_monitoring.columns import MONITORED, to_rows
-from veriphoto_monitoring.prior import estimate_share, rebase
-from veriphoto_monitoring.reference import Numbers, from_json, from_rows
-from veriphoto_monitoring.testing import examine, summarise
-from veriphoto_monitoring.validation import from_manifest
+from veriphoto_monitoring.input.features import MONITORED, to_rows
+from veriphoto_monitoring.reference.validation import from_manifest
+from veriphoto_monitoring.stats.dependence import with_inflation
+from veriphoto_monitoring.stats.distributions import Numbers, from_json, from_rows
+from veriphoto_monitoring.stats.prior import estimate_share, rebase
+from veriphoto_monitoring.stats.testing import examine, summarise
 
 
 def test_json_brings_back_the_same_tests():

@@ -6,9 +6,9 @@ import numpy as np
 from benchmarks import drift
 from drift_traffic import draw, reference
 
-from veriphoto_monitoring.budget import Budget
-from veriphoto_monitoring.columns import to_rows
-from veriphoto_monitoring.detector import Detector
+from veriphoto_monitoring.drift.detector import DriftDetector
+from veriphoto_monitoring.input.features import to_rows
+from veriphoto_monitoring.stats.budget import Budget
 
 
 def test_the_replay_raises_the_alarms_that_the_sidecar_raises():
@@ -16,7 +16,7 @@ def test_the_replay_raises_the_alarms_that_the_sidecar_raises():
     records = draw(6000, 1) + draw(3000, 2, blockier=0.2) + draw(3000, 3, ai_share=0.3)
     rows = to_rows(records, {})
     replayed = {(one.at, one.window, one.statistic) for one in drift.alarms(rows, np.arange(12_000), healthy, budget)}
-    detector = Detector(budget, lambda _: healthy)
+    detector = DriftDetector(budget, lambda _: healthy)
     found = set()
     for start in range(0, 12_000, 250):
         changes = detector.add(records[start : start + 250], rows[start : start + 250])

@@ -12,19 +12,19 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from veriphoto.errors import ServiceUnavailableError, StartupError
-from veriphoto.recording.metering import HISTOGRAMS, IMAGE_FORMATS, VERDICTS
-from veriphoto.records import Record
-from veriphoto_monitoring import baseline
-from veriphoto_monitoring.budget import Budget
-from veriphoto_monitoring.columns import MONITORED
-from veriphoto_monitoring.exporter import DriftCollector
-from veriphoto_monitoring.report import render
-from veriphoto_monitoring.scrape import read_series, since, to_counts
-from veriphoto_monitoring.scraper import Scraper
-from veriphoto_monitoring.sidecar import Sidecar
-from veriphoto_monitoring.sources import Sources
-from veriphoto_monitoring.status import describe
-from veriphoto_monitoring.store import Store
+from veriphoto.prediction_log.metrics import HISTOGRAMS, IMAGE_FORMATS, VERDICTS
+from veriphoto.prediction_log.record import Record
+from veriphoto_monitoring.drift.sidecar import Sidecar
+from veriphoto_monitoring.drift.store import Store
+from veriphoto_monitoring.input.features import MONITORED
+from veriphoto_monitoring.input.scrape import read_series, since, to_counts
+from veriphoto_monitoring.input.scraper import Scraper
+from veriphoto_monitoring.reference import baseline
+from veriphoto_monitoring.reference.sources import Sources
+from veriphoto_monitoring.report.exporter import DriftCollector
+from veriphoto_monitoring.report.html import render
+from veriphoto_monitoring.report.status import describe
+from veriphoto_monitoring.stats.budget import Budget
 
 NOW = 1_760_100_000.0
 URL = "http://triton:8002/metrics"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from drift_traffic import as_probe, draw, write
 
-from veriphoto.records import Record
-from veriphoto_monitoring.tail import CHUNK, Tail
+from veriphoto.prediction_log.record import Record
+from veriphoto_monitoring.input.tail import CHUNK, Tail
 
 
 def drain(tail: Tail) -> tuple[list[Record], int]:

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest_pictures import encoded, textured
+from brightness_model import brightness_findings, brightness_repository
+from training_pictures import encoded, textured
 
-from veriphoto_training.data import Picture
+from veriphoto.manifest import Findings
+from veriphoto_training.data.dataset import Picture
 
 
 @pytest.fixture
@@ -29,3 +31,27 @@ def picture(tmp_path: Path) -> Callable[..., Picture]:
         )
 
     return make
+
+
+@pytest.fixture
+def write_tree(tmp_path: Path) -> Callable[[dict[str, bytes]], Path]:
+    """Writes a data set: name under real/ or ai/ to bytes."""
+
+    def write(files: dict[str, bytes], name: str = "data") -> Path:
+        root = tmp_path / name
+        for path, data in files.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_bytes(data)
+        return root
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def findings() -> Findings:
+    return brightness_findings()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return brightness_repository(tmp_path)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from veriphoto.errors import UsageError
-from veriphoto_training.jobs import override
 from veriphoto_training.recipes import RECIPES, Recipe, get_recipe
+from veriphoto_training.run.start import override
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -24,7 +24,7 @@ def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
         ("crop_size", 0, "at least 1"),
         ("batch_size", 0, "at least 1"),
         ("learning_rate", 0.0, "between 0 and 1"),
-        ("hard_share", 1.5, "0..1"),
+        ("splice_share", 1.5, "0..1"),
         ("colour_share", -0.1, "0..1"),
         ("two_views", False, "consistency"),
     ],

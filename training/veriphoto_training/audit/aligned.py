@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from veriphoto.errors import DataError
-from veriphoto_training import alignment
-from veriphoto_training.audit.facts import METADATA, Metadata, metadata
+from veriphoto_training.augment import alignment
+from veriphoto_training.data.facts import METADATA, Metadata, metadata
 from veriphoto_training.recipes import Recipe
 
 Aligned = Callable[[bytes, np.random.Generator], Metadata]

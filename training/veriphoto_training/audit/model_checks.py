@@ -9,12 +9,12 @@ from typing import Final
 import numpy as np
 
 from veriphoto_training.audit.result import Doubt, ModelFindings
-from veriphoto_training.data import LABELS, Picture
-from veriphoto_training.deliveries import reencode
-from veriphoto_training.evaluation import Indices
-from veriphoto_training.intervals import estimate
-from veriphoto_training.metrics import Floats, Labels, balanced_accuracy, sigmoid
-from veriphoto_training.scorers import Scorer, Track, score_pictures
+from veriphoto_training.data.dataset import LABELS, Picture
+from veriphoto_training.evaluation.intervals import estimate
+from veriphoto_training.evaluation.judgement import Indices
+from veriphoto_training.scoring.deliveries import reencode
+from veriphoto_training.scoring.metrics import Floats, Labels, balanced_accuracy, sigmoid
+from veriphoto_training.scoring.scorers import Scorer, Track, score_pictures
 
 REENCODE_QUALITY: Final = 90
 CONFIDENT: Final = 0.95

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from veriphoto_training.audit.result import Audit
-from veriphoto_training.data import LABELS, Picture
-from veriphoto_training.pages import render, thumbnail
+from veriphoto_training.data.dataset import LABELS, Picture
+from veriphoto_training.evaluation.pages import render, thumbnail
 
 HTML_FILE: Final = "audit.html"
 JSON_FILE: Final = "audit.json"

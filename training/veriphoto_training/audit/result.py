@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from veriphoto_training.evaluation import Figure
+from veriphoto_training.evaluation.judgement import Figure
 
 MAX_AUROC: Final = 0.55
 """What a tree on metadata alone may reach on what the network sees."""

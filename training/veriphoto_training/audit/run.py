@@ -12,8 +12,6 @@ import numpy as np
 
 from veriphoto.errors import ImageError
 from veriphoto_training.audit.aligned import aligned_metadata
-from veriphoto_training.audit.duplicates import Pair, find_pairs
-from veriphoto_training.audit.facts import Facts, measure_file
 from veriphoto_training.audit.model_checks import REENCODE_QUALITY, ask_model
 from veriphoto_training.audit.result import (
     MAX_AUROC,
@@ -25,12 +23,14 @@ from veriphoto_training.audit.result import (
     Shortcut,
 )
 from veriphoto_training.audit.shortcuts import Features, check_classes, separate
-from veriphoto_training.data import LABELS, Dataset, Picture, read_dataset, thin
-from veriphoto_training.evaluation import Figure
-from veriphoto_training.intervals import auroc
-from veriphoto_training.metrics import Labels
+from veriphoto_training.data.dataset import LABELS, Dataset, Picture, read_dataset, thin
+from veriphoto_training.data.duplicates import Pair, find_pairs
+from veriphoto_training.data.facts import Facts, measure_file
+from veriphoto_training.evaluation.intervals import auroc
+from veriphoto_training.evaluation.judgement import Figure
 from veriphoto_training.recipes import Recipe
-from veriphoto_training.scorers import Scorer
+from veriphoto_training.scoring.metrics import Labels
+from veriphoto_training.scoring.scorers import Scorer
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Track(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class AuditOptions:
     """What to audit."""
 
     root: Path
@@ -70,7 +70,7 @@ class _Item:
     facts: Facts
 
 
-def run_audit(options: Options, track: Track) -> tuple[Audit, dict[str, Picture]]:
+def run_audit(options: AuditOptions, track: Track) -> tuple[Audit, dict[str, Picture]]:
     """Audits a data set.
 
     Args:

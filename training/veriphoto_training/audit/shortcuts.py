@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from veriphoto.errors import DataError
-from veriphoto_training.audit.facts import METADATA
-from veriphoto_training.metrics import Labels, auroc
+from veriphoto_training.data.facts import METADATA
+from veriphoto_training.scoring.metrics import Labels, auroc
 
 FOLDS: Final = 5
 _ROUNDS: Final = 100

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from veriphoto_training.metrics import auroc
+from veriphoto_training.scoring.metrics import auroc
 from veriphoto_training.opinion.looks import Looks
 
 Floats = npt.NDArray[np.float64]

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from veriphoto.contract import CONTRACT
 from veriphoto.second_opinion import Mode, Rule, SecondOpinion
 from veriphoto.verdict import OperatingPoint
-from veriphoto_training.calibration import MIN_SIDE, drift_reference
-from veriphoto_training.metrics import auroc, ece, sigmoid
+from veriphoto_training.calibration.fit import MIN_SIDE, drift_reference
+from veriphoto_training.scoring.metrics import auroc, ece, sigmoid
 from veriphoto_training.opinion.looks import Looks
 from veriphoto_training.opinion.probe import Floats, Probe, source_weights
 

@@ -10,9 +10,9 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from veriphoto import __version__
-from veriphoto_serving.gateway.desk import Desk, desk_of
 from veriphoto_serving.gateway.models import DriftAnswer, ErrorAnswer, HealthAnswer, StateAnswer
 from veriphoto_serving.gateway.routes.predict import NEEDS_KEY
+from veriphoto_serving.gateway.services import Services, services_of
 
 router: Final = APIRouter(tags=["health"])
 
@@ -23,15 +23,15 @@ _KEYED: Final[dict[int | str, dict[str, Any]]] = {401: {"model": ErrorAnswer}}
 @router.get("/health", responses={200: {"model": HealthAnswer}, 503: {"model": HealthAnswer}})
 async def health(request: Request) -> JSONResponse:
     """How the service is: 200 only if Triton has scored a test picture within the last seconds."""
-    desk = desk_of(request)
-    beat = desk.watchdog.beat
-    status = _status(desk)
+    services = services_of(request)
+    beat = services.watchdog.beat
+    status = _status(services)
     body = {
         "status": status,
         "model_version": beat.model_version if beat else None,
-        "uptime_s": round(time.monotonic() - desk.started, 1),
-        "canary": _canary(desk),
-        "drift": {"state": await desk.sidecar.state()},
+        "uptime_s": round(time.monotonic() - services.started, 1),
+        "canary": _canary(services),
+        "drift": {"state": await services.sidecar.state()},
         "version": __version__,
     }
     return JSONResponse(body, 200 if status == "ok" else 503)
@@ -46,14 +46,14 @@ async def healthz() -> JSONResponse:
 @router.get("/readyz", responses=_PROBE)
 async def readyz(request: Request) -> JSONResponse:
     """Whether requests should be sent here now."""
-    status = _status(desk_of(request))
+    status = _status(services_of(request))
     return JSONResponse({"status": "ready" if status == "ok" else status}, 200 if status == "ok" else 503)
 
 
 @router.get("/startup", responses=_PROBE)
 async def startup(request: Request) -> JSONResponse:
     """Whether Triton has scored its first test picture."""
-    started = desk_of(request).watchdog.beat is not None
+    started = services_of(request).watchdog.beat is not None
     return JSONResponse({"status": "started" if started else "starting"}, 200 if started else 503)
 
 
@@ -65,21 +65,21 @@ async def startup(request: Request) -> JSONResponse:
 )
 async def metrics(request: Request) -> Response:
     """Metrics for Prometheus."""
-    return Response(generate_latest(desk_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(services_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/drift", responses={200: {"model": DriftAnswer}, **_KEYED}, openapi_extra=NEEDS_KEY)
 async def drift(request: Request) -> JSONResponse:
     """What the drift sidecar says; `state` is `away` where it does not answer."""
-    return JSONResponse(await desk_of(request).sidecar.report())
+    return JSONResponse(await services_of(request).sidecar.report())
 
 
-def _status(desk: Desk) -> str:
-    return "draining" if desk.draining else desk.watchdog.state
+def _status(services: Services) -> str:
+    return "draining" if services.draining else services.watchdog.state
 
 
-def _canary(desk: Desk) -> dict[str, float] | None:
-    beat = desk.watchdog.beat
+def _canary(services: Services) -> dict[str, float] | None:
+    beat = services.watchdog.beat
     if beat is None:
         return None
     return {"age_s": round(time.monotonic() - beat.at, 1), "latency_ms": round(beat.milliseconds, 1)}

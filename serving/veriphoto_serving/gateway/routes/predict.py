@@ -10,10 +10,10 @@ from fastapi.responses import JSONResponse
 
 from veriphoto.contract import MAX_FILE_BYTES
 from veriphoto.errors import FileTooLargeError, ServiceError, VeriphotoError
-from veriphoto_serving.gateway.desk import Desk, Opinion, desk_of
 from veriphoto_serving.gateway.errors import detail_of
+from veriphoto_serving.gateway.middleware.multipart import File
 from veriphoto_serving.gateway.models import BatchAnswer, ErrorAnswer, ExplainAnswer, PredictAnswer
-from veriphoto_serving.gateway.multipart import File
+from veriphoto_serving.gateway.services import Opinion, Services, services_of
 
 _REFUSALS: Final = {
     400: "The request cannot be read, or holds no picture or too many.",
@@ -63,40 +63,42 @@ router: Final = APIRouter(tags=["predict"], responses=RESPONSES)
 @router.post("/predict", responses={200: {"model": PredictAnswer}}, openapi_extra=_ONE)
 async def predict(request: Request) -> JSONResponse:
     """Score one picture: the form field `file`, or the picture itself as the body."""
-    desk = desk_of(request)
-    await desk.scorer.admit()
-    async with desk.uploads.single(request) as file:
-        opinion = await desk.judge(file.content, request.state.request_id)
+    services = services_of(request)
+    await services.scorer.admit()
+    async with services.uploads.single(request) as file:
+        opinion = await services.judge(file.content, request.state.request_id)
     return JSONResponse({**opinion.to_json(), "request_id": request.state.request_id})
 
 
 @router.post("/predict/explain", responses={200: {"model": ExplainAnswer}}, openapi_extra=_ONE)
 async def predict_explain(request: Request) -> JSONResponse:
     """Score one picture and show where in it the score comes from."""
-    desk = desk_of(request)
-    await desk.scorer.admit()
-    desk.drawings.check()
-    async with desk.uploads.single(request) as file:
-        with desk.drawings.take():
-            opinion = await desk.judge(file.content, request.state.request_id)
-            explanation = await desk.explain(file.content, opinion.scored.detection)
+    services = services_of(request)
+    await services.scorer.admit()
+    services.drawings.check()
+    async with services.uploads.single(request) as file:
+        with services.drawings.take():
+            opinion = await services.judge(file.content, request.state.request_id)
+            explanation = await services.explain(file.content, opinion.scored.detection)
     return JSONResponse({**opinion.to_json(), **explanation.to_json(), "request_id": request.state.request_id})
 
 
 @router.post("/predict/batch", responses={200: {"model": BatchAnswer}}, openapi_extra=_MANY)
 async def predict_batch(request: Request) -> JSONResponse:
     """Score several pictures together: the form field `files`, repeated. A bad one costs only its own place."""
-    desk = desk_of(request)
-    await desk.scorer.admit()
+    services = services_of(request)
+    await services.scorer.admit()
     started = asyncio.get_running_loop().time()
-    async with desk.uploads.batch(request, desk.settings.max_batch_files, desk.settings.max_batch_bytes) as files:
+    async with services.uploads.batch(
+        request, services.settings.max_batch_files, services.settings.max_batch_bytes
+    ) as files:
         # One picture was counted when the request came in.
-        desk.rate.take(request.state.key, len(files) - 1)
-        answers = await _judge_files(desk, files, request.state.request_id)
+        services.rate.take(request.state.key, len(files) - 1)
+        answers = await _judge_files(services, files, request.state.request_id)
     failures = [answer for answer in answers if isinstance(answer, VeriphotoError)]
     if len(failures) == len(answers) and all(isinstance(failure, ServiceError) for failure in failures):
         raise failures[0]
-    results = [_result(desk, file, answer) for file, answer in zip(files, answers, strict=True)]
+    results = [_result(services, file, answer) for file, answer in zip(files, answers, strict=True)]
     elapsed = 1000.0 * (asyncio.get_running_loop().time() - started)
     return JSONResponse(
         {
@@ -111,7 +113,7 @@ async def predict_batch(request: Request) -> JSONResponse:
     )
 
 
-async def _judge_files(desk: Desk, files: list[File], request_id: str) -> list[Opinion | VeriphotoError]:
+async def _judge_files(services: Services, files: list[File], request_id: str) -> list[Opinion | VeriphotoError]:
     """Scores the files that may go to Triton at all; answers keep their order.
 
     In the prediction log each has the id of the request and its place in it.
@@ -119,13 +121,13 @@ async def _judge_files(desk: Desk, files: list[File], request_id: str) -> list[O
     fit = {
         f"{request_id}#{place}": file.content for place, file in enumerate(files) if len(file.content) <= MAX_FILE_BYTES
     }
-    judged = iter(await desk.judge_together(fit))
+    judged = iter(await services.judge_together(fit))
     too_large = FileTooLargeError(f"the file has more than {MAX_FILE_BYTES // 1_000_000} MB; send a smaller copy")
     return [next(judged) if len(file.content) <= MAX_FILE_BYTES else too_large for file in files]
 
 
-def _result(desk: Desk, file: File, answer: Opinion | VeriphotoError) -> dict[str, Any]:
+def _result(services: Services, file: File, answer: Opinion | VeriphotoError) -> dict[str, Any]:
     if isinstance(answer, VeriphotoError):
-        desk.metrics.refused(answer.code)
+        services.metrics.refused(answer.code)
         return {"filename": file.name, "error": answer.code, "detail": detail_of(answer)}
     return {"filename": file.name, **answer.to_json()}

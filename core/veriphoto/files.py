@@ -1,0 +1,40 @@
+"""Files that readers find whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file under another name first, then renames.
+
+    Args:
+        path: The file; its folder is made where there is none.
+        text: Its content, UTF-8.
+
+    Raises:
+        OSError: If the disk refuses; what was there before is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            fresh.unlink()
+
+
+def flush(path: Path) -> None:
+    """Waits until the disk has a file, or the names in a folder.
+
+    Raises:
+        OSError: If the disk refuses.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""Canaries: pictures whose truth is known, scored again and again."""

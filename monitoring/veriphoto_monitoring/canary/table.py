@@ -1,0 +1,52 @@
+"""A run of the canaries, for people."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from veriphoto_monitoring.canary.results import Results
+from veriphoto_monitoring.canary.verdict import MEASURES
+
+
+def show(console: Console, results: Results) -> None:
+    """Prints a run: a table of all groups, and a sentence about each alarm.
+
+    Args:
+        console: Where to.
+        results: Of the run.
+    """
+    console.print(_table(results))
+    for each in results.alarms:
+        tally, before = each.tally, each.reference
+        console.print(
+            f"[bold red]ALARM[/bold red] {escape(tally.group)}: {MEASURES[tally.truth]} {tally.rate:.1%} "
+            f"({tally.flagged} of {tally.pictures}), reference {before.rate:.1%} "
+            f"({'' if each.known else 'all groups together, '}{before.flagged} of {before.pictures}), "
+            f"adjusted p = {each.p_value:.2g}",
+            soft_wrap=True,
+        )
+
+
+def _table(results: Results) -> Table:
+    versions = ", ".join(map(str, results.model_versions)) or "none"
+    table = Table(title=f"Canaries, model version {versions}", title_justify="left")
+    for name in ("truth", "group"):
+        table.add_column(name)
+    for name in ("pictures", "unreadable", "flagged", "reference", "adjusted p"):
+        table.add_column(name, justify="right")
+    table.add_column("result")
+    judged = {(each.tally.truth, each.tally.group): each for each in results.judged}
+    for tally in results.tallies:
+        found = judged.get((tally.truth, tally.group))
+        row = [tally.truth, escape(tally.group), str(tally.pictures), str(tally.unreadable)]
+        row.append(f"{tally.rate:.1%}" if tally.pictures else "-")
+        if found is None:
+            row += ["-", "-", "not compared"]
+        else:
+            name = "" if found.known else " (all)"
+            row += [f"{found.reference.rate:.1%}{name}", f"{found.p_value:.3g}"]
+            row.append("ALARM" if found.alarm else "ok" if found.can_alarm else "too few to tell")
+        table.add_row(*row)
+    return table

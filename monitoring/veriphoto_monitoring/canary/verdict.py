@@ -1,0 +1,145 @@
+"""Whether canaries do worse than they did: exact tests, group by group, with one level for all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+Truth = Literal["ai", "real"]
+
+MEASURES: Final[dict[Truth, str]] = {"ai": "true positive rate", "real": "false-alarm rate"}
+"""What is measured of pictures of each truth."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupTally:
+    """What became of the pictures of one generator, or of one source of photos.
+
+    Raises:
+        ValueError: If the numbers cannot be counts of the same pictures.
+    """
+
+    truth: Truth
+    group: str
+    """The generator, or the source."""
+    flagged: int
+    """Pictures on the AI side of the threshold."""
+    pictures: int
+    """Pictures scored."""
+    unreadable: int = 0
+    """Files that the server refused; in no rate."""
+
+    def __post_init__(self) -> None:
+        if self.truth not in MEASURES or not 0 <= self.flagged <= self.pictures or self.unreadable < 0:
+            raise ValueError(f"no tally: {self.truth} {self.group}: {self.flagged} of {self.pictures}")
+
+    @property
+    def rate(self) -> float:
+        """True positive rate of a generator, false-alarm rate of a source; NaN without a picture."""
+        return self.flagged / self.pictures if self.pictures else float("nan")
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """A tally held against the reference."""
+
+    tally: GroupTally
+    reference: GroupTally
+    """What it was compared with."""
+    known: bool
+    """Whether the reference has this group; a new one is compared with all of its kind together."""
+    p_value: float
+    """One-sided, adjusted for the number of groups (Holm)."""
+    alarm: bool
+    can_alarm: bool
+    """Whether so few pictures could raise an alarm at all, however bad their scores."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain JSON values."""
+        return asdict(self)
+
+
+def judge_groups(tallies: Iterable[GroupTally], reference: Sequence[GroupTally], level: float) -> list[Judged]:
+    """Tests every group against the reference.
+
+    Fisher's exact test: are fewer fakes found, or more photos falsely reported, than in the reference, both samples
+    being finite? Where both samples are the same pictures the test errs on the side of silence.
+
+    Args:
+        tallies: Of this run; groups without a scored picture are left out.
+        reference: Of a run that was found good.
+        level: Probability of an alarm from any group while nothing has changed.
+
+    Returns:
+        One entry a group, generators first, each kind by name. A kind that the reference lacks altogether is left out.
+    """
+    wanted = sorted((each for each in tallies if each.pictures), key=lambda each: (each.truth, each.group))
+    pairs = [(each, found) for each in wanted if (found := _counterpart(each, reference)) is not None]
+    adjusted = holm([_worse(tally, found) for tally, found in pairs])
+    return [
+        Judged(
+            tally=tally,
+            reference=found,
+            known=found.group == tally.group,
+            p_value=p_value,
+            alarm=p_value <= level,
+            can_alarm=_worse(_worst(tally), found) * len(pairs) <= level,
+        )
+        for (tally, found), p_value in zip(pairs, adjusted, strict=True)
+    ]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusts p-values so that the chance of any false alarm is that of one test (Holm, 1979).
+
+    Args:
+        p_values: One a test; the tests may depend on each other.
+
+    Returns:
+        Adjusted p-values, in the same order, at most 1.
+    """
+    adjusted = [1.0] * len(p_values)
+    highest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted
+
+
+def _counterpart(tally: GroupTally, reference: Sequence[GroupTally]) -> GroupTally | None:
+    same = [each for each in reference if each.truth == tally.truth and each.pictures]
+    if not same:
+        return None
+    known = [each for each in same if each.group == tally.group]
+    return known[0] if known else _together(tally.truth, same)
+
+
+def _together(truth: Truth, tallies: Sequence[GroupTally]) -> GroupTally:
+    return GroupTally(
+        truth=truth,
+        group="",
+        flagged=sum(each.flagged for each in tallies),
+        pictures=sum(each.pictures for each in tallies),
+    )
+
+
+def _worst(tally: GroupTally) -> GroupTally:
+    flagged = 0 if tally.truth == "ai" else tally.pictures
+    return GroupTally(truth=tally.truth, group=tally.group, flagged=flagged, pictures=tally.pictures)
+
+
+def _worse(tally: GroupTally, reference: GroupTally) -> float:
+    """Returns the one-sided p-value of a tally that does worse than the reference."""
+    table = [
+        [tally.flagged, tally.pictures - tally.flagged],
+        [reference.flagged, reference.pictures - reference.flagged],
+    ]
+    # The sidecar shows results without testing anything; scipy.stats would be a third of its memory.
+    from scipy.stats import fisher_exact  # noqa: PLC0415
+
+    return float(fisher_exact(table, alternative="less" if tally.truth == "ai" else "greater").pvalue)

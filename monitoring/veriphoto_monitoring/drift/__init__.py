@@ -1,0 +1,1 @@
+"""Decides whether the world has moved, and keeps what it knows."""

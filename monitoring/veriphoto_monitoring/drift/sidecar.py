@@ -1,0 +1,172 @@
+"""The sidecar's work: from new lines of the log, or the server's metrics, to alarms. One thread."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Final, Literal
+
+from veriphoto_monitoring.drift import histogram_detector
+from veriphoto_monitoring.drift.alarms import Alarm
+from veriphoto_monitoring.drift.detector import DriftDetector
+from veriphoto_monitoring.drift.histogram_detector import HistogramDetector
+from veriphoto_monitoring.drift.results import Changes, WindowEvaluation
+from veriphoto_monitoring.drift.store import Store
+from veriphoto_monitoring.input.features import to_rows
+from veriphoto_monitoring.input.scraper import Scraper
+from veriphoto_monitoring.input.tail import Chunk, Tail
+from veriphoto_monitoring.reference.sources import Sources
+from veriphoto_monitoring.stats.budget import LEAST, WINDOWS, Budget
+
+Source = Literal["log", "metrics"]
+
+RECORDS: Final = "records"
+BAD_LINES: Final = "bad_lines"
+LAST_TIME: Final = "last_time"
+_SCRAPER: Final = "scraper"
+_METERED: Final = "metered"
+_SOURCE: Final = "source"
+
+_log = logging.getLogger(__name__)
+
+
+class Sidecar:
+    """Reads the log into the detector, or the metrics where there is no log, and keeps all in the store."""
+
+    def __init__(self, store: Store, log: Path, sources: Sources, budget: Budget, scraper: Scraper) -> None:
+        """Goes on where the store stopped.
+
+        Args:
+            store: Of this monitor alone.
+            log: Directory of the prediction log.
+            sources: Of references.
+            budget: Of false alarms.
+            scraper: Of the servers.
+        """
+        self.store = store
+        self.sources = sources
+        self.scraper = scraper
+        self.tail = Tail(log, store.offsets())
+        self.source: Source = "metrics" if store.state(_SOURCE) == "metrics" else "log"
+        """What alarms rest on now."""
+        alarms = store.alarms(open_only=True)
+        self.detector = DriftDetector(budget, sources.reference, alarms if self.source == "log" else ())
+        self.metered = HistogramDetector(budget, sources.reference, alarms if self.source == "metrics" else ())
+        self._unlogged = 0
+        self._restore()
+
+    @property
+    def _watching(self) -> DriftDetector | HistogramDetector:
+        return self.detector if self.source == "log" else self.metered
+
+    @property
+    def version(self) -> int | None:
+        """Model version that answered last."""
+        return self._watching.version
+
+    def alarms(self) -> list[Alarm]:
+        """Returns the open alarms of the version that answered last."""
+        return [alarm for alarm in self._watching.alarms.values() if alarm.model_version == self.version]
+
+    def evaluations(self) -> dict[int, WindowEvaluation]:
+        """Returns the latest test of each window of that version."""
+        found = self._watching.evaluations.items()
+        return {window: evaluation for (version, window), evaluation in found if version == self.version}
+
+    def work(self, seconds: float = 1.0) -> bool:
+        """Takes in what is new in the log.
+
+        Args:
+            seconds: Stop after about so long, so that others get their turn.
+
+        Returns:
+            Whether everything that was there is done.
+        """
+        if self.sources.changed():
+            self._refer()
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            chunk = self.tail.read()
+            if chunk is None:
+                return True
+            self._take(chunk)
+        return False
+
+    def scrape(self, now: float) -> None:
+        """Asks the servers; where the log is away or stands still while they count, they take its place.
+
+        Args:
+            now: Seconds since the epoch.
+        """
+        counted = self.scraper.scrape(now)
+        self._unlogged += sum(counts.images for counts in counted.values())
+        reachable = self.tail.reachable()
+        if self.source == "log" and (not reachable or self._unlogged >= LEAST) and self._unlogged:
+            self._switch("metrics", "the log cannot be read" if not reachable else "the log stands still")
+        changes = self.metered.add(counted)
+        with self.store.transaction():
+            self.store.put_state(_SCRAPER, self.scraper.to_json())
+            if counted:
+                self.store.put_state(_METERED, histogram_detector.to_json(self.metered))
+            if self.source == "metrics":
+                self._note(changes)
+
+    def _take(self, chunk: Chunk) -> None:
+        for version in {record.model_version for record in chunk.records}:
+            self.sources.reference(version)  # learns its operating point, which rows need
+        rows = to_rows(chunk.records, self.sources.points)
+        if chunk.records:
+            self._unlogged = 0
+            if self.source == "metrics":
+                self._switch("log", "there are records again")
+        changes = self.detector.add(chunk.records, rows)
+        with self.store.transaction():
+            self.store.advance(chunk.segment, chunk.offset)
+            self.store.count(BAD_LINES, chunk.bad)
+            if chunk.records:
+                self.store.add(chunk.records, rows)
+                self.store.count(RECORDS, len(chunk.records))
+                self.store.put_state(LAST_TIME, chunk.records[-1].time)
+            self._note(changes)
+
+    def _switch(self, source: Source, why: str) -> None:
+        _log.warning("drift is now watched by the %s: %s", "log" if source == "log" else "server's metrics", why)
+        self.source = source
+        self.metered.alarms.clear()
+        self.detector.alarms.clear()
+        with self.store.transaction():
+            self.store.put_state(_SOURCE, source)
+            self.store.end_alarms(time.time())
+
+    def _refer(self) -> None:
+        _log.info("the reference has changed; windows are tested against the new one")
+        self.metered.alarms.clear()
+        changes = self.detector.refer()
+        with self.store.transaction():
+            self.store.end_alarms(float(self.store.state(LAST_TIME) or 0.0))
+            if self.source == "log":
+                self._note(changes)
+
+    def _note(self, changes: Changes) -> None:
+        for version, evaluation in changes.evaluations:
+            self.store.put_evaluation(version, evaluation)
+        for alarm in changes.alarms:
+            self.store.put_alarm(alarm)
+            if alarm.ended is not None:
+                _log.info("%s over %d images is back to the reference", alarm.statistic, alarm.window)
+
+    def _restore(self) -> None:
+        for version, seen, _ in self.store.versions():
+            rows, times, ids = self.store.last(version)
+            if not ids:
+                continue
+            self.detector.history(version, seen - len(ids)).append(rows, times, ids)
+            self.detector.version = version
+            for window in WINDOWS:
+                for evaluation in self.store.evaluations(version, window, 1):
+                    self.detector.evaluations[version, window] = evaluation
+        if (body := self.store.state(_SCRAPER)) is not None:
+            self.scraper.restore(body)
+        if (body := self.store.state(_METERED)) is not None:
+            histogram_detector.restore(self.metered, body)

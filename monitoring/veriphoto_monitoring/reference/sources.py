@@ -1,0 +1,95 @@
+"""Finds the references: the baseline that people chose, and what each model version brings in its manifest."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from veriphoto.contract import CLASSIFIER
+from veriphoto.errors import DataError, ModelError
+from veriphoto.manifest import MANIFEST_FILE, Manifest, read_manifest
+from veriphoto.verdict import OperatingPoint
+from veriphoto_monitoring.reference.validation import from_manifest
+from veriphoto_monitoring.stats.distributions import Reference, from_json
+
+BASELINE: Final = "baseline.json"
+
+_log = logging.getLogger(__name__)
+
+
+class Sources:
+    """References and operating points, by model version."""
+
+    def __init__(self, baseline: Path, model_repository: Path) -> None:
+        """Remembers where to look.
+
+        Args:
+            baseline: The file that ``veriphoto drift baseline`` writes; need not exist.
+            model_repository: Holds ``classifier/<version>/manifest.json``; need not exist.
+        """
+        self._baseline = baseline
+        self._classifier = model_repository / CLASSIFIER
+        self._stamps = self._look()
+        self._known: dict[int, Reference | None] = {}
+        self.points: dict[int, OperatingPoint] = {}
+
+    def changed(self) -> bool:
+        """Returns whether a file has changed since it was last asked."""
+        stamps, self._stamps = self._stamps, self._look()
+        if stamps == self._stamps:
+            return False
+        self._known.clear()
+        return True
+
+    def reference(self, version: int) -> Reference | None:
+        """Returns what windows of a version are tested against.
+
+        The baseline; for another version than the baseline's, its part about the pictures, and the scores of the
+        version's own manifest. Without a baseline, the manifest.
+        """
+        if version not in self._known:
+            self._known[version] = self._find(version)
+        return self._known[version]
+
+    def _find(self, version: int) -> Reference | None:
+        manifest = self._manifest(version)
+        own = from_manifest(manifest.findings.drift_reference, version) if manifest else None
+        if manifest:
+            self.points[version] = manifest.findings.operating_point
+        baseline = self._read()
+        if baseline is None:
+            return own if own and own.distributions else None
+        fitting = baseline.for_version(version)
+        return fitting if fitting is baseline or own is None else fitting.filled_from(own)
+
+    def _read(self) -> Reference | None:
+        try:
+            return from_json(json.loads(self._baseline.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, DataError) as error:
+            _log.warning("%s cannot be used: %s", self._baseline, error)
+            return None
+
+    def _manifest(self, version: int) -> Manifest | None:
+        try:
+            return read_manifest(self._classifier / str(version))
+        except ModelError as error:
+            _log.warning("no reference of version %d: %s", version, error)
+            return None
+
+    def _look(self) -> dict[Path, tuple[int, int]]:
+        files = [self._baseline]
+        with suppress(OSError):
+            files += self._classifier.glob(f"*/{MANIFEST_FILE}")
+        stamps = {}
+        for file in files:
+            try:
+                found = file.stat()
+            except OSError:
+                continue
+            stamps[file] = (found.st_mtime_ns, found.st_size)
+        return stamps

@@ -1,0 +1,1 @@
+"""Says what the monitor found: JSON, Prometheus, HTML."""

@@ -1,0 +1,1 @@
+"""The release commands: ``export``, ``models`` and ``calibrate``."""

@@ -1,0 +1,333 @@
+"""``veriphoto models``: the registry, promotion and rollback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from veriphoto.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from veriphoto_release import gate
+    from veriphoto_release.promotion import Change, Place
+    from veriphoto_release.registry import RegisteredModel, Registry
+
+Repository = Annotated[
+    Path, typer.Option(envvar="VERIPHOTO_MODEL_REPOSITORY", help="Directory that holds the models Triton serves.")
+]
+Var = Annotated[
+    Path, typer.Option(envvar="VERIPHOTO_VAR", help="Directory of the default MLflow store and of a running server.")
+]
+Name = Annotated[
+    str, typer.Option(envvar="VERIPHOTO_MODEL_NAME", help="Name in the registry; one for each model repository.")
+]
+Golden = Annotated[
+    Path, typer.Option(envvar="VERIPHOTO_SAMPLES", help="Folder of photos whose scores through Triton are checked.")
+]
+Url = Annotated[
+    str | None,
+    typer.Option(envvar="VERIPHOTO_TRITON_HTTP", help="Triton's HTTP; that of `veriphoto serve` if not given."),
+]
+Tolerance = Annotated[float, typer.Option(help="Largest difference in probability between Triton and offline.")]
+Evaluation = Annotated[
+    Path,
+    typer.Option(envvar="VERIPHOTO_EVALUATION", help="Evaluation set: a folder with manifest.csv or real/ and ai/."),
+]
+Delivery = Annotated[
+    list[str] | None,
+    typer.Option(help="How its pictures arrive: clean, web or hard; may be repeated. Clean and hard by default."),
+]
+Product = Annotated[
+    list[str] | None,
+    typer.Option(help="Source of real product photos, or a pattern, for false alarms; all real ones by default."),
+]
+PerClass = Annotated[
+    int, typer.Option(min=2, help="Use at most so many pictures a class, chosen by hash: some 0.2 s each.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_VAR = Path("var")
+_REPOSITORY = Path("model_repository")
+_GOLDEN = Path("samples")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this module's commands.
+
+    Args:
+        app: The command line to add to.
+    """
+    models = typer.Typer(
+        no_args_is_help=True, help="The model registry: what there is, what serves, promote, roll back."
+    )
+    models.command("list")(_extra(list_models))
+    models.command("show")(_extra(show))
+    models.command("promote")(_extra(promote))
+    models.command("rollback")(_extra(rollback))
+    models.command("compare")(_extra(compare))
+    models.command("shadow")(_extra(shadow))
+    app.add_typer(models, name="models")
+
+
+def _extra(command: Callable[..., None]) -> Callable[..., None]:
+    @wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("export", error.name) from error
+
+    return run
+
+
+def list_models(
+    var: Var = _VAR, name: Name = "veriphoto", model_repository: Repository = _REPOSITORY, as_json: AsJson = False
+) -> None:
+    """List the models of the registry, and which one serves."""
+    from veriphoto_release.publish import latest  # noqa: PLC0415 - a light command line without these
+
+    models = _registry(var, name).models()
+    serving = latest(model_repository)
+    if as_json:
+        typer.echo(json.dumps({"serving": serving, "models": [_plain(model) for model in models]}, indent=2))
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("model", "alias", "served as", "AUROC", "recipe", "created")
+    for model in models:
+        numbers = ", ".join(f"[bold]{n}[/bold]" if n == serving else str(n) for n in _numbers(model))
+        figure = model.metrics.get("auroc", model.metrics.get("clean_auroc"))
+        shown = "" if figure is None else f"{figure:.4f}"
+        recipe, aliases = model.tags.get("recipe", ""), ", ".join(model.aliases)
+        table.add_row(str(model.number), aliases, numbers, shown, recipe, model.created)
+    Console().print(table)
+    typer.echo(
+        f"Triton's repository {model_repository} serves version {serving}" if serving else "nothing is served yet"
+    )
+
+
+def show(
+    model: Annotated[str, typer.Argument(help="Number in the registry, or champion or challenger.")],
+    var: Var = _VAR,
+    name: Name = "veriphoto",
+) -> None:
+    """Show one model as JSON: figures, lineage, every number it was served as."""
+    typer.echo(json.dumps(_plain(_registry(var, name).find(model)), indent=2))
+
+
+def promote(
+    evaluation: Evaluation,
+    model: Annotated[str, typer.Argument(help="Number in the registry, or an alias.")] = "challenger",
+    model_repository: Repository = _REPOSITORY,
+    var: Var = _VAR,
+    name: Name = "veriphoto",
+    golden: Golden = _GOLDEN,
+    triton_url: Url = None,
+    tolerance: Tolerance = 0.005,
+    delivery: Delivery = None,
+    product_source: Product = None,
+    max_per_class: PerClass = 400,
+    margin_auroc: Annotated[float, typer.Option(min=0, help="AUROC may be lower by this.")] = 0.005,
+    margin_balanced_accuracy: Annotated[
+        float, typer.Option(min=0, help="Balanced accuracy may be lower by this.")
+    ] = 0.01,
+    margin_source: Annotated[
+        float, typer.Option(min=0, help="Right answers of a source may be fewer by this share.")
+    ] = 0.05,
+    margin_false_alarms: Annotated[
+        float, typer.Option(min=0, help="False alarms on product photos may be more by this share.")
+    ] = 0.005,
+) -> None:
+    """Put a model into production, if it is no worse than the one there; nothing changes unless all of it holds."""
+    from veriphoto_release import gate, promotion  # noqa: PLC0415
+
+    margins = gate.Margins(
+        auroc=margin_auroc,
+        balanced_accuracy=margin_balanced_accuracy,
+        source=margin_source,
+        false_alarms=margin_false_alarms,
+    )
+    judge, label = _judge(evaluation, max_per_class, delivery or (), product_source or (), margins)
+    place = _place(model_repository, var, name, golden, triton_url, tolerance)
+    done = promotion.promote(model, place, judge=judge, evaluation=label, step=_say)
+    _tell_rows(done.rows)
+    _tell(done)
+
+
+def rollback(
+    to: Annotated[str | None, typer.Option(help="Model to go back to; the champion before by default.")] = None,
+    model_repository: Repository = _REPOSITORY,
+    var: Var = _VAR,
+    name: Name = "veriphoto",
+    golden: Golden = _GOLDEN,
+    triton_url: Url = None,
+    tolerance: Tolerance = 0.005,
+) -> None:
+    """Serve the champion before this one again, under a new version number."""
+    from veriphoto_release import promotion  # noqa: PLC0415
+
+    place = _place(model_repository, var, name, golden, triton_url, tolerance)
+    _tell(promotion.rollback(place, to=to, step=_say))
+
+
+def shadow(
+    model: Annotated[str, typer.Argument(help="Number in the registry, or an alias.")] = "challenger",
+    off: Annotated[bool, typer.Option("--off", help="End it.")] = False,
+    var: Var = _VAR,
+    name: Name = "veriphoto",
+) -> None:
+    """Have the gateway score a share of its pictures (serve --shadow-share) with this model too; see compare."""
+    from veriphoto_release import shadow as shadows  # noqa: PLC0415
+
+    if off:
+        shadows.lift(var)
+        typer.echo("no model is in the shadow")
+        return
+    registry = _registry(var, name)
+    found = registry.find(model)
+    typer.echo(f"model {found.number} is in the shadow: {shadows.cast(registry, found, var)}")
+
+
+def compare(
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(envvar="VERIPHOTO_EVALUATION", help="Evaluation set; without one, what the shadow has counted."),
+    ] = None,
+    champion: Annotated[str, typer.Argument(help="Number or alias of the first model.")] = "champion",
+    candidate: Annotated[str, typer.Argument(help="Number or alias of the second.")] = "challenger",
+    var: Var = _VAR,
+    name: Name = "veriphoto",
+    delivery: Delivery = None,
+    product_source: Product = None,
+    max_per_class: PerClass = 400,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two models on an evaluation set, figure by figure, and show what the shadow has counted."""
+    if evaluation is None or not as_json:
+        _tell_shadow(var, as_json)
+    if evaluation is None:
+        return
+    from veriphoto_release import gate  # noqa: PLC0415
+    from veriphoto_release.candidate import load_candidate  # noqa: PLC0415
+
+    registry = _registry(var, name)
+    models = [registry.find(which) for which in (champion, candidate)]
+    first, second = (
+        load_candidate(registry.download(model), f"model {model.number}", sha256=model.sha256) for model in models
+    )
+    judge, _ = _judge(evaluation, max_per_class, delivery or (), product_source or (), gate.Margins())
+    rows = judge(first, second)
+    if as_json:
+        typer.echo(json.dumps([row.to_json() for row in rows], indent=2))
+    else:
+        _tell_rows(rows)
+
+
+def _registry(var: Path, name: str) -> Registry:
+    from veriphoto_release.registry import Registry  # noqa: PLC0415
+
+    return Registry(var, name=name)
+
+
+def _place(repository: Path, var: Path, name: str, golden: Path, url: str | None, tolerance: float) -> Place:
+    from veriphoto_export.pictures import find_pictures  # noqa: PLC0415
+    from veriphoto_release.promotion import Place  # noqa: PLC0415
+    from veriphoto_release.triton import find_triton  # noqa: PLC0415
+
+    return Place(
+        registry=_registry(var, name),
+        repository=repository,
+        triton=find_triton(var, repository, url=url),
+        golden=find_pictures(golden)[:16],
+        tolerance=tolerance,
+    )
+
+
+def _judge(
+    evaluation: Path, most: int, deliveries: Sequence[str], product: Sequence[str], margins: gate.Margins
+) -> tuple[Callable[[Any, Any], list[gate.Criterion]], str]:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import track  # noqa: PLC0415
+
+    from veriphoto.errors import UsageError  # noqa: PLC0415
+    from veriphoto_release import gate  # noqa: PLC0415
+    from veriphoto_training.data.dataset import read_dataset, thin  # noqa: PLC0415
+    from veriphoto_training.scoring.deliveries import DELIVERIES, ENDS  # noqa: PLC0415
+
+    for name in deliveries:
+        if name not in DELIVERIES:
+            raise UsageError(f"there is no delivery '{name}'; choose from {', '.join(DELIVERIES)}")
+    data = read_dataset(evaluation)
+    pictures = thin(data.pictures, most)
+    chosen = tuple(deliveries) or ENDS
+
+    def judge(first: Any, second: Any) -> list[gate.Criterion]:
+        return gate.compare(
+            first,
+            second,
+            pictures,
+            margins=margins,
+            product_sources=product,
+            deliveries=chosen,
+            track=lambda each: track(each, description="comparing", console=Console(stderr=True)),
+        )
+
+    return judge, f"{evaluation.name}, {len(pictures)} pictures, {' and '.join(chosen)}, {data.fingerprint[:12]}"
+
+
+def _numbers(model: RegisteredModel) -> list[int]:
+    return [each.version for each in model.served]
+
+
+def _plain(model: RegisteredModel) -> dict[str, Any]:
+    return asdict(model)
+
+
+def _tell_rows(rows: Sequence[gate.Criterion]) -> None:
+    if not rows:
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("figure", "pictures", "champion", "candidate", "may be worse by", "holds")
+    for row in rows:
+        holds = "yes" if row.holds else "[red]no[/red]"
+        figures = (f"{row.champion:.4f}", f"{row.candidate:.4f}", f"{row.allowed:.4f}")
+        table.add_row(row.figure, str(row.pictures), *figures, holds)
+    Console().print(table)
+
+
+def _tell_shadow(var: Path, as_json: bool) -> None:
+    from veriphoto_release.shadow import tallies  # noqa: PLC0415
+
+    found = tallies(var)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    for pair, tally in found.items():
+        pictures = max(1, tally["pictures"])
+        typer.echo(
+            f"shadow, {pair}: {tally['pictures']} pictures, agreement {tally['agreed'] / pictures:.4f}, "
+            f"mean difference {tally['difference_sum'] / pictures:.4f}, largest {tally['difference_max']:.4f}, "
+            f"AI-generated by challenger alone {tally['only_challenger']}, by champion alone {tally['only_champion']}"
+        )
+    if not found:
+        typer.echo("the shadow has counted nothing yet")
+
+
+def _tell(done: Change) -> None:
+    before = f", after version {done.previous}" if done.previous else ""
+    typer.echo(f"{done.action}: model {done.model} serves as version {done.version}{before}")
+    if done.variant:
+        typer.echo(f"Triton runs it as {done.variant}")
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

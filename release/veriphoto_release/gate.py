@@ -1,0 +1,242 @@
+"""Is the candidate at least as good as the champion on a named evaluation set, as it is and as it arrives at its worst?
+
+Each model is judged at its own threshold. A difference counts as worse where it is larger than the margin *and*, for
+rates of few pictures, than a handful of pictures: in a source of 20, one picture is 5 points.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from veriphoto.errors import DataError, ImageError, ModelError
+from veriphoto.preprocessing import preprocess
+from veriphoto_release.candidate import Candidate, Floats
+from veriphoto_training.data.dataset import Picture
+from veriphoto_training.evaluation.judgement import is_product
+from veriphoto_training.scoring.deliveries import ENDS, deliver
+from veriphoto_training.scoring.metrics import Labels, auroc, balanced_accuracy
+
+Track = Callable[[Sequence[Picture]], Iterable[Picture]]
+
+_AHEAD: Final = 4
+"""Pictures decoded ahead: the memory does not grow with the set."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Margins:
+    """By how much a candidate may be worse, in shares of 1. Each is an option of ``promote``."""
+
+    auroc: float = 0.005
+    """Overall AUROC."""
+    balanced_accuracy: float = 0.01
+    """Overall balanced accuracy."""
+    source: float = 0.05
+    """Share of right answers in any one source."""
+    false_alarms: float = 0.005
+    """Share of real product photos called AI-generated."""
+    pictures: int = 2
+    """So many pictures of a source or of the product photos are never worse by themselves."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Criterion:
+    """One figure of both models."""
+
+    figure: str
+    pictures: int
+    champion: float
+    candidate: float
+    allowed: float
+    """How far the candidate may be worse."""
+    higher_is_better: bool = True
+
+    @property
+    def worse_by(self) -> float:
+        """How far the candidate is worse; negative where it is better."""
+        difference = self.champion - self.candidate
+        return difference if self.higher_is_better else -difference
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is within the margin; never where a figure is not a number for the candidate alone."""
+        return bool(self.worse_by <= self.allowed + 1e-12) or bool(np.isnan(self.champion))
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the fields and the judgement as plain JSON values."""
+        return {**asdict(self), "worse_by": self.worse_by, "holds": self.holds}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredByBoth:
+    """Pictures that both models have scored."""
+
+    pictures: tuple[Picture, ...]
+    probabilities: tuple[Floats, ...]
+    """One array for each model."""
+
+
+def compare(
+    champion: Candidate,
+    candidate: Candidate,
+    pictures: Sequence[Picture],
+    *,
+    margins: Margins | None = None,
+    product_sources: Sequence[str] = (),
+    deliveries: Sequence[str] = ENDS,
+    track: Track = lambda pictures: pictures,
+) -> list[Criterion]:
+    """Compares two models, figure by figure in every delivery.
+
+    Args:
+        champion: What is served.
+        candidate: What would be.
+        pictures: The evaluation set.
+        margins: See ``Margins``.
+        product_sources: Patterns of the sources of real product photos; all real pictures where empty.
+        deliveries: See ``veriphoto_training.scoring.deliveries``.
+        track: Shows progress.
+
+    Returns:
+        One row a figure and delivery.
+
+    Raises:
+        DataError: If the set cannot show the figures.
+    """
+    allowed = margins or Margins()
+    rows: list[Criterion] = []
+    for delivery in deliveries:
+        scored = score_together((champion, candidate), pictures, delivery=delivery, track=track)
+        points = (champion.point.threshold, candidate.point.threshold)
+        found = _judge(scored, points, allowed, product_sources)
+        rows += [replace(row, figure=f"{row.figure}, {delivery}") for row in found]
+    return rows
+
+
+def _judge(
+    scored: ScoredByBoth, points: tuple[float, float], allowed: Margins, product: Sequence[str]
+) -> list[Criterion]:
+    labels = np.array([picture.label for picture in scored.pictures], dtype=np.int64)
+    if len(set(labels.tolist())) != 2:
+        raise DataError("the evaluation set needs readable pictures of both classes")
+    both = list(zip(scored.probabilities, points, strict=True))
+    areas = [auroc(labels, scores) for scores, _ in both]
+    shares = [balanced_accuracy(labels, scores, threshold) for scores, threshold in both]
+    figures = (("AUROC", areas, allowed.auroc), ("balanced accuracy", shares, allowed.balanced_accuracy))
+    rows = [
+        Criterion(figure=name, pictures=len(labels), champion=first, candidate=second, allowed=most)
+        for name, (first, second), most in figures
+    ]
+    rows.append(_false_alarms(scored.pictures, both, allowed, product))
+    return rows + _sources(scored.pictures, labels, both, allowed)
+
+
+def require(rows: Sequence[Criterion]) -> None:
+    """Refuses a candidate.
+
+    Raises:
+        ModelError: If a row does not hold, naming all that do not.
+    """
+    failed = [row for row in rows if not row.holds]
+    if failed:
+        told = "; ".join(
+            f"{row.figure}: {row.candidate:.4f} against {row.champion:.4f} (may be worse by {row.allowed:.4f})"
+            for row in failed
+        )
+        raise ModelError(f"the candidate is worse than the champion: {told}")
+
+
+def score_together(
+    models: Sequence[Candidate],
+    pictures: Sequence[Picture],
+    *,
+    delivery: str = "clean",
+    track: Track = lambda pictures: pictures,
+) -> ScoredByBoth:
+    """Scores pictures with several models, decoding each once.
+
+    Args:
+        models: Which.
+        pictures: What; those that cannot be scored are left out.
+        delivery: How they arrive.
+        track: Shows progress.
+
+    Returns:
+        The scored pictures and their probabilities.
+    """
+    done: list[Picture] = []
+    found: list[list[float]] = [[] for _ in models]
+    waiting: deque[tuple[Picture, Future[Any]]] = deque()
+
+    def finish() -> None:
+        picture, future = waiting.popleft()
+        crops = future.result()
+        if crops is None:
+            return
+        done.append(picture)
+        for model, scores in zip(models, found, strict=True):
+            scores.append(float(model.score(crops)[0]))
+
+    with ThreadPoolExecutor(1, thread_name_prefix="gate") as pool:
+        for picture in track(pictures):
+            waiting.append((picture, pool.submit(_crops, picture, delivery)))
+            if len(waiting) > _AHEAD:
+                finish()
+        while waiting:
+            finish()
+    return ScoredByBoth(pictures=tuple(done), probabilities=tuple(np.array(scores) for scores in found))
+
+
+def _crops(picture: Picture, delivery: str) -> Any:
+    try:
+        return preprocess(deliver(picture.data, delivery)).crops[np.newaxis]
+    except ImageError:
+        return None
+
+
+def _false_alarms(
+    pictures: Sequence[Picture],
+    both: Sequence[tuple[Floats, float]],
+    margins: Margins,
+    sources: Sequence[str],
+) -> Criterion:
+    chosen = np.array([is_product(picture, sources or ("*",)) for picture in pictures])
+    if not chosen.any():
+        raise DataError(f"the evaluation set has no real picture of the sources {', '.join(sources)}")
+    first, second = (float((scores[chosen] >= threshold).mean()) for scores, threshold in both)
+    count = int(chosen.sum())
+    return Criterion(
+        figure="false alarms on product photos",
+        pictures=count,
+        champion=first,
+        candidate=second,
+        allowed=max(margins.false_alarms, margins.pictures / count),
+        higher_is_better=False,
+    )
+
+
+def _sources(
+    pictures: Sequence[Picture], labels: Labels, both: Sequence[tuple[Floats, float]], margins: Margins
+) -> list[Criterion]:
+    rows = []
+    names = np.array([f"{picture.source} ({'ai' if picture.label else 'real'})" for picture in pictures])
+    right = [(scores >= threshold) == (labels == 1) for scores, threshold in both]
+    for name in sorted(set(names.tolist())):
+        inside = names == name
+        count = int(inside.sum())
+        first, second = (float(each[inside].mean()) for each in right)
+        rows.append(
+            Criterion(
+                figure=f"right in {name}",
+                pictures=count,
+                champion=first,
+                candidate=second,
+                allowed=max(margins.source, margins.pictures / count),
+            )
+        )
+    return rows

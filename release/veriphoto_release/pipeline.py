@@ -1,0 +1,182 @@
+"""The whole road from a training run's directory to a version directory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import onnx
+
+from veriphoto.errors import UsageError
+from veriphoto.manifest import FINDINGS_FILE, ONNX_FILE, Findings, read_manifest
+from veriphoto_export.graph import DetectorGraph, Network, export_onnx, stamp
+from veriphoto_export.operating_point import UNSERVED
+from veriphoto_export.parity import Parity, check_parity, load_crops
+from veriphoto_export.pictures import find_pictures
+from veriphoto_export.variant_files import Carried, load_variants
+from veriphoto_release.publish import latest, next_version, operating_point, publish, require_free
+from veriphoto_release.registration import describe_unserved, register
+from veriphoto_release.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
+from veriphoto_training.network.model import CHECKPOINT_FILE, load_checkpoint
+
+__all__ = ["Exported", "export_run", "export_version", "find_pictures", "spread"]
+
+PARITY_PICTURES: Final = 64
+"""More would only take longer: differences come from the graph, hardly from the picture."""
+
+Measure = Callable[[Path], object]
+"""Builds the variants of the model in a directory."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """What an export wrote."""
+
+    directory: Path | None
+    """Of the published version; None where it was only registered."""
+    version: int | None
+    bytes: int
+    """Size of the ONNX file."""
+    parity: Parity
+    model: int | None = None
+    """Number in the registry; None where it was not registered."""
+
+
+def export_run(
+    run: Path,
+    *,
+    repository: Path,
+    photos: Path,
+    version: int | None = None,
+    registry: Registry | None = None,
+    serve: bool = True,
+    variants: Callable[[Mapping[str, Any]], Measure] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Exported:
+    """Exports what a training run left behind.
+
+    Args:
+        run: The run's directory, or a checkpoint in it.
+        repository: The Triton model repository to publish in.
+        photos: Folder of pictures to check parity with.
+        version: Version number; the next free one if None.
+        registry: Where to register it as challenger; nowhere if None.
+        serve: Publish it in the repository, without asking whether it is better than what is there.
+        variants: From what the checkpoint says of its training, the measuring of variants; None builds none.
+        say: Told what is being done.
+
+    Returns:
+        What was written.
+
+    Raises:
+        VeriphotoError: If anything is missing or does not hold; nothing is published then.
+    """
+    checkpoint = run / CHECKPOINT_FILE if run.is_dir() else run
+    decided = checkpoint.parent / FINDINGS_FILE
+    pictures = find_pictures(photos)
+    for needed in (checkpoint, decided):
+        if not needed.is_file():
+            raise UsageError(f"{needed} is missing; name the directory of a training run that has finished")
+    findings = Findings.read(decided)
+    network, training = load_checkpoint(checkpoint)
+    return export_version(
+        cast(Network, network),
+        findings,
+        repository=repository,
+        pictures=pictures,
+        version=version,
+        registry=registry,
+        serve=serve,
+        measure=variants(training) if variants else None,
+        say=say,
+    )
+
+
+def export_version(
+    network: Network,
+    findings: Findings,
+    *,
+    repository: Path,
+    pictures: Sequence[Path],
+    version: int | None = None,
+    registry: Registry | None = None,
+    serve: bool = True,
+    measure: Measure | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Exported:
+    """Exports a network, checks the graph against it on real pictures, registers and publishes it.
+
+    Args:
+        network: In evaluation mode, on the CPU.
+        findings: What its training run decided.
+        repository: The Triton model repository to publish in.
+        pictures: Files to check parity with; at most ``PARITY_PICTURES`` are used.
+        version: Version number; the next free one if None.
+        registry: Where to register it as challenger; nowhere if None.
+        serve: Publish it in the repository, without asking whether it is better than what is there.
+        measure: Builds its variants, which then go wherever it goes; None builds none.
+        say: Told what is being done.
+
+    Returns:
+        What was written.
+
+    Raises:
+        VeriphotoError: If anything does not hold; nothing is published then.
+    """
+    number = version if version is not None else next_version(repository)
+    require_free(repository, number)
+    crops = load_crops(spread(pictures))
+    say("exporting the graph")
+    graph = DetectorGraph(network, findings.calibration)
+    model = export_onnx(graph)
+    say(f"comparing it with the network on {len(crops)} pictures")
+    point = operating_point(findings, number)
+    parity = check_parity(
+        stamp(model, point).SerializeToString(),
+        network,
+        crops,
+        calibration=findings.calibration,
+        evidence_bias=graph.evidence_bias,
+        point=point,
+    )
+    bias = graph.evidence_bias
+    carried = _measured(model, findings, bias, measure) if measure else None
+    registered = None
+    if registry is not None:
+        say(f"registering it at {registry.uri}")
+        registered = register(
+            model, findings, evidence_bias=bias, registry=registry, example=crops[:1], variants=carried
+        )
+    size = len(model.SerializeToString())
+    if not serve:
+        return Exported(directory=None, version=None, bytes=size, parity=parity, model=_number(registered))
+    directory = publish(model, findings, evidence_bias=bias, repository=repository, version=number, variants=carried)
+    if registry is not None and registered is not None:
+        registry.note_served(registered, number, read_manifest(directory).onnx_sha256, "export")
+        if number == latest(repository):
+            registry.point(CHAMPION, registered)
+            registry.unpoint(CHALLENGER, registered)
+    return Exported(directory=directory, version=number, bytes=size, parity=parity, model=_number(registered))
+
+
+def _number(model: RegisteredModel | None) -> int | None:
+    return None if model is None else model.number
+
+
+def _measured(model: onnx.ModelProto, findings: Findings, bias: float, measure: Measure) -> Carried | None:
+    """Measures before anything is registered or published: a kill in these minutes leaves nothing behind."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        (home / ONNX_FILE).write_bytes(stamp(model, operating_point(findings, UNSERVED)).SerializeToString())
+        describe_unserved(home, findings, bias)
+        measure(home)
+        return load_variants(home)
+
+
+def spread(pictures: Sequence[Path]) -> Sequence[Path]:
+    """Takes at most ``PARITY_PICTURES`` files, evenly from the whole list."""
+    step = max(1, -(-len(pictures) // PARITY_PICTURES))
+    return pictures[::step]

@@ -1,0 +1,361 @@
+"""Promotion and rollback: the one road by which a model comes to be served, in either direction.
+
+Every step is named, told before it begins, and named again where it fails. Until the golden pictures have been scored
+through Triton a failure, or the next command after a kill, undoes the change; from then on it is finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from veriphoto.contract import CLASSIFIER
+from veriphoto.errors import ModelError, ServiceUnavailableError, UsageError, VeriphotoError
+from veriphoto.manifest import read_manifest, verify_onnx
+from veriphoto.preprocessing import preprocess
+from veriphoto_export.operating_point import UNSERVED, operating_point, stamp
+from veriphoto_export.variant_files import find_variants, load_variants
+from veriphoto_release import gate, golden, journal
+from veriphoto_release.candidate import Candidate, load_candidate
+from veriphoto_release.journal import Entry
+from veriphoto_release.publish import latest, next_version, repository_lock, withdraw, write_version
+from veriphoto_release.registration import register, settle_exports
+from veriphoto_release.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
+from veriphoto_release.triton import Triton
+
+TOLERANCE: Final = 0.005
+"""Largest difference in probability between Triton and offline that passes; fp32 differs by 1e-6, fp16 by 1e-3."""
+
+PROMOTE: Final = "promote"
+ROLLBACK: Final = "rollback"
+
+Step = Callable[[str], None]
+Judge = Callable[[Candidate, Candidate], list[gate.Criterion]]
+"""Compares champion and candidate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where models are registered, kept and served."""
+
+    registry: Registry
+    repository: Path
+    triton: Triton
+    golden: Sequence[Path]
+    """Pictures whose scores through Triton must be those offline."""
+    tolerance: float = TOLERANCE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """What was done."""
+
+    action: str
+    model: int
+    version: int
+    previous: int | None
+    rows: tuple[gate.Criterion, ...] = ()
+    variant: str = ""
+    """How Triton runs it."""
+
+
+def promote(which: str, place: Place, *, judge: Judge, evaluation: str = "", step: Step = lambda _: None) -> Change:
+    """Makes a model the champion, if it is good enough.
+
+    Args:
+        which: Its number in the registry, or an alias.
+        place: Where.
+        judge: Compares it with the champion; see ``gate.compare``.
+        evaluation: Name of the evaluation set, noted with the model.
+        step: Told the name of each step as it begins.
+
+    Returns:
+        What was done.
+
+    Raises:
+        VeriphotoError: Naming the step that failed and why; the version before goes on serving.
+    """
+    with repository_lock(place.repository):
+        walk = _Walk(PROMOTE, place, step)
+        champion = walk.begin()
+        with walk.at("find"):
+            model = place.registry.find(which)
+            if champion is not None and model.number == champion.number:
+                raise UsageError(f"model {model.number} is the champion already")
+        candidate = walk.verify(model)
+        rows: list[gate.Criterion] = []
+        if champion is not None:
+            with walk.at("compare"):
+                rows = judge(walk.served(), candidate)
+                gate.require(rows)
+        return replace(walk.serve(model, candidate, _report(evaluation, rows)), rows=tuple(rows))
+
+
+def rollback(place: Place, *, to: str | None = None, step: Step = lambda _: None) -> Change:
+    """Serves an earlier champion again, under a new number.
+
+    Args:
+        place: Where.
+        to: Number of the model in the registry; the champion before this one where None.
+        step: Told the name of each step as it begins.
+
+    Returns:
+        What was done.
+
+    Raises:
+        VeriphotoError: Naming the step that failed and why; the version before goes on serving.
+    """
+    with repository_lock(place.repository):
+        walk = _Walk(ROLLBACK, place, step)
+        walk.begin()
+        with walk.at("find"):
+            model = place.registry.find(to or str(_before(place.registry)))
+            if not model.served:
+                raise UsageError(f"model {model.number} never served; promote it: veriphoto models promote")
+        return walk.serve(model, walk.verify(model), {})
+
+
+def settle(place: Place, step: Step = lambda _: None) -> Change | None:
+    """Finishes or undoes what a killed command left, and does nothing else.
+
+    Args:
+        place: Where.
+        step: Told the name of each step as it begins.
+
+    Returns:
+        What was left, or None.
+    """
+    with repository_lock(place.repository):
+        return _Walk("settle", place, step).settle()
+
+
+class _Walk:
+    """One way through the steps; its caller holds the repository's lock."""
+
+    def __init__(self, action: str, place: Place, step: Step) -> None:
+        self.action = action
+        self.place = place
+        self.step = step
+        self.pending: Entry | None = None
+
+    @contextmanager
+    def at(self, name: str) -> Iterator[None]:
+        self.step(name)
+        try:
+            yield
+        except BaseException as error:
+            undone = self._undo_quietly()
+            if not isinstance(error, VeriphotoError) or type(error).__init__ is not Exception.__init__:
+                raise
+            raise type(error)(f"{self.action} stopped at '{name}': {error}; {self._still(undone)}") from error
+
+    def begin(self) -> RegisteredModel | None:
+        """Settles what was left, then finds what is served now."""
+        self.settle()
+        with self.at("triton"):
+            self.place.triton.require_ready()
+        with self.at("adopt"):
+            settle_exports(self.place.registry)
+            return adopt(self.place.registry, self.place.repository, self.place.golden)
+
+    def verify(self, model: RegisteredModel) -> Candidate:
+        with self.at("verify"):
+            directory = self.place.registry.download(model)
+            return load_candidate(directory, f"model {model.number}", sha256=model.sha256)
+
+    def served(self) -> Candidate:
+        version = latest(self.place.repository)
+        return load_candidate(self.place.repository / CLASSIFIER / str(version), f"version {version}")
+
+    def serve(self, model: RegisteredModel, candidate: Candidate, notes: dict[str, str]) -> Change:
+        place = self.place
+        with self.at("score"):
+            variants = find_variants(self._homes(model, candidate))
+            expected = golden.expect(candidate, variants, place.golden)
+        number = next_version(place.repository)
+        entry = Entry(
+            action=self.action,
+            model=model.number,
+            version=number,
+            previous=latest(place.repository),
+            proven=False,
+        )
+        with self.at("publish"):
+            journal.write(place.repository, entry)
+            self.pending = entry
+            self.step("write")
+            write_version(
+                candidate.model,
+                candidate.findings,
+                evidence_bias=candidate.manifest.evidence_bias,
+                repository=place.repository,
+                version=number,
+                variants=variants,
+            )
+        with self.at("load"):
+            place.triton.load_classifier()
+        with self.at("golden"):
+            variant = golden.require(place.triton, number, expected, place.tolerance)
+        with self.at("alias"):
+            entry = replace(entry, proven=True)
+            journal.write(place.repository, entry)
+        self.pending = None  # from here on it is finished, not undone
+        try:
+            for key, value in notes.items():
+                place.registry.tag(model, key, value)
+            self._finish(entry)
+        except VeriphotoError as error:
+            raise type(error)(
+                f"{self.action} stopped at 'alias': {error}; version {number} serves, "
+                "and the next command moves the alias"
+            ) from error
+        self.step("done")
+        return Change(action=self.action, model=model.number, version=number, previous=entry.previous, variant=variant)
+
+    def _homes(self, model: RegisteredModel, candidate: Candidate) -> Iterator[Path]:
+        """Names where the model's variants may lie: versions made of it, the newest first, then the registry."""
+        for served in sorted(model.served, key=lambda served: -served.version):
+            home = self.place.repository / CLASSIFIER / str(served.version)
+            with suppress(VeriphotoError):
+                if read_manifest(home).onnx_sha256 == served.sha256:
+                    yield home
+        yield candidate.directory
+
+    def settle(self) -> Change | None:
+        self.step("settle")
+        entry = journal.read(self.place.repository)
+        if entry is None:
+            return None
+        if entry.proven:
+            self._finish(entry)
+        else:
+            self._undo(entry)
+        return Change(action=entry.action, model=entry.model, version=entry.version, previous=entry.previous)
+
+    def _finish(self, entry: Entry) -> None:
+        """Says in the registry what is so in the repository; may be repeated."""
+        registry = self.place.registry
+        model = registry.find(str(entry.model))
+        directory = self.place.repository / CLASSIFIER / str(entry.version)
+        sha256 = read_manifest(directory).onnx_sha256
+        self.step("alias: served")
+        registry.note_served(model, entry.version, sha256, entry.action)
+        self.step("alias: champion")
+        registry.point(CHAMPION, model)
+        self.step("alias: challenger")
+        registry.unpoint(CHALLENGER, model)
+        self.step("alias: journal")
+        journal.clear(self.place.repository)
+
+    def _undo(self, entry: Entry) -> None:
+        self.step("undo: withdraw")
+        withdraw(self.place.repository, entry.version)
+        self.step("undo: load")
+        # A server that is away serves nothing, and loads what the repository then holds when it starts.
+        with suppress(ServiceUnavailableError) if entry.previous else suppress(ServiceUnavailableError, ModelError):
+            self.place.triton.load_classifier()
+        self.step("undo: journal")
+        journal.clear(self.place.repository)
+
+    def _undo_quietly(self) -> bool:
+        """Undoes after a failure; a failure of the undoing leaves the journal, and the next command tries again."""
+        if self.pending is None:
+            return True
+        entry, self.pending = self.pending, None
+        try:
+            self._undo(entry)
+        except VeriphotoError:
+            return False
+        return True
+
+    def _still(self, undone: bool) -> str:
+        if not undone:
+            return "undoing it failed too, the next command tries again"
+        version = latest(self.place.repository)
+        return f"version {version} still serves" if version else "nothing is served yet"
+
+
+def adopt(registry: Registry, repository: Path, golden: Sequence[Path]) -> RegisteredModel | None:
+    """Finds the model that a repository serves, registering one that came some other way.
+
+    A fresh clone, a shop's calibration and an export straight into the repository all serve a version that no
+    promotion has put there.
+
+    Args:
+        registry: The registry.
+        repository: The Triton model repository.
+        golden: Pictures; one becomes the input example.
+
+    Returns:
+        The served model, which has the alias ``champion``; None where nothing is served.
+
+    Raises:
+        VeriphotoError: If the served version must not be used, or MLflow fails.
+    """
+    version = latest(repository)
+    if version is None:
+        return None
+    directory = repository / CLASSIFIER / str(version)
+    manifest = read_manifest(directory)
+    verify_onnx(directory, manifest)
+    model = registry.by_served(version, manifest.onnx_sha256)
+    if model is None:
+        model = _adopted(registry, load_candidate(directory, f"version {version}"), golden)
+        registry.note_served(model, version, manifest.onnx_sha256, "adopt")
+    if CHAMPION not in model.aliases:
+        registry.point(CHAMPION, model)
+    return registry.find(str(model.number))
+
+
+def _adopted(registry: Registry, candidate: Candidate, golden: Sequence[Path]) -> RegisteredModel:
+    # An export that was killed between publishing and noting it has registered the model already.
+    unserved = stamp(candidate.model, operating_point(candidate.findings, UNSERVED)).SerializeToString()
+    sha256 = hashlib.sha256(unserved).hexdigest()
+    known = next((each for each in registry.models() if each.sha256 == sha256 and not each.served), None)
+    return known or register(
+        candidate.model,
+        candidate.findings,
+        evidence_bias=candidate.manifest.evidence_bias,
+        registry=registry,
+        example=example(golden),
+        origin="adopt",
+        challenge=False,
+        variants=load_variants(candidate.directory),
+    )
+
+
+def example(pictures: Sequence[Path]) -> Any:
+    """Returns the crops of the first picture that can be read, UINT8 [1, K, S, S, 3].
+
+    Raises:
+        UsageError: If there is none.
+    """
+    for path in pictures:
+        with suppress(VeriphotoError, OSError):
+            return preprocess(path.read_bytes()).crops[np.newaxis]
+    raise UsageError("there is no golden picture; name a folder of JPEG, PNG or WebP photos with --golden")
+
+
+def _before(registry: Registry) -> int:
+    """Returns the champion before this one: promotions push, rollbacks pop."""
+    stack: list[int] = []
+    for served, model in registry.history():
+        if served.action == ROLLBACK and model.number in stack:
+            del stack[stack.index(model.number) + 1 :]
+        elif not stack or stack[-1] != model.number:
+            stack.append(model.number)
+    if len(stack) < 2:
+        raise UsageError("there is no earlier champion to go back to")
+    return stack[-2]
+
+
+def _report(evaluation: str, rows: Sequence[gate.Criterion]) -> dict[str, str]:
+    figures = [row.to_json() for row in rows if not row.figure.startswith("right in")]
+    return {"gate": json.dumps({"evaluation": evaluation, "figures": figures})[:4900]}

@@ -1,0 +1,72 @@
+"""Puts a model into the gateway's shadow, and reads what the gateway counted there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from veriphoto.errors import ModelError
+from veriphoto.manifest import MANIFEST_FILE, ONNX_FILE
+from veriphoto_release.candidate import load_candidate
+from veriphoto_release.registry import RegisteredModel, Registry
+
+FOLDER: Final = "shadow"
+CHALLENGER_FOLDER: Final = "challenger"
+NUMBER_FILE: Final = "model"
+TALLY_FILE: Final = "tally.json"
+"""Names as in ``veriphoto_serving.gateway.answering.shadow``, which may not be imported from here."""
+
+
+def cast(registry: Registry, model: RegisteredModel, var: Path) -> Path:
+    """Has the gateway score a share of its pictures with a model too.
+
+    Args:
+        registry: Where the model is.
+        model: Which.
+        var: Directory of everything written at run time, the gateway's own.
+
+    Returns:
+        The directory that the gateway reads.
+
+    Raises:
+        ModelError: If the model must not be used, or the disk refuses.
+    """
+    source = registry.download(model)
+    load_candidate(source, f"model {model.number}", sha256=model.sha256)
+    target = var / FOLDER / CHALLENGER_FOLDER
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=".staging-", dir=target.parent))
+        for name in (ONNX_FILE, MANIFEST_FILE):
+            shutil.copy(source / name, staged / name)
+        (staged / NUMBER_FILE).write_text(f"{model.number}\n", encoding="utf-8")
+        lift(var)
+        staged.rename(target)
+    except OSError as error:
+        raise ModelError(f"cannot write {target}: {error.strerror or error}") from error
+    return target
+
+
+def lift(var: Path) -> None:
+    """Ends the shadow: the gateway scores no picture twice any more."""
+    target = var / FOLDER / CHALLENGER_FOLDER
+    if target.is_dir():
+        gone = Path(tempfile.mkdtemp(prefix=".gone-", dir=target.parent))
+        target.rename(gone / "old")
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def tallies(var: Path) -> dict[str, dict[str, Any]]:
+    """Reads what was counted, by "version N, model M".
+
+    Args:
+        var: The gateway's directory.
+    """
+    try:
+        found = json.loads((var / FOLDER / TALLY_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,1 @@
+"""Knows how Triton and the drift monitor are, and brings Triton back."""

@@ -1,0 +1,234 @@
+"""Knows whether Triton really scores pictures, and brings it back when it does not.
+
+Triton goes on calling itself ready after the process of a Python model has died, and never restarts it. So a test
+picture is scored every few seconds; on this machine the deaths of Triton's processes are also watched for (``watch``),
+which is faster. While it is down every request is refused at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from veriphoto.errors import DeadlineExceededError, OverloadedError, ServiceUnavailableError, VeriphotoError
+from veriphoto_client import Detection
+
+State = Literal["starting", "ok", "down"]
+Finding = Literal["alive", "dead", "hung"]
+
+_LOG: Final = logging.getLogger(__name__)
+_SETTLE_S: Final = 3.0
+"""How long Triton may take to answer after it was brought back: connections must be made anew."""
+_AGAIN_S: Final = 0.1
+_DOUBT_S: Final = 5.0
+"""Two requests that found Triton away within this time are no accident."""
+_SAME: Final = 1e-2
+"""Logits between two answers of one version to one picture; what lies further apart is not noise of batching."""
+
+
+class Reviver(Protocol):
+    """Can bring Triton back. Runs on a thread of its own.
+
+    Loading a dead model anew in the running server would be a second quicker, but a request that its process took
+    along keeps the old instances, and their shared memory, for as long as that server runs.
+    """
+
+    def restart(self) -> None:
+        """Starts the server anew."""
+
+    def progress(self) -> int | None:
+        """Returns how many requests the server has answered, whoever asked; None where it does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A test picture that was scored."""
+
+    at: float
+    """``time.monotonic()``."""
+    milliseconds: float
+    model_version: int
+
+
+class Watchdog:
+    """Scores test pictures, on one event loop."""
+
+    def __init__(
+        self,
+        probe: Callable[[], Awaitable[Detection]],
+        *,
+        interval: float,
+        timeout: float,
+        reviver: Reviver | None = None,
+        observe: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Prepares; ``run`` does the work.
+
+        Args:
+            probe: Has Triton score the test picture.
+            interval: Seconds between them.
+            timeout: Seconds that one may take.
+            reviver: Brings Triton back; None where somebody else must.
+            observe: Told of each ``ok``, ``late``, ``failed``, ``wrong``, ``restart``, for metrics.
+        """
+        self.state: State = "starting"
+        self.beat: Beat | None = None
+        self._probe = probe
+        self._interval = interval
+        self._timeout = timeout
+        self._reviver = reviver
+        self._observe = observe
+        self._wake = asyncio.Event()
+        self._known_dead = False
+        self._late_before = False
+        self._proven = 0.0
+        self._doubted = float("-inf")
+        self._logits: dict[int, float] = {}
+        self._listeners: list[Callable[[], None]] = []
+        self._admirers: list[Callable[[], None]] = []
+
+    def on_down(self, listener: Callable[[], None]) -> None:
+        """Adds somebody to tell, on the event loop, when Triton goes down."""
+        self._listeners.append(listener)
+
+    def on_beat(self, listener: Callable[[], None]) -> None:
+        """Adds somebody to tell, on the event loop, whenever a test picture was scored."""
+        self._admirers.append(listener)
+
+    def require(self) -> None:
+        """Refuses while Triton is away.
+
+        Raises:
+            ServiceUnavailableError: If it is.
+        """
+        if self.state != "ok":
+            raise ServiceUnavailableError("Triton is away")
+
+    def proof(self) -> None:
+        """Notes that Triton has just answered somebody."""
+        self._proven = time.monotonic()
+
+    def suspect(self, error: VeriphotoError) -> None:
+        """Notes that somebody got no answer; looks at once where Triton may be dead.
+
+        The test picture alone would not do: with one of two processes hanging, it may well reach the other.
+        """
+        if not isinstance(error, ServiceUnavailableError) or self.state != "ok":
+            return
+        now = time.monotonic()
+        if now - self._doubted < _DOUBT_S:
+            self._doubted = float("-inf")
+            self.alarm("requests are not answered")
+        else:
+            self._doubted = now
+            self._wake.set()
+
+    def alarm(self, why: str) -> None:
+        """Declares Triton dead.
+
+        Args:
+            why: For the log.
+        """
+        if self.state == "ok":
+            self._known_dead = True
+            self._down(why)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Watches until cancelled."""
+        failures = 0
+        while True:
+            self._wake.clear()
+            # What is known to be dead needs no second opinion, which would cost Triton's own second.
+            if not self._known_dead and await self._look() == "alive":
+                failures = 0
+                self._up()
+                await self._pause(self._interval)
+                continue
+            self._down("the test picture was not scored")
+            self._known_dead = False
+            if self._reviver is None:
+                await self._pause(min(1.0, self._interval))
+            elif not await self._revive(self._reviver):
+                failures += 1
+                await self._pause(min(30.0, 0.5 * 2**failures))
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    async def _look(self) -> Finding:
+        started = time.monotonic()
+        answered = await self._progress()
+        try:
+            async with asyncio.timeout(self._timeout):
+                detection = await self._probe()
+        except OverloadedError:
+            return "alive"  # a full queue is a living server's answer
+        except (TimeoutError, DeadlineExceededError):
+            return await self._late(started, answered)
+        except VeriphotoError:
+            self._observe("failed")
+            return "dead"
+        self._late_before = False
+        return "alive" if self._plausible(detection, started) else "dead"
+
+    async def _late(self, started: float, answered: int | None) -> Finding:
+        """Tells a server that hangs from one that is busy: under load the test picture waits behind others."""
+        self._observe("late")
+        if self._proven > started:
+            return "alive"
+        now = await self._progress()
+        if answered is not None and now is not None:
+            return "alive" if now > answered else "hung"
+        # Nobody can say what it does for others: once may be a coincidence.
+        again, self._late_before = self._late_before, True
+        return "hung" if again else "alive"
+
+    async def _progress(self) -> int | None:
+        return await asyncio.to_thread(self._reviver.progress) if self._reviver else None
+
+    def _plausible(self, detection: Detection, started: float) -> bool:
+        version = detection.verdict.model_version
+        if abs(detection.logit - self._logits.setdefault(version, detection.logit)) > _SAME:
+            _LOG.error("version %d scores the test picture differently than before", version)
+            self._observe("wrong")
+            return False
+        self.beat = Beat(time.monotonic(), 1000.0 * (time.monotonic() - started), version)
+        self._observe("ok")
+        return True
+
+    async def _revive(self, reviver: Reviver) -> bool:
+        _LOG.warning("Triton is away: restarting it")
+        self._observe("restart")
+        try:
+            await asyncio.to_thread(reviver.restart)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is to be tried again
+            _LOG.error("restarting Triton failed: %s", error)
+            return False
+        deadline = time.monotonic() + _SETTLE_S
+        while (finding := await self._look()) == "dead" and time.monotonic() < deadline:
+            await asyncio.sleep(_AGAIN_S)
+        if finding == "alive":
+            self._up()
+        return finding == "alive"
+
+    def _up(self) -> None:
+        if self.state == "down":
+            _LOG.warning("Triton scores pictures again")
+        self.state = "ok"
+        for listener in self._admirers:
+            listener()
+
+    def _down(self, why: str) -> None:
+        if self.state == "ok":
+            _LOG.error("Triton is down: %s", why)
+            self.state = "down"
+            for listener in self._listeners:
+                listener()

@@ -1,0 +1,1 @@
+"""What stands before every route: limits, keys, uploads, and the request itself."""

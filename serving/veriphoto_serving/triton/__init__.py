@@ -1,0 +1,1 @@
+"""Runs one Triton on this machine: self-check, options, launcher, supervisor."""

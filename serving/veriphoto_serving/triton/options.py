@@ -1,0 +1,158 @@
+"""What a Triton is started with, and the command line that says so."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from veriphoto.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
+from veriphoto.prediction_log.recorder import LOG_VARIABLE, SIZE_VARIABLE
+from veriphoto.prediction_log.segments import DEFAULT_MEGABYTES
+from veriphoto_serving.triton.installation import Installation
+from veriphoto_serving.triton.ports import LOOPBACK, free_ports
+from veriphoto_serving.triton.shared_memory import PREFIX
+
+ADMIN_HEADER: Final = "admin-key"
+"""HTTP header that opens the restricted APIs; over gRPC its name is ``triton-grpc-protocol-admin-key``."""
+
+RESTRICTED: Final = ("shared-memory", "model-repository", "model-config", "statistics", "trace", "logging")
+"""APIs that no client of Veriphoto needs. Health, metadata and inference stay open; metrics have their own port."""
+
+MODELS_LINK: Final = "models"
+BACKENDS_DIRECTORY: Final = "backends"
+
+
+class Flavour(StrEnum):
+    """How the classifier runs: one of its configurations in the model repository."""
+
+    ONNXRUNTIME = "onnxruntime"
+    """``config.pbtxt``: Triton's own ONNX Runtime backend, the production default."""
+    EMBEDDED = "embedded"
+    """``configs/embedded.pbtxt``: ONNX Runtime inside the Python backend, all that the wheel's server can run."""
+    TENSORRT = "tensorrt"
+    """``configs/tensorrt.pbtxt``: a TensorRT plan."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TritonOptions:
+    """How to start one Triton.
+
+    Attributes:
+        model_repository: Directory that holds the models.
+        var: Directory under which everything written at run time lies.
+        http_port: Port of HTTP; 0 picks a free one, as for the others.
+        grpc_port: Port of gRPC.
+        metrics_port: Port of the Prometheus metrics.
+        flavour: How the classifier runs; None picks what the server at hand can run.
+        prediction_log: Directory of the prediction log; None for ``predictions`` in ``var``, empty for no log.
+        prediction_log_mb: Largest size of that log in megabytes.
+        start_timeout_s: How long loading the models may take.
+        exit_timeout_s: How long requests in flight may take to finish when the server stops.
+        admin_key: Opens the restricted APIs. Never printed.
+        region_prefix: Start of the names of this server's shared-memory regions, so that they can be told from those
+            of any other.
+    """
+
+    model_repository: Path
+    var: Path = Path("var")
+    http_port: int = TRITON_HTTP_PORT
+    grpc_port: int = TRITON_GRPC_PORT
+    metrics_port: int = TRITON_METRICS_PORT
+    flavour: Flavour | None = None
+    prediction_log: str | None = None
+    prediction_log_mb: float = DEFAULT_MEGABYTES
+    start_timeout_s: float = 60.0
+    exit_timeout_s: int = 10
+    admin_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    region_prefix: str = field(default_factory=lambda: f"{PREFIX}veriphoto_{secrets.token_hex(6)}_")
+
+    @property
+    def ports(self) -> tuple[int, int, int]:
+        """The ports of HTTP, gRPC and metrics."""
+        return self.http_port, self.grpc_port, self.metrics_port
+
+    @property
+    def runtime(self) -> Path:
+        """Working directory of the server: its log, its backends and a link to the repository.
+
+        Named by port, so that a second server in the same ``var`` never changes what a running one sees.
+        """
+        return self.var.absolute() / "triton" / str(self.http_port)
+
+    @property
+    def log(self) -> Path:
+        """The file the server writes its log to."""
+        return self.runtime / "triton.log"
+
+    @property
+    def predictions(self) -> Path | None:
+        """Directory of the prediction log; None where there is none."""
+        if self.prediction_log is None:
+            return self.var.absolute() / "predictions"
+        return Path(self.prediction_log).absolute() if self.prediction_log else None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the models read of the environment: they have no other way to be told."""
+        return {LOG_VARIABLE: str(self.predictions or ""), SIZE_VARIABLE: f"{self.prediction_log_mb:g}"}
+
+    def resolve(self, installation: Installation) -> TritonOptions:
+        """Settles what is left open.
+
+        Args:
+            installation: The server that will run.
+
+        Returns:
+            The same options with a flavour and without port 0.
+        """
+        flavour = self.flavour or (Flavour.EMBEDDED if installation.wheel else Flavour.ONNXRUNTIME)
+        spare = iter(free_ports(self.ports.count(0), avoid=self.ports))
+        http, grpc, metrics = (port or next(spare) for port in self.ports)
+        return replace(self, flavour=flavour, http_port=http, grpc_port=grpc, metrics_port=metrics)
+
+    def argv(self, installation: Installation) -> list[str]:
+        """Returns the command line; the server must be started in ``runtime``.
+
+        Paths are relative to it, because Triton starts its stubs through a shell, unquoted: a space in a real path
+        would break them, and worse could hide in one. Models are under explicit control, because publishing a version
+        and reviving a dead stub both need the load API; that API, like everything in ``RESTRICTED``, is closed without
+        ``admin_key``. Triton takes the key from its command line only, which local users can read: see
+        ``launcher.hide_argument``.
+
+        Args:
+            installation: The server that will run.
+        """
+        restricted = f"{','.join(RESTRICTED)}:{ADMIN_HEADER}={self.admin_key}"
+        argv = [
+            str(installation.binary),
+            f"--model-repository={MODELS_LINK}",
+            "--model-control-mode=explicit",
+            "--load-model=*",
+            "--disable-auto-complete-config",
+            "--strict-readiness=true",
+            "--exit-on-error=true",
+            f"--exit-timeout-secs={self.exit_timeout_s}",
+            f"--http-address={LOOPBACK}",
+            f"--http-port={self.http_port}",
+            f"--grpc-address={LOOPBACK}",
+            f"--grpc-port={self.grpc_port}",
+            f"--metrics-address={LOOPBACK}",
+            f"--metrics-port={self.metrics_port}",
+            "--metrics-config=summary_latencies=true",  # quantiles of the latency, which are off by default
+            "--allow-sagemaker=false",
+            "--allow-vertex-ai=false",
+            f"--http-restricted-api={restricted}",
+            f"--grpc-restricted-protocol={restricted}",
+            f"--backend-config=python,shm-region-prefix-name={self.region_prefix}",
+            "--log-format=ISO8601",
+        ]
+        if installation.wheel:
+            argv.append(f"--backend-directory={BACKENDS_DIRECTORY}")
+            # The wheel's server has no GPU backend; looking for GPUs would only cost time and log noise.
+            argv += ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]
+        if self.flavour not in (None, Flavour.ONNXRUNTIME):
+            argv.append(f"--model-config-name={self.flavour.value}")
+        return argv

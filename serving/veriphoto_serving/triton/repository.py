@@ -1,0 +1,65 @@
+"""Is the model repository one that this release can serve?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from veriphoto.contract import CLASSIFIER, ENSEMBLE, PREPROCESS, RECORDER
+from veriphoto.errors import ModelError
+from veriphoto.manifest import latest_version, read_manifest, verify_onnx
+from veriphoto_serving.triton.options import Flavour
+
+_CONFIG: Final = "config.pbtxt"
+_CODE: Final = "model.py"
+_NEEDS: Final = {Flavour.EMBEDDED: _CODE, Flavour.TENSORRT: "model.plan"}
+"""What a flavour runs, beside ``model.onnx``, which every version has."""
+
+
+def problems(repository: Path, flavour: Flavour) -> Iterator[str]:
+    """Finds what is wrong with a model repository.
+
+    Args:
+        repository: The directory that holds the models.
+        flavour: How the classifier is to run.
+
+    Yields:
+        A sentence for each problem, with how to mend it.
+    """
+    if not repository.is_dir():
+        yield f"{repository} is no directory; name the model repository with --model-repository"
+        return
+    for name in (ENSEMBLE, PREPROCESS, CLASSIFIER, RECORDER):
+        model = repository / name
+        if not (model / _CONFIG).is_file():
+            yield f"{model / _CONFIG} is missing; restore it from the source tree"
+    for name in (PREPROCESS, RECORDER):
+        yield from _code(repository / name)
+    yield from _classifier(repository / CLASSIFIER, flavour)
+
+
+def _code(model: Path) -> Iterator[str]:
+    try:
+        code = latest_version(model) / _CODE
+    except ModelError as error:
+        yield error.message
+        return
+    if not code.is_file():
+        yield f"{code} is missing; restore it from the source tree"
+
+
+def _classifier(model: Path, flavour: Flavour) -> Iterator[str]:
+    config = model / "configs" / f"{flavour.value}.pbtxt"
+    if flavour is not Flavour.ONNXRUNTIME and not config.is_file():
+        # Triton would quietly fall back to config.pbtxt.
+        yield f"{config} is missing; restore it from the source tree"
+    try:
+        version = latest_version(model)
+        verify_onnx(version, read_manifest(version))
+    except ModelError as error:
+        yield error.message
+        return
+    needed = _NEEDS.get(flavour)
+    if needed and not (version / needed).is_file():
+        yield f"{version / needed} is missing; export the model for --flavour {flavour.value}"

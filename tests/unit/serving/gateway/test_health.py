@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from veriphoto.errors import ServiceUnavailableError
+from veriphoto_serving.gateway.health.drift import SidecarClient
+from veriphoto_serving.gateway.models import HealthAnswer
+
+from .conftest import Gateway, Open, picture, wait_for
+
+
+async def test_health_is_deep(gateway: Gateway) -> None:
+    answer = await gateway.http.get("/health")
+    body = HealthAnswer.model_validate(answer.json())
+
+    assert (answer.status_code, body.status, body.model_version) == (200, "ok", 1)
+    assert body.canary is not None
+    assert body.canary.age_s < 10
+    assert body.drift == {"state": "away"}
+
+
+async def test_everything_says_so_when_triton_is_away(open_gateway: Open) -> None:
+    async with open_gateway(canary_interval=0.05) as gateway:
+        gateway.triton.fault = ServiceUnavailableError("gone")
+        await wait_for(lambda: gateway.services.watchdog.state == "down")
+
+        assert (await gateway.http.get("/health")).status_code == 503
+        assert (await gateway.http.get("/readyz")).json() == {"status": "down"}
+        assert (
+            (await gateway.http.get("/healthz")).status_code == (await gateway.http.get("/startup")).status_code == 200
+        )
+        before = gateway.triton.requests
+        started = time.perf_counter()
+        refused = await gateway.http.post("/predict", content=picture())
+        assert refused.status_code == 503
+        assert time.perf_counter() - started < 0.1
+        assert gateway.triton.requests == before, "nobody asks a Triton that is known to be dead"
+
+        gateway.triton.fault = None
+        await wait_for(lambda: gateway.services.watchdog.state == "ok")
+        assert (await gateway.http.post("/predict", content=picture())).status_code == 200
+
+
+async def test_waiting_requests_are_let_go_when_triton_dies(gateway: Gateway) -> None:
+    gateway.triton.slow = 30.0
+    call = asyncio.create_task(gateway.http.post("/predict", content=picture()))
+    await wait_for(lambda: gateway.services.scorer.places.taken == 1)
+    gateway.triton.fault = ServiceUnavailableError("gone")
+    gateway.services.watchdog.alarm("a process has ended")
+
+    async with asyncio.timeout(1.0):
+        assert (await call).json()["error"] == "service_unavailable"
+
+
+async def test_draining_fails_readiness_and_still_serves(gateway: Gateway) -> None:
+    gateway.services.draining = True
+
+    assert (await gateway.http.get("/readyz")).status_code == 503
+    answer = await gateway.http.post("/predict", content=picture())
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+
+
+async def test_metrics_count_and_hold_nothing_private(gateway: Gateway) -> None:
+    await gateway.http.post("/predict", files={"file": ("my-secret-name.jpg", picture())})
+    await gateway.http.post("/predict", content=b"hello")
+    await gateway.http.get("/a-secret-path")
+    text = (await gateway.http.get("/v1/metrics")).text
+
+    assert "secret" not in text
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["veriphoto_gateway_verdicts_total", "1", "ai_generated"] == 1
+    assert samples["veriphoto_gateway_images_total", "jpeg"] == 1
+    assert samples["veriphoto_gateway_refusals_total", "not_an_image"] == 1
+    assert samples["veriphoto_gateway_requests_total", "/predict", "422", "POST", "anonymous"] == 1
+    assert samples["veriphoto_gateway_requests_total", "404", "GET", "anonymous", "unmatched"] == 1
+    assert samples[("veriphoto_gateway_healthy",)] == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        ((200, {"drift_detected": False, "window_size": 1000}), "ok"),
+        ((200, {"drift_detected": True}), "drift"),
+        ((200, {"alerts": []}), "unknown"),
+        ((200, {"drift_detected": None, "status": "not enough data"}), "unknown"),
+        ((200, [1]), "unknown"),
+        ((500, {}), "away"),
+    ],
+)
+async def test_drift_is_the_sidecars(answer: tuple[int, Any], state: str) -> None:
+    sidecar = SidecarClient(
+        "http://sidecar/drift", httpx.MockTransport(lambda _: httpx.Response(answer[0], json=answer[1]))
+    )
+    report = await sidecar.report()
+    assert (report["state"], await sidecar.state()) == (state, state)
+    await sidecar.close()
+
+
+async def test_what_the_sidecar_does_not_know_yet_is_passed_on() -> None:
+    body = {"drift_detected": None, "status": "not enough data", "window_size": 17}
+    sidecar = SidecarClient("http://sidecar/drift", httpx.MockTransport(lambda _: httpx.Response(200, json=body)))
+    assert await sidecar.report() == {**body, "state": "unknown", "detail": "not enough data"}
+    await sidecar.close()
+
+
+async def test_drift_says_so_when_the_sidecar_is_away(gateway: Gateway) -> None:
+    answer = await gateway.http.get("/drift")
+    assert (answer.status_code, answer.json()["state"]) == (200, "away")
+
+
+@pytest.mark.parametrize("route", ["/", "/privacy", "/v1/", "/v1/privacy"])
+async def test_about(gateway: Gateway, route: str) -> None:
+    assert (await gateway.http.get(route)).status_code == 200

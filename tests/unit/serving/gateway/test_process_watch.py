@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from veriphoto_serving.gateway.health.process_watch import ProcessWatch, stubs
+
+from .conftest import wait_for
+
+# Starts a process that looks like a stub for each line it reads: the instance's name is in its place.
+SERVER = """
+import subprocess, sys
+for line in sys.stdin:
+    words = ["triton_python_backend_stub", "-c", "import time; time.sleep(60)", *"12345", line.strip()]
+    subprocess.Popen(words, executable=sys.executable)
+"""
+
+
+class Server:
+    """A process that starts stubs when it is told to."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, text=True)
+
+    async def start(self, instance: str) -> None:
+        before = len(stubs(self.process.pid))
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{instance}\n")
+        self.process.stdin.flush()
+        await wait_for(lambda: len(stubs(self.process.pid)) > before)
+
+    def kill(self, instance: str) -> None:
+        """Kills the oldest stub of an instance."""
+        os.kill(min(pid for pid, name in stubs(self.process.pid).items() if name == instance), signal.SIGKILL)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    for pid in stubs(running.process.pid):
+        os.kill(pid, signal.SIGKILL)
+    running.process.kill()
+    running.process.wait()
+    with contextlib.suppress(BrokenPipeError):
+        running.process.stdin.close()  # type: ignore[union-attr]
+
+
+@pytest.fixture
+async def alarms(server: Server) -> list[str]:
+    return []
+
+
+@pytest.fixture
+async def watch(server: Server, alarms: list[str]) -> ProcessWatch:
+    for instance in ("preprocess_0_0", "classifier_0_0"):
+        await server.start(instance)
+    watching = ProcessWatch(alarms.append)
+    watching.watch(server.process.pid)
+    await wait_for(lambda: len(watching._watched) == 3)
+    yield watching
+    watching.close()
+
+
+async def test_the_death_of_a_stub_is_noticed_at_once(server: Server, watch: ProcessWatch, alarms: list[str]) -> None:
+    server.kill("classifier_0_0")
+    await wait_for(lambda: bool(alarms), 1.0)
+    assert alarms == ["the process of classifier_0_0 has ended"]
+
+
+async def test_the_death_of_the_server_is_noticed_at_once(
+    server: Server, watch: ProcessWatch, alarms: list[str]
+) -> None:
+    for pid in stubs(server.process.pid):
+        os.kill(pid, signal.SIGSTOP)  # they outlive it a while, as Triton's do
+    found = stubs(server.process.pid)
+    server.process.kill()
+    await wait_for(lambda: bool(alarms), 1.0)
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+    assert alarms == ["the server's process has ended"]
+
+
+async def test_a_version_swap_is_no_death(server: Server, watch: ProcessWatch, alarms: list[str]) -> None:
+    await server.start("classifier_0_0")
+    server.kill("classifier_0_0")
+    await wait_for(lambda: len(stubs(server.process.pid)) == 2)
+    with pytest.raises(TimeoutError):
+        await wait_for(lambda: bool(alarms), 0.3)
+
+    watch.watch(server.process.pid)
+    await wait_for(lambda: len(watch._watched) == 3)
+    server.kill("classifier_0_0")
+    await wait_for(lambda: bool(alarms), 1.0)

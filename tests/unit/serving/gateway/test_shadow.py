@@ -1,0 +1,90 @@
+"""The challenger in the shadow: never in the way, counted per version, exchanged while it runs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from toy_model import SAMPLES, copy_repository, publish_toy
+
+from veriphoto_release import shadow as casting
+from veriphoto_serving.gateway.answering import shadow
+from veriphoto_serving.gateway.answering.shadow import Offer, Shadow, ShadowTally, compare_one, fraction, read_tallies
+
+PICTURE = SAMPLES[0].read_bytes()
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish_toy(copy_repository(tmp_path_factory.mktemp("models") / "repository"), 1)
+
+
+@pytest.fixture
+def var(tmp_path: Path, graph: Path) -> Path:
+    """With a challenger in place, as ``models shadow`` puts it there."""
+    target = tmp_path / "var" / shadow.FOLDER / shadow.CHALLENGER_FOLDER
+    target.mkdir(parents=True)
+    for name in ("model.onnx", "manifest.json"):
+        (target / name).write_bytes((graph / name).read_bytes())
+    (target / shadow.NUMBER_FILE).write_text("7\n")
+    return tmp_path / "var"
+
+
+def test_both_sides_use_the_same_names() -> None:
+    for name in ("FOLDER", "CHALLENGER_FOLDER", "NUMBER_FILE", "TALLY_FILE"):
+        assert getattr(casting, name) == getattr(shadow, name)
+
+
+def test_a_tally_counts_each_kind_of_difference() -> None:
+    tally = ShadowTally()
+    tally.add(True, True, 0.1)
+    tally.add(True, False, -0.5)
+    tally.add(False, True, 0.3)
+    assert (tally.pictures, tally.agreed, tally.only_champion, tally.only_challenger) == (3, 1, 1, 1)
+    assert tally.difference_sum == pytest.approx(0.9)
+    assert tally.difference_max == 0.5
+
+
+def test_each_pair_has_its_tally(var: Path) -> None:
+    folder = var / shadow.FOLDER
+    challenger = shadow._Challenger(folder / shadow.CHALLENGER_FOLDER)
+    for version in (3, 3, 4):
+        compare_one(Offer(PICTURE, version, 0.99, 0.5), challenger, folder)
+    compare_one(Offer(b"no picture", 4, 0.99, 0.5), challenger, folder)
+    found = read_tallies(folder)
+    assert {name: tally.pictures for name, tally in found.items()} == {"version 3, model 7": 2, "version 4, model 7": 1}
+    assert casting.tallies(var)["version 3, model 7"]["pictures"] == 2
+    casting.lift(var)
+    compare_one(Offer(PICTURE, 5, 0.99, 0.5), challenger, folder)
+    assert len(read_tallies(folder)) == 2
+
+
+def test_the_share_is_one_of_pictures() -> None:
+    drawn = [fraction(str(number).encode()) for number in range(2000)]
+    assert sum(each < 0.1 for each in drawn) == pytest.approx(200, abs=50)
+    assert fraction(PICTURE) == fraction(PICTURE)
+
+
+def test_without_a_share_there_is_no_process(tmp_path: Path) -> None:
+    quiet = Shadow(tmp_path, 0.0)
+    quiet.offer(PICTURE, 1, 0.5, 0.5)
+    quiet.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_offer_never_waits(var: Path) -> None:
+    """Nor where more comes than the process can score."""
+    full = Shadow(var, 1.0)
+    try:
+        start = time.perf_counter()
+        for _ in range(200):
+            full.offer(PICTURE, 3, 0.9, 0.5)
+        assert (time.perf_counter() - start) / 200 < 0.02
+        assert full.dropped > 0
+        deadline = time.monotonic() + 60
+        while not read_tallies(var / shadow.FOLDER) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert read_tallies(var / shadow.FOLDER)["version 3, model 7"].pictures >= 1
+    finally:
+        full.close()

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from veriphoto.errors import OverloadedError, ServiceUnavailableError, StartupError
+from veriphoto_client import Detection, FakeTransport
+from veriphoto_client._codec import decode_answer
+from veriphoto_serving.gateway.health.probe import probe_picture
+from veriphoto_serving.gateway.health.watchdog import Watchdog
+
+from .conftest import wait_for
+
+
+class Patient:
+    """A Triton and its reviver in one: dies on command, and is cured by a restart."""
+
+    def __init__(self, failing: int = 0) -> None:
+        self.failing = failing
+        self.fault: Exception | None = None
+        self.hangs = False
+        self.answered: int | None = 0
+        self.restarts = 0
+        self.bias = 0.0
+
+    async def probe(self) -> Detection:
+        if self.hangs:
+            await asyncio.sleep(60)
+        if self.fault is not None:
+            raise self.fault
+        outputs = dict(FakeTransport.answer(probe_picture()))
+        outputs["LOGIT"] = outputs["LOGIT"] + self.bias
+        return decode_answer(outputs)
+
+    def restart(self) -> None:
+        self.restarts += 1
+        if self.restarts <= self.failing:
+            raise StartupError("the port is taken")
+        self.fault, self.hangs, self.bias = None, False, 0.0
+
+    def progress(self) -> int | None:
+        return self.answered
+
+
+@pytest.fixture
+async def watch():
+    tasks = []
+
+    def start(patient: Patient, *, alone: bool = False) -> Watchdog:
+        reviver = None if alone else patient
+        watchdog = Watchdog(patient.probe, interval=0.05, timeout=0.1, reviver=reviver)
+        tasks.append(asyncio.create_task(watchdog.run()))
+        return watchdog
+
+    yield start
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+Watch = Callable[..., Watchdog]
+
+
+async def test_what_is_dead_is_restarted(watch: Watch) -> None:
+    patient = Patient()
+    watchdog = watch(patient)
+    await wait_for(lambda: watchdog.state == "ok")
+    patient.fault = ServiceUnavailableError("stub process is not healthy")
+    await wait_for(lambda: patient.restarts > 0)
+    await wait_for(lambda: watchdog.state == "ok")
+
+    assert patient.restarts == 1
+
+
+async def test_what_does_not_start_is_tried_again(watch: Watch) -> None:
+    patient = Patient(failing=1)
+    watchdog = watch(patient)
+    await wait_for(lambda: watchdog.state == "ok")
+    patient.fault = ServiceUnavailableError("gone")
+    await wait_for(lambda: patient.restarts == 2)
+    await wait_for(lambda: watchdog.state == "ok")
+
+
+async def test_an_alarm_takes_effect_at_once(watch: Watch) -> None:
+    patient = Patient()
+    watchdog = watch(patient)
+    await wait_for(lambda: watchdog.state == "ok")
+    told: list[str] = []
+    watchdog.on_down(lambda: told.append(watchdog.state))
+    watchdog.alarm("the server has ended")
+
+    assert (watchdog.state, told) == ("down", ["down"])
+    with pytest.raises(ServiceUnavailableError):
+        watchdog.require()
+    await wait_for(lambda: watchdog.state == "ok")
+    assert patient.restarts == 1
+
+
+async def test_a_server_that_hangs_is_restarted_and_one_that_works_is_not(watch: Watch) -> None:
+    patient = Patient()
+    watchdog = watch(patient)
+    await wait_for(lambda: watchdog.state == "ok")
+    answered = iter(range(10_000))
+    patient.progress = lambda: next(answered)  # type: ignore[method-assign]
+    patient.hangs = True
+    await asyncio.sleep(0.5)
+    assert (watchdog.state, patient.restarts) == ("ok", 0), "busy with others' pictures"
+
+    patient.progress = lambda: 7  # type: ignore[method-assign]
+    await wait_for(lambda: patient.restarts == 1)
+    await wait_for(lambda: watchdog.state == "ok")
+
+
+async def test_a_full_queue_is_a_sign_of_life(watch: Watch) -> None:
+    patient = Patient()
+    watchdog = watch(patient)
+    await wait_for(lambda: watchdog.state == "ok")
+    patient.fault = OverloadedError("exceeds maximum queue size")
+    await asyncio.sleep(0.2)
+
+    assert (watchdog.state, patient.restarts) == ("ok", 0)
+
+
+async def test_two_unanswered_requests_outweigh_a_good_test_picture(watch: Watch) -> None:
+    patient = Patient()
+    watchdog = watch(patient)
+    await wait_for(lambda: watchdog.state == "ok")
+    watchdog.suspect(ServiceUnavailableError("stub process is not healthy"))
+    assert watchdog.state == "ok"
+    watchdog.suspect(ServiceUnavailableError("stub process is not healthy"))
+
+    assert watchdog.state == "down"
+    await wait_for(lambda: patient.restarts == 1)
+
+
+async def test_a_server_that_scores_differently_than_before_is_not_believed(watch: Watch) -> None:
+    patient = Patient()
+    watchdog = watch(patient)
+    await wait_for(lambda: watchdog.state == "ok")
+    patient.bias = 1.0
+    await wait_for(lambda: patient.restarts == 1)
+    await wait_for(lambda: watchdog.state == "ok")
+
+
+async def test_somebody_elses_triton_is_waited_for(watch: Watch) -> None:
+    patient = Patient()
+    patient.fault = ServiceUnavailableError("not there yet")
+    watchdog = watch(patient, alone=True)
+    await asyncio.sleep(0.15)
+    assert watchdog.state == "starting"
+    patient.fault = None
+    await wait_for(lambda: watchdog.state == "ok")
+    assert patient.restarts == 0

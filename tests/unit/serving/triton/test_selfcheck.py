@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import socket
+import sys
+import time
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from veriphoto.errors import StartupError
+from veriphoto_serving.triton import selfcheck, shared_memory
+from veriphoto_serving.triton.installation import STUB, Installation, find_installation, python_version
+from veriphoto_serving.triton.options import Flavour, TritonOptions
+from veriphoto_serving.triton.selfcheck import Finding
+
+Usage = namedtuple("Usage", "total used free")  # what shutil returns
+
+
+@pytest.fixture(autouse=True)
+def region_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of the test's own in place of the machine's: nothing here may touch real servers."""
+    directory = tmp_path / "shm"
+    directory.mkdir()
+    monkeypatch.setattr(shared_memory, "DIRECTORY", directory)
+    return directory
+
+
+@pytest.fixture
+def options(model_repository: Path, tmp_path: Path) -> TritonOptions:
+    return TritonOptions(
+        model_repository=model_repository, var=tmp_path / "var", http_port=0, grpc_port=0, metrics_port=0
+    ).resolve(wheel())
+
+
+def wheel() -> Installation:
+    installation = find_installation(path="")
+    assert installation is not None
+    return installation
+
+
+def run(options: TritonOptions, installation: Installation | None = None) -> list[Finding]:
+    return selfcheck.run(options, installation or wheel())
+
+
+def only(findings: list[Finding], check: str, *, fatal: bool = True) -> str:
+    assert [(finding.check, finding.fatal) for finding in findings] == [(check, fatal)]
+    return findings[0].message
+
+
+def changed(options: TritonOptions, **values: Any) -> TritonOptions:
+    return replace(options, **values)
+
+
+def pretend_python(monkeypatch: pytest.MonkeyPatch, prefix: Path, **answer: Any) -> None:
+    """Puts a python3 that gives this answer to the probe where the server would look for one."""
+    told = {"version": python_version(), "missing": [], "numpy": "1.26.4", "prefix": str(prefix), **answer}
+    python = prefix / "bin" / "python3"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\ncat <<'.'\n{json.dumps(told)}\n.\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+
+
+def test_nothing_is_wrong_with_this_machine(options: TritonOptions) -> None:
+    assert run(options) == []
+
+
+def test_missing_libpython(options: TritonOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "find_libpython", lambda: None)
+    message = only(run(options), "libpython")
+    assert f"libpython{python_version()}.so.1.0 is not found" in message
+    assert f"apt install libpython{python_version()}" in message
+
+
+def test_missing_stub(options: TritonOptions, tmp_path: Path) -> None:
+    stubs = tmp_path / "wheel" / "python_backend_stubs"
+    for version in ("3.8", "3.9"):
+        (stubs / version).mkdir(parents=True)
+        (stubs / version / STUB).touch()
+    installation = Installation(binary=tmp_path / "tritonserver", wheel=tmp_path / "wheel")
+    message = only(run(options, installation), "stub")
+    assert message == f"there is no Python backend for Python {python_version()}, only for 3.8, 3.9; use one of these"
+
+
+def test_numpy_2(options: TritonOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_python(monkeypatch, tmp_path / "a venv", numpy="2.1.0")
+    message = only(run(options), "numpy")
+    assert f"numpy 2.1.0 in {tmp_path / 'a venv'}" in message
+    assert "pip install 'numpy<2'" in message
+
+
+def test_numpy_2_is_fine_with_a_newer_server(
+    options: TritonOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_python(monkeypatch, tmp_path / "venv", numpy="2.1.0")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'venv' / 'bin'}:{os.environ['PATH']}")
+    assert run(changed(options, flavour=Flavour.ONNXRUNTIME), Installation(binary=tmp_path / "tritonserver")) == []
+
+
+def test_missing_packages(options: TritonOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_python(monkeypatch, tmp_path / "venv", missing=["onnxruntime", "numpy"], numpy="")
+    message = only(run(options), "packages")
+    assert "onnxruntime, numpy is not installed" in message
+    assert "pip install 'veriphoto[serving]'" in message
+
+
+def test_another_python(options: TritonOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_python(monkeypatch, tmp_path / "venv", version="3.9")
+    assert "is Python 3.9, but" in only(run(options), "packages")
+
+
+def test_python_that_does_not_run(options: TritonOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_python(monkeypatch, tmp_path / "venv")
+    (tmp_path / "venv/bin/python3").write_text("#!/bin/sh\necho broken beyond repair >&2; exit 3\n")
+    assert "broken beyond repair" in only(run(options), "packages")
+
+
+def test_no_python_at_all(options: TritonOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "there is none" in only(run(options), "packages")
+
+
+@pytest.mark.parametrize("flavour", [Flavour.ONNXRUNTIME, Flavour.TENSORRT])
+def test_a_flavour_that_the_wheels_server_lacks(options: TritonOptions, flavour: Flavour) -> None:
+    findings = [finding for finding in run(changed(options, flavour=flavour)) if finding.check == "flavour"]
+    assert f"no backend for {flavour.value}" in only(findings, "flavour")
+
+
+def test_small_stack(options: TritonOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (8 << 20, 8 << 20))
+    message = only(run(options), "stack")
+    assert "may not grow over 8192 kB, and the server needs 65536" in message
+
+
+def test_taken_port(options: TritonOptions) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        message = only(run(changed(options, grpc_port=port)), "ports")
+    assert message.startswith(f"port {port} is taken by process {os.getpid()} ")
+    assert message.endswith("stop that or choose another with --grpc-port")
+
+
+def test_one_port_for_two(options: TritonOptions) -> None:
+    assert "must differ" in only(run(changed(options, grpc_port=options.http_port)), "ports")
+
+
+def test_leaked_regions_are_removed_and_reported(options: TritonOptions, region_directory: Path) -> None:
+    leaked = region_directory / f"{shared_memory.PREFIX}of_a_dead_server"
+    leaked.write_bytes(bytes(100))
+    os.utime(leaked, (time.time() - 60,) * 2)
+    assert leaked.name in only(run(options), "shared memory", fatal=False)
+    assert not leaked.exists()
+
+
+@pytest.mark.parametrize(("megabytes", "fatal"), [(64, False), (16, True)])
+def test_little_shared_memory(
+    options: TritonOptions, region_directory: Path, monkeypatch: pytest.MonkeyPatch, megabytes: int, fatal: bool
+) -> None:
+    limit_disk(monkeypatch, region_directory, megabytes)
+    assert f"has {megabytes} MB free" in only(run(options), "shared memory", fatal=fatal)
+
+
+def test_full_disk(options: TritonOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_disk(monkeypatch, options.runtime, 10)
+    assert "has 10 MB free; make room, or use --var" in only(run(options), "directory")
+
+
+def test_runtime_directory_that_cannot_be_made(options: TritonOptions, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    findings = run(changed(options, var=tmp_path / "file"))
+    message = only([finding for finding in findings if finding.fatal], "directory")
+    assert "cannot be written to: Not a directory; choose another with --var" in message
+
+
+def test_wrong_model(options: TritonOptions) -> None:
+    (options.model_repository / "classifier/3/model.onnx").write_bytes(b"other")
+    assert "is not the file its manifest describes" in only(run(options), "models")
+
+
+def test_everything_is_reported_together(options: TritonOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "find_libpython", lambda: None)
+    shutil.rmtree(options.model_repository)
+    findings = [*run(options), Finding("shared memory", "removed something", fatal=False)]
+    with pytest.raises(StartupError) as caught:
+        selfcheck.require(findings)
+    first, libpython, models = caught.value.message.splitlines()
+    assert first == "the server cannot run on this machine as it is:"
+    assert libpython.startswith("  libpython: ")
+    assert models.startswith("  models: ")
+
+
+def test_what_is_not_fatal_stops_nothing() -> None:
+    selfcheck.require([Finding("shared memory", "removed something", fatal=False)])
+
+
+def limit_disk(monkeypatch: pytest.MonkeyPatch, directory: Path, megabytes: int) -> None:
+    real = shutil.disk_usage
+
+    def usage(path: Path) -> Any:
+        return Usage(0, 0, megabytes * 1_000_000) if path == directory else real(path)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)

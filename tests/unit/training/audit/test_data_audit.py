@@ -1,0 +1,137 @@
+"""``veriphoto data audit`` from end to end."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from brightness_model import draw
+from typer.testing import CliRunner
+
+from veriphoto.errors import DataError, ModelError, UsageError
+from veriphoto_training.commands.data import register
+
+Tree = Callable[..., Path]
+
+COUNT = 24
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    register(app)
+    app.command("other")(lambda: None)  # Typer drops the name of a lone command
+    return app
+
+
+def run(app: typer.Typer, *arguments: object) -> int:
+    result = CliRunner().invoke(app, ["data", "audit", *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code
+
+
+def leaky(**more: bytes) -> dict[str, bytes]:
+    """Real files at quality 95, AI files at 60: the class can be read from the file."""
+    files = {f"real/shop/{i}.jpg": draw(i, size=(240, 240), quality=95) for i in range(COUNT)}
+    files |= {f"ai/gen/{i}.jpg": draw(1000 + i, size=(240, 240), quality=60) for i in range(COUNT)}
+    return files | more
+
+
+def test_a_sound_set_passes_and_the_raw_leak_is_told(app: typer.Typer, write_tree: Tree, tmp_path: Path) -> None:
+    assert run(app, write_tree(leaky()), "--output", tmp_path / "report") in (0, 1)
+    body = json.loads((tmp_path / "report" / "audit.json").read_text())
+    assert body["raw"]["auroc"]["value"] == 1.0
+    assert body["aligned"]["auroc"]["value"] < 0.8
+    assert body["pictures"] == {"real": COUNT, "ai": COUNT}
+    assert body["copies"] == []
+    assert body["broken"] == {}
+    assert body["holds"] == (body["aligned"]["auroc"]["value"] <= 0.55)
+
+
+def test_the_limit_can_be_chosen(app: typer.Typer, write_tree: Tree, tmp_path: Path) -> None:
+    assert run(app, write_tree(leaky()), "--output", tmp_path / "report", "--max-auroc", "1.0") == 0
+    assert json.loads((tmp_path / "report" / "audit.json").read_text())["limits"][0]["limit"] == 1.0
+
+
+def test_copies_broken_files_and_two_labels_fail_it(app: typer.Typer, write_tree: Tree, tmp_path: Path) -> None:
+    files = leaky()
+    files["ai/gen/same.jpg"] = files["real/shop/3.jpg"]
+    files["real/shop/cut.jpg"] = files["real/shop/4.jpg"][:2000]
+    assert run(app, write_tree(files), "--output", tmp_path / "report") == 1
+    body = json.loads((tmp_path / "report" / "audit.json").read_text())
+    (copies,) = body["copies"]
+    assert {copies["first"], copies["second"]} == {"ai/gen/same.jpg", "real/shop/3.jpg"}
+    assert copies["exact"]
+    assert "both real and ai" in copies["problem"]
+    assert list(body["broken"]) == ["real/shop/cut.jpg"]
+    assert [limit["holds"] for limit in body["limits"]][1:] == [False, False]
+
+
+def test_a_copy_in_the_test_set_is_a_leak(app: typer.Typer, write_tree: Tree, tmp_path: Path) -> None:
+    files = leaky()
+    other = {"real/x.jpg": files["real/shop/0.jpg"], "ai/y.jpg": draw(5000, size=(240, 240))}
+    root, against = write_tree(files), write_tree(other, "held_out")
+    assert run(app, root, "--against", against, "--output", tmp_path / "report") == 1
+    (copies,) = json.loads((tmp_path / "report" / "audit.json").read_text())["copies"]
+    assert copies["second"] == "held_out (other set): real/x.jpg"
+    assert copies["problem"] == "in both data sets"
+
+
+def test_copies_joined_by_a_group_are_no_problem(app: typer.Typer, write_tree: Tree, tmp_path: Path) -> None:
+    files = leaky()
+    files["real/shop/again.jpg"] = files["real/shop/3.jpg"]
+    root = write_tree(files)
+    lines = ["path,label,source,group"]
+    lines += [
+        f"{path},{path.split('/')[0]},s,{'g3' if path.endswith(('p/3.jpg', 'again.jpg')) else path}" for path in files
+    ]
+    (root / "manifest.csv").write_text("\n".join(lines))
+    run(app, root, "--output", tmp_path / "report")
+    body = json.loads((tmp_path / "report" / "audit.json").read_text())
+    assert [copies["problem"] for copies in body["copies"]] == [""]
+    assert body["limits"][1]["holds"]
+
+
+def test_the_page_needs_nothing_else_and_escapes_names(app: typer.Typer, write_tree: Tree, tmp_path: Path) -> None:
+    files = leaky()
+    files["real/shop/<script>alert(1).jpg"] = b"not a picture"
+    files["real/shop/twin.jpg"] = files["real/shop/1.jpg"]
+    run(app, write_tree(files), "--output", tmp_path / "report")
+    page = (tmp_path / "report" / "audit.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1).jpg" in page
+    assert page.count("data:image/jpeg;base64,") > 12
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
+
+
+def test_a_model_that_reads_compression_fails_the_limit(
+    app: typer.Typer, write_tree: Tree, repository: Path, tmp_path: Path
+) -> None:
+    # The toy model takes bright for AI: bright real pictures are contradicted, compression moves nothing.
+    files = {f"real/a/{i}.jpg": draw(i, level=80, size=(230, 230)) for i in range(COUNT)}
+    files |= {f"ai/b/{i}.jpg": draw(100 + i, level=200, size=(230, 230)) for i in range(COUNT)}
+    files["real/a/wrong.jpg"] = draw(999, level=240, size=(230, 230))
+    run(app, write_tree(files), "--onnx", repository / "classifier", "--output", tmp_path / "report")
+    model = json.loads((tmp_path / "report" / "audit.json").read_text())["model"]
+    assert model["plain"]["value"] == pytest.approx((1 + COUNT / (COUNT + 1)) / 2)
+    assert abs(model["shift"]["value"]) < 0.02
+    assert [doubt["path"] for doubt in model["doubts"]] == ["real/a/wrong.jpg"]
+    assert "real/a/wrong.jpg" in (tmp_path / "report" / "audit.html").read_text()
+
+
+def test_what_could_not_run_says_so(app: typer.Typer, write_tree: Tree, tmp_path: Path) -> None:
+    few = write_tree({"real/a.jpg": draw(1), "ai/b.jpg": draw(2)})
+    with pytest.raises(UsageError, match="one model"):
+        run(app, few, "--onnx", tmp_path, "--checkpoint", tmp_path)
+    with pytest.raises(DataError, match="at least 5"):
+        run(app, few, "--output", tmp_path / "report")
+    with pytest.raises(DataError, match="manifest"):
+        run(app, tmp_path / "nothing")
+    with pytest.raises(ModelError):
+        run(app, few, "--onnx", tmp_path / "nothing")
+    assert not (tmp_path / "report").exists()

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from veriphoto.errors import UsageError
+from veriphoto.manifest import Findings
+from veriphoto_training.data.dataset import read_dataset
+from veriphoto_training.network.model import load_checkpoint
+from veriphoto_training.run.batches import Sampler, batches
+from veriphoto_training.run.progress import Progress
+from veriphoto_training.run.start import run_training
+
+
+def run(tree: Path, output: Path, changes: Sequence[str] = (), **options: Any) -> Path:
+    return run_training(
+        data=tree,
+        recipe_name="smoke",
+        output=output,
+        weights="none",
+        changes=["validation_share=0.4", "validation_pictures=2", *changes],
+        tracking=False,
+        progress=Progress(quiet=True),
+        **options,
+    )
+
+
+def test_a_killed_run_ends_as_one_that_was_not(tree: Path, tmp_path: Path) -> None:
+    whole = run(tree, tmp_path / "whole", stop_after=1000)  # further than it goes: all but the calibration
+    run(tree, tmp_path / "killed", stop_after=4)  # one step after the first epoch's save: that step is done again
+    resumed = run(tree, tmp_path / "killed", resume=True)
+    first, second = (load_checkpoint(path) for path in (whole, resumed))
+    for name, tensor in first[0].state_dict().items():
+        assert torch.equal(tensor, second[0].state_dict()[name]), name
+    findings = Findings.read(resumed.parent / "findings.json")
+    assert findings.lineage.recipe == "smoke"
+    assert deliveries(findings) == {"clean", "web", "hard"}
+
+
+def test_a_recipe_of_tiny_whole_pictures_is_calibrated_on_files_as_they_are(tree: Path, tmp_path: Path) -> None:
+    changes = ["whole_picture=true", "two_views=false", "consistency=0", "splice_share=0"]
+    whole = Findings.read(run(tree, tmp_path / "whole", changes).parent / "findings.json")
+    assert deliveries(whole) == {"clean"}
+
+
+def deliveries(findings: Findings) -> set[str]:
+    return {name.partition("_")[0] for name in findings.metrics}
+
+
+def test_an_unfinished_run_is_not_overwritten(tree: Path, tmp_path: Path) -> None:
+    run(tree, tmp_path / "run", stop_after=5)
+    with pytest.raises(UsageError, match="--resume"):
+        run(tree, tmp_path / "run")
+    with pytest.raises(UsageError, match="another recipe, seed or data"):
+        run(tree, tmp_path / "run", resume=True, seed=1)
+
+
+def test_batches_do_not_depend_on_where_a_run_starts_or_on_threads(tree: Path) -> None:
+    sampler = Sampler(read_dataset(tree).pictures, 0.5)
+
+    def make(data: bytes, rng: Any) -> Any:
+        return (rng.integers(0, 256, (2, 2, 3)).astype("uint8") + len(data) % 2,)
+
+    whole = list(batches(sampler, make, batch_size=4, seed=1, start=0, stop=6, threads=1))
+    rest = list(batches(sampler, make, batch_size=4, seed=1, start=3, stop=6, threads=3))
+    for (views, labels), (again, labels_again) in zip(whole[3:], rest, strict=True):
+        assert (views == again).all()
+        assert (labels == labels_again).all()

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from veriphoto_training.scoring import metrics
+
+
+def test_auroc_on_known_numbers() -> None:
+    labels = np.array([0, 0, 1, 1])
+    assert metrics.auroc(labels, np.array([0.1, 0.4, 0.35, 0.8])) == 0.75
+    assert metrics.auroc(labels, np.array([0.5, 0.5, 0.5, 0.5])) == 0.5
+    assert np.isnan(metrics.auroc(np.array([1, 1]), np.array([0.1, 0.2])))
+
+
+@pytest.mark.parametrize(("rate", "alarms"), [(0.0, 0), (0.02, 2), (0.019, 1), (1.0, 100)])
+def test_a_threshold_never_allows_more_alarms_than_asked(rate: float, alarms: int) -> None:
+    scores = np.random.default_rng(0).random(100)
+    assert (scores >= metrics.threshold_at_fpr(scores, rate)).sum() == alarms
+
+
+def test_ties_at_the_threshold_are_not_alarms() -> None:
+    scores = np.array([0.9] * 10 + [0.1] * 90)
+    assert (scores >= metrics.threshold_at_fpr(scores, 0.05)).mean() == 0.0
+
+
+def test_rates_at_a_fixed_threshold() -> None:
+    labels = np.array([0, 0, 0, 0, 1, 1])
+    scores = np.array([0.1, 0.2, 0.3, 0.9, 0.6, 0.4])
+    assert metrics.rates(labels, scores, 0.5) == (0.5, 0.25)
+    assert metrics.balanced_accuracy(labels, scores, 0.5) == 0.625
+    assert metrics.tpr_at_fpr(labels, scores, 0.25) == 1.0
+
+
+def test_ece_of_an_honest_and_of_an_overconfident_score() -> None:
+    rng = np.random.default_rng(1)
+    p = rng.random(40_000)
+    honest = (rng.random(40_000) < p).astype(np.int64)
+    assert metrics.ece(honest, p) < 0.01
+    assert metrics.ece(honest, (p > 0.5).astype(float)) == pytest.approx(0.25, abs=0.01)
+
+
+def test_the_bootstrap_draws_groups() -> None:
+    values = np.repeat(np.random.default_rng(2).random(50), 20)
+    by_group = metrics.bootstrap([str(i // 20) for i in range(1000)], lambda i: float(values[i].mean()))
+    by_picture = metrics.bootstrap([str(i) for i in range(1000)], lambda i: float(values[i].mean()))
+    assert by_group[1] - by_group[0] > 3 * (by_picture[1] - by_picture[0])

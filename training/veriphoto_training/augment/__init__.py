@@ -1,0 +1,1 @@
+"""What happens to a training picture before the network sees it."""

@@ -1,0 +1,1 @@
+"""Training's part of the command line."""

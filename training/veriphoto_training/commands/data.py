@@ -1,0 +1,112 @@
+"""The commands ``veriphoto data audit`` and ``veriphoto data fetch``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from veriphoto.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from veriphoto_training.scoring.scorers import Scorer
+
+_LIMIT_EXCEEDED: Final = 1
+
+
+class PublicSet(StrEnum):
+    """Public data sets that ``fetch`` knows."""
+
+    CIFAKE = "cifake"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this module's commands.
+
+    Args:
+        app: The command line to add to.
+    """
+    data = typer.Typer(help="Check and fetch data sets.", no_args_is_help=True)
+    data.command()(audit)
+    data.command()(fetch)
+    app.add_typer(data, name="data")
+
+
+def audit(
+    directory: Annotated[Path, typer.Argument(help="Folder with manifest.csv or with real/ and ai/, or a zip.")],
+    output: Annotated[Path, typer.Option(help="Folder for audit.html and audit.json.")] = Path("var/audit"),
+    against: Annotated[
+        list[Path] | None, typer.Option(help="Another data set, such as the test set: look for copies in it too.")
+    ] = None,
+    onnx: Annotated[
+        Path | None, typer.Option(help="Model whose answers are looked at: a version's folder, or the classifier's.")
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="The same with a training run's best.pt.")] = None,
+    recipe: Annotated[str, typer.Option(help="Recipe whose alignment chain is applied.")] = "product",
+    max_per_class: Annotated[
+        int | None, typer.Option(min=5, help="Look at no more pictures of each class than this.")
+    ] = None,
+    max_auroc: Annotated[
+        float, typer.Option(min=0.5, max=1.0, help="Limit of metadata alone; small sets pass 0.55 by chance.")
+    ] = 0.55,
+) -> None:
+    """Measure how a detector could cheat on a data set; list copies, broken files and doubtful labels.
+
+    Ends with 0 if every limit holds, 1 if one does not, 2 if the audit could not run.
+    """
+    if onnx is not None and checkpoint is not None:
+        raise UsageError("name one model: --onnx or --checkpoint")
+    try:
+        from rich.progress import track  # noqa: PLC0415 - a light command line without these
+
+        from veriphoto_training.audit.page import HTML_FILE, write_audit  # noqa: PLC0415
+        from veriphoto_training.audit.run import AuditOptions, run_audit  # noqa: PLC0415
+        from veriphoto_training.recipes import get_recipe  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("train", error.name) from error
+    options = AuditOptions(
+        root=directory,
+        against=against or (),
+        recipe=get_recipe(recipe),
+        max_per_class=max_per_class,
+        max_auroc=max_auroc,
+        model=_model(onnx, checkpoint),
+    )
+    found, pictures = run_audit(options, lambda items, text: track(items, description=text))
+    write_audit(found, pictures, output)
+    for limit in found.limits:
+        typer.echo(f"{'holds   ' if limit.holds else 'EXCEEDED'}  {limit.name}: {limit.figure} (limit {limit.limit})")
+    typer.echo(f"for comparison, metadata alone on the files as they are: {found.raw.auroc}")
+    typer.echo(f"report: {output / HTML_FILE}")
+    if not found.holds:
+        raise typer.Exit(_LIMIT_EXCEEDED)
+
+
+def fetch(
+    name: Annotated[PublicSet, typer.Argument(help="Which public data set.")],
+    output: Annotated[Path | None, typer.Option(help="Folder to make; var/data/NAME by default.")] = None,
+    max_per_class: Annotated[int | None, typer.Option(min=1, help="Pictures of each class in each part.")] = None,
+    source: Annotated[Path | None, typer.Option(help="The unpacked download, where it is already here.")] = None,
+) -> None:
+    """Bring a public data set from its home and lay it out as training reads it."""
+    from veriphoto_training.data import cifake  # noqa: PLC0415 - the only set so far
+
+    target = output or Path("var/data") / name.value
+    if target.exists():
+        raise UsageError(f"{target} exists; name a folder that does not with --output, or remove it")
+    counts = cifake.arrange(source or cifake.download(), target, max_per_class)
+    for place, count in counts.items():
+        typer.echo(f"{target / place}: {count} pictures")
+
+
+def _model(onnx: Path | None, checkpoint: Path | None) -> Callable[[], Scorer] | None:
+    def load() -> Scorer:
+        from veriphoto_training.scoring.scorers import CheckpointScorer, OnnxScorer  # noqa: PLC0415
+
+        return OnnxScorer(onnx) if onnx is not None else CheckpointScorer(checkpoint or Path())
+
+    return load if onnx or checkpoint else None

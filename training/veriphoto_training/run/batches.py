@@ -1,0 +1,111 @@
+"""Batches: which picture is drawn when, and the threads that prepare them ahead of the network.
+
+Every draw depends on the seed and the step alone. A run that is killed and resumed at step n therefore sees exactly the
+pictures, crops and qualities that an unkilled one sees, and the number of threads changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from veriphoto.errors import ImageError
+from veriphoto_training.augment.alignment import Pixels
+from veriphoto_training.data.dataset import Picture
+
+Maker = Callable[[bytes, np.random.Generator], tuple[Pixels, ...]]
+Batch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
+"""Views UINT8 [V, B, S, S, 3] and labels FP32 [B]."""
+
+_ATTEMPTS = 20
+
+
+class Sampler:
+    """Draws pictures: classes alike, then sources by size ** balance, then groups alike, then one of the group."""
+
+    def __init__(self, pictures: Sequence[Picture], balance: float) -> None:
+        """Sorts the pictures.
+
+        Args:
+            pictures: Training pictures of both classes.
+            balance: See ``Recipe.balance``.
+        """
+        self._real = _Class([one for one in pictures if not one.label], balance)
+        self._fake = _Class([one for one in pictures if one.label], balance)
+
+    def draw(self, rng: np.random.Generator) -> Picture:
+        """Draws one picture."""
+        label = int(rng.random() < 0.5)
+        return (self._fake if label else self._real).draw(rng)
+
+
+class _Class:
+    def __init__(self, pictures: Sequence[Picture], balance: float) -> None:
+        sources: dict[str, dict[str, list[Picture]]] = defaultdict(lambda: defaultdict(list))
+        for picture in pictures:
+            # A source of several generators counts as several: half a gallery must not drown eight others.
+            sources[f"{picture.source}/{picture.generator}"][picture.group].append(picture)
+        self._sources = [list(groups.values()) for groups in sources.values()]
+        weights = np.array([len(groups) for groups in self._sources], np.float64) ** balance
+        self._edges = np.cumsum(weights / max(weights.sum(), 1e-9))
+
+    def draw(self, rng: np.random.Generator) -> Picture:
+        index = int(np.searchsorted(self._edges, rng.random(), side="right"))
+        groups = self._sources[min(index, len(self._sources) - 1)]
+        group = groups[int(rng.integers(len(groups)))]
+        return group[int(rng.integers(len(group)))]
+
+
+def batches(
+    sampler: Sampler,
+    make: Maker,
+    *,
+    batch_size: int,
+    seed: int,
+    start: int,
+    stop: int,
+    threads: int = 2,
+    ahead: int = 6,
+) -> Iterator[Batch]:
+    """Yields the batches of steps ``start`` to ``stop``.
+
+    Args:
+        sampler: Draws the pictures.
+        make: Makes the views of one.
+        batch_size: Pictures a batch.
+        seed: Of the run.
+        start: First step.
+        stop: Step after the last.
+        threads: Threads that decode and encode; Pillow lets go of the interpreter's lock while it does.
+        ahead: Batches held ready at most, which bounds the memory.
+
+    Yields:
+        Views and labels.
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="batches") as pool:
+        waiting: deque[list[Future[tuple[tuple[Pixels, ...], int]]]] = deque()
+        next_step = start
+        for _ in range(start, stop):
+            while next_step < stop and len(waiting) < ahead:
+                waiting.append([pool.submit(_one, sampler, make, (seed, next_step, i)) for i in range(batch_size)])
+                next_step += 1
+            made = [future.result() for future in waiting.popleft()]
+            views = np.stack([np.stack(view) for view in zip(*(views for views, _ in made), strict=True)])
+            yield views, np.array([label for _, label in made], np.float32)
+
+
+def _one(sampler: Sampler, make: Maker, key: tuple[int, int, int]) -> tuple[tuple[Pixels, ...], int]:
+    rng = np.random.default_rng(key)
+    for _ in range(_ATTEMPTS):
+        picture = sampler.draw(rng)
+        try:
+            return make(picture.data, rng), picture.label
+        except ImageError:  # `data audit` names it; a run does not end because of one bad file
+            continue
+    raise ValueError(
+        f"{_ATTEMPTS} pictures drawn in a row could not be decoded; run 'veriphoto data audit' on the data"
+    )

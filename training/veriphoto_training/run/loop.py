@@ -1,0 +1,280 @@
+"""The training loop: resumable at any moment, with the same result as if it had not been killed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from veriphoto.errors import UsageError
+from veriphoto_training.augment.alignment import Chain, whole
+from veriphoto_training.augment.splice import splice
+from veriphoto_training.data.dataset import Dataset, thin
+from veriphoto_training.data.splits import Split
+from veriphoto_training.network.depthwise import speed_up
+from veriphoto_training.network.ema import WeightAverage
+from veriphoto_training.network.model import (
+    CHECKPOINT_FILE,
+    build_network,
+    forward,
+    normalise,
+    save_checkpoint,
+    write_atomically,
+)
+from veriphoto_training.network.published import is_published, measure_norms
+from veriphoto_training.network.weights import describe_weights, load_weights
+from veriphoto_training.recipes import Recipe
+from veriphoto_training.run.batches import Maker, Sampler, batches
+from veriphoto_training.run.loss import objective
+from veriphoto_training.run.progress import Progress
+from veriphoto_training.scoring.logits import score, scoring_size
+from veriphoto_training.scoring.metrics import auroc
+from veriphoto_training.tracking import Tracker
+
+LAST: Final = "last.pt"
+_SPLICING: Final = 1
+"""Sets the draws of regions apart from those of pictures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run: a recipe, its data and where its files go."""
+
+    recipe: Recipe
+    split: Split
+    fingerprint: str
+    output: Path
+    weights: str
+    seed: int = 0
+    """Of the split and, with ``replica``, of everything drawn."""
+    replica: int = 0
+    """Another number draws other batches from the same split: runs whose weights may be averaged."""
+    holdout_sources: tuple[str, ...] = ()
+    holdout_generators: tuple[str, ...] = ()
+    save_every: int = 100
+    """Steps between resumable checkpoints."""
+    stop_after: int | None = None
+    """Stop, as if killed, after this many steps; for tests."""
+    threads: int = 2
+    """Threads that prepare pictures."""
+
+    def metadata(self, run_id: str) -> dict[str, Any]:
+        """What a checkpoint says of where it comes from; plain values only."""
+        return {
+            "run_id": run_id,
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+            "replica": self.replica,
+            "data_fingerprint": self.fingerprint,
+            "weights": describe_weights(self.weights),
+            "holdout_sources": list(self.holdout_sources),
+            "holdout_generators": list(self.holdout_generators),
+        }
+
+
+@dataclass
+class _State:
+    step: int = 0
+    best: float = -1.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(job: Job, tracker: Tracker, progress: Progress) -> Path:
+    """Trains, or goes on where ``last.pt`` in the output directory stopped.
+
+    Args:
+        job: What to do.
+        tracker: Where figures are noted.
+        progress: Shows images/s and the time left.
+
+    Returns:
+        The best checkpoint.
+    """
+    return _Run(job, tracker, progress).go()
+
+
+def resumable_run(output: Path) -> str | None:
+    """Returns the run id of an unfinished run in a directory, or None."""
+    path = output / LAST
+    return str(torch.load(path, map_location="cpu", weights_only=True)["run_id"]) if path.is_file() else None
+
+
+class _Run:
+    def __init__(self, job: Job, tracker: Tracker, progress: Progress) -> None:
+        self._job, self._tracker, self._progress = job, tracker, progress
+        recipe = job.recipe
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(_draws(job))
+        network = build_network()
+        # timm draws the head's weights from -1..1, far too wide for 1,280 features and one output.
+        nn.init.normal_(network.classifier.weight, std=0.01)  # type: ignore[union-attr, arg-type]
+        load_weights(job.weights, network)
+        self._sampler = Sampler(job.split.train, recipe.balance)
+        if is_published(job.weights):
+            first = next(batches(self._sampler, _maker(recipe), batch_size=64, seed=_draws(job), start=0, stop=1))
+            measure_norms(network, normalise(torch.from_numpy(first[0]).flatten(0, 1)))
+        network.drop_rate = recipe.dropout  # type: ignore[assignment]
+        self._network: nn.Module = network.to(  # type: ignore[call-overload]
+            self._device, memory_format=torch.channels_last
+        )
+        self._average = WeightAverage(self._network, recipe.ema_decay)
+        if self._device.type == "cpu":
+            speed_up(self._network)
+        decayed = [p for p in self._network.parameters() if p.ndim > 1]
+        plain = [p for p in self._network.parameters() if p.ndim <= 1]
+        self._optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=recipe.learning_rate,
+        )
+        self._scaler = torch.amp.GradScaler(enabled=self._device.type == "cuda")
+        self._epoch_steps = max(1, math.ceil(len(job.split.train) / recipe.batch_size))
+        self._steps = self._epoch_steps * recipe.epochs
+        self._state = _State()
+        self._validation = thin(job.split.validation, max(1, recipe.validation_pictures // 2), "validate")
+
+    def go(self) -> Path:
+        self._restore()
+        job, recipe = self._job, self._job.recipe
+        end = self._steps if job.stop_after is None else min(self._steps, job.stop_after)
+        self._progress.start(self._steps, self._state.step, recipe.batch_size)
+        began, begun_at, waited = time.perf_counter(), self._state.step, 0.0
+        stream = batches(
+            self._sampler,
+            _maker(recipe),
+            batch_size=recipe.batch_size,
+            seed=_draws(job),
+            start=self._state.step,
+            stop=end,
+            threads=job.threads,
+        )
+        while self._state.step < end:
+            asked = time.perf_counter()
+            views, labels = next(stream)
+            waited += time.perf_counter() - asked
+            loss = self._step(torch.from_numpy(views), torch.from_numpy(labels))
+            self._state.step += 1
+            spent = time.perf_counter() - began
+            speed = (self._state.step - begun_at) * recipe.batch_size / spent
+            self._progress.update(self._state.step, loss, speed, waited / spent)
+            if self._state.step % 20 == 0:
+                figures = {"loss": loss, "images_per_second": speed, "data_wait_share": waited / spent}
+                self._tracker.metrics(figures, self._state.step)
+            ended = self._state.step % self._epoch_steps == 0
+            if ended:
+                self._validate()
+            if ended or self._state.step % job.save_every == 0:
+                self._save()
+        self._progress.stop()
+        return job.output / CHECKPOINT_FILE
+
+    def _step(self, views: Tensor, labels: Tensor) -> float:
+        recipe = self._job.recipe
+        self._network.train()
+        for group in self._optimizer.param_groups:
+            group["lr"] = _rate(recipe, self._state.step, self._steps)
+        targets = labels.to(self._device) * (1.0 - recipe.label_smoothing) + recipe.label_smoothing / 2.0
+        draws = np.random.default_rng((_draws(self._job), self._state.step, _SPLICING))
+        batch = splice(normalise(views.flatten(0, 1).to(self._device)), targets, recipe.splice_share, draws)
+        kind = torch.bfloat16 if self._device.type == "cpu" else torch.float16
+        with torch.autocast(self._device.type, kind):
+            outputs = forward(self._network, batch.x_nchw)
+        loss = objective(self._network, outputs, batch, targets, recipe.consistency)
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(self._scaler.scale(loss))
+        self._scaler.unscale_(self._optimizer)
+        nn.utils.clip_grad_norm_(self._network.parameters(), 5.0)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._average.update(self._network, self._state.step)
+        return float(loss.detach())
+
+    def _validate(self) -> None:
+        recipe = self._job.recipe
+        size = scoring_size(asdict(recipe))
+        figures = {"epoch": self._state.step / self._epoch_steps}
+        for delivery in ("clean",) if recipe.whole_picture else ("clean", "hard"):
+            scores = score(self._average.network, self._validation, delivery, size=size)
+            figures[f"validation_auroc_{delivery}"] = auroc(scores.labels, scores.logits)
+            figures[f"validation_accuracy_{delivery}"] = float(((scores.logits > 0) == scores.labels).mean())
+        self._tracker.metrics(figures, self._state.step)
+        self._progress.note(", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+        self._state.history.append(figures)
+        merit = float(np.mean([value for name, value in figures.items() if "auroc" in name]))
+        # A validation part without one of the classes has no AUROC; the latest is then as good as any.
+        if math.isnan(merit) or merit >= self._state.best:
+            self._state.best = self._state.best if math.isnan(merit) else merit
+            metadata = {**self._job.metadata(self._tracker.run_id), "step": self._state.step, "validation": figures}
+            save_checkpoint(self._job.output / CHECKPOINT_FILE, self._average.network.state_dict(), metadata)
+
+    def _save(self) -> None:
+        body = {
+            "run_id": self._tracker.run_id,
+            "identity": self._job.metadata(""),
+            "state": asdict(self._state),
+            "network": self._network.state_dict(),
+            "average": self._average.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+        write_atomically(self._job.output / LAST, body)
+
+    def _restore(self) -> None:
+        path = self._job.output / LAST
+        if not path.is_file():
+            return
+        body = torch.load(path, map_location="cpu", weights_only=True)
+        if body["identity"] != self._job.metadata(""):
+            raise UsageError(
+                f"{path} belongs to a run with another recipe, seed or data; give another --output or delete it"
+            )
+        self._network.load_state_dict(body["network"])
+        self._average.network.load_state_dict(body["average"])
+        self._optimizer.load_state_dict(body["optimizer"])
+        self._scaler.load_state_dict(body["scaler"])
+        torch.set_rng_state(body["random"])
+        self._state = _State(**body["state"])
+        self._progress.note(f"going on at step {self._state.step} of {self._steps}")
+
+
+def _maker(recipe: Recipe) -> Maker:
+    if recipe.whole_picture:
+        return partial(_whole, size=recipe.crop_size)
+    if not recipe.align:
+        raise UsageError("recipes of cropped pictures need align=True; unaligned data teach file formats")
+    make: Callable[..., Any] = Chain.of(recipe)
+    return make
+
+
+def _draws(job: Job) -> int:
+    return job.seed + 1_000_003 * job.replica
+
+
+def _whole(data: bytes, rng: np.random.Generator, size: int) -> Any:
+    return whole(data, size, rng)
+
+
+def _rate(recipe: Recipe, step: int, steps: int) -> float:
+    if step < recipe.warmup_steps:
+        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+    done = (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps)
+    return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * done)))
+
+
+def parts(dataset: Dataset, split: Split) -> dict[str, int]:
+    """Sizes that a run notes beside its figures."""
+    return {
+        "pictures": len(dataset.pictures),
+        "broken": len(dataset.broken),
+        "train": len(split.train),
+        "validation": len(split.validation),
+        "holdout": len(split.holdout),
+    }

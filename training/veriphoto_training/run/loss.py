@@ -1,0 +1,47 @@
+"""What a training step makes smaller."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn, where
+
+from veriphoto_training.augment.splice import Spliced
+from veriphoto_training.network.model import Outputs, place_logits
+
+_entropy = nn.functional.binary_cross_entropy_with_logits
+
+
+def objective(network: nn.Module, outputs: Outputs, batch: Spliced, targets: Tensor, consistency: float) -> Tensor:
+    """Cross-entropy of every crop, or of every place of a spliced one, plus the disagreement of two views.
+
+    Args:
+        network: Its head gives the places' logits.
+        outputs: Of all V views, [V * N, ...].
+        batch: What the network saw.
+        targets: Smoothed labels [N].
+        consistency: Weight of the disagreement.
+
+    Returns:
+        The scalar loss.
+    """
+    count = len(targets)
+    logits, pooled = outputs.logits.float().reshape(-1, count), _by_view(outputs.pooled.float(), count)
+    wholes = _entropy(logits, targets.expand_as(logits), reduction="none").mean(0)
+    places = _by_view(place_logits(network, outputs.maps), count)
+    parts = _entropy(places, batch.places.expand_as(places), reduction="none").mean((0, 2, 3))
+    loss = where(batch.mixed, parts, wholes).mean()
+    if consistency and len(logits) == 2:
+        loss = loss + consistency * disagreement(pooled, logits)
+    return loss
+
+
+def disagreement(pooled: Tensor, logits: Tensor) -> Tensor:
+    """Cosine distance of two views' features [2, N, C] and symmetric KL of their outputs [2, N], as one number."""
+    cosine = 1.0 - nn.functional.cosine_similarity(pooled[0], pooled[1]).mean()
+    first, second = logits
+    # Symmetric KL of two Bernoulli variables: (p - q)(logit p - logit q).
+    divergence: Tensor = ((first.sigmoid() - second.sigmoid()) * (first - second)).mean()
+    return cosine + divergence
+
+
+def _by_view(tensor: Tensor, count: int) -> Tensor:
+    return tensor.reshape(-1, count, *tensor.shape[1:])

@@ -1,0 +1,156 @@
+"""From options to a finished run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from veriphoto.errors import UsageError
+from veriphoto.manifest import FINDINGS_FILE
+from veriphoto_training.data.dataset import read_dataset
+from veriphoto_training.data.splits import split_dataset, thinned
+from veriphoto_training.recipes import Recipe, get_recipe
+from veriphoto_training.run.finish import CalibrationSet, write_findings
+from veriphoto_training.run.loop import LAST, Job, parts, resumable_run, train
+from veriphoto_training.run.progress import Progress
+from veriphoto_training.tracking import MlflowTracker, NoTracker, Tracker, environment
+
+
+def run_training(
+    *,
+    data: Path,
+    recipe_name: str,
+    output: Path,
+    weights: str,
+    seed: int = 0,
+    replica: int = 0,
+    epochs: int | None = None,
+    resume: bool = False,
+    holdout_sources: Sequence[str] = (),
+    holdout_generators: Sequence[str] = (),
+    product_sources: Sequence[str] = ("*",),
+    calibrate_holdout: bool = False,
+    changes: Sequence[str] = (),
+    max_per_class: int | None = None,
+    tracking: bool = True,
+    var: Path = Path("var"),
+    progress: Progress | None = None,
+    stop_after: int | None = None,
+) -> Path:
+    """Trains from options, as the command line gives them.
+
+    Args:
+        data: See ``read_dataset``.
+        recipe_name: A key of ``RECIPES``.
+        output: Directory of the run's files.
+        weights: See ``load_weights``.
+        seed: Of the run and the split.
+        replica: See ``Job``.
+        epochs: Overrides the recipe's.
+        resume: Go on with the unfinished run in ``output``.
+        holdout_sources: See ``split_dataset``.
+        holdout_generators: See ``split_dataset``.
+        product_sources: Patterns of the real sources that set the threshold.
+        calibrate_holdout: Calibrate on the hold-out too.
+        changes: ``field=value`` overrides of the recipe, for ablations.
+        max_per_class: Train and validate on at most this many pictures of each class.
+        tracking: Log to MLflow.
+        var: Directory of the default MLflow store.
+        progress: Shows how far it is.
+        stop_after: For tests.
+
+    Returns:
+        The best checkpoint.
+
+    Raises:
+        UsageError: If options do not fit together.
+        DataError: If the data cannot be used.
+    """
+    progress = progress or Progress()
+    recipe = override(get_recipe(recipe_name), [*changes, *([f"epochs={epochs}"] if epochs else [])])
+    dataset = read_dataset(data)
+    for path, reason in list(dataset.broken.items())[:10]:
+        progress.note(f"left out {path}: {reason}")
+    split = split_dataset(dataset.pictures, recipe.validation_share, holdout_sources, holdout_generators, seed)
+    if max_per_class is not None:
+        split = thinned(split, max_per_class)
+    run_id = resumable_run(output)
+    if run_id and not resume:
+        raise UsageError(f"{output / LAST} exists; add --resume to go on, or give another --output")
+    tracker: Tracker = MlflowTracker(f"{recipe.name}-{output.name}", var, run_id) if tracking else NoTracker(run_id)
+    job = Job(
+        recipe=recipe,
+        split=split,
+        fingerprint=dataset.fingerprint,
+        output=output,
+        weights=weights,
+        seed=seed,
+        replica=replica,
+        holdout_sources=tuple(holdout_sources),
+        holdout_generators=tuple(holdout_generators),
+        stop_after=stop_after,
+    )
+    if not run_id:
+        named = {key: str(value)[:450] for key, value in job.metadata(tracker.run_id).items() if key != "recipe"}
+        tracker.params({**named, **job.metadata("")["recipe"], **parts(dataset, split), **environment()})
+    progress.note(f"{parts(dataset, split)}, run {tracker.run_id}")
+    try:
+        best = train(job, tracker, progress)
+        if stop_after is None:
+            _finish(job, best, tuple(product_sources), calibrate_holdout, tracker, progress)
+        return best
+    finally:
+        tracker.close()
+
+
+def _finish(
+    job: Job,
+    best: Path,
+    product_sources: tuple[str, ...],
+    calibrate_holdout: bool,
+    tracker: Tracker,
+    progress: Progress,
+) -> None:
+    kept_out = CalibrationSet(
+        seen=job.split.validation,
+        unseen=job.split.holdout if calibrate_holdout else (),
+        product_sources=product_sources,
+    )
+    progress.note(f"calibrating on {len(kept_out.pictures)} pictures")
+    findings = write_findings(best, kept_out)
+    tracker.metrics({f"final_{name}": value for name, value in findings.metrics.items()})
+    tracker.artifact(best)
+    tracker.artifact(best.parent / FINDINGS_FILE)
+    progress.note(f"threshold {findings.operating_point.threshold:.3f}, {findings.metrics}")
+
+
+def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """Changes fields of a recipe.
+
+    Args:
+        recipe: The recipe.
+        changes: ``field=value`` texts; values are numbers or true/false.
+
+    Returns:
+        The changed recipe.
+
+    Raises:
+        UsageError: If a text is not of that form, the field is unknown, or the value makes no sense.
+    """
+    values: dict[str, Any] = {}
+    known = {field.name for field in fields(recipe)} - {"name"}
+    for change in changes:
+        name, _, text = change.partition("=")
+        if name not in known:
+            raise UsageError(f"'{change}': a recipe has no field '{name}'; it has {', '.join(sorted(known))}")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            raise UsageError(f"'{change}' is not FIELD=NUMBER or FIELD=true|false") from None
+    try:
+        return replace(recipe, **values)
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from error

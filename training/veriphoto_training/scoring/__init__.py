@@ -1,0 +1,1 @@
+"""Scores of pictures as serving computes them, and figures of those scores."""

@@ -1,0 +1,189 @@
+"""Calibrated scores of a published version or of a checkpoint, behind one protocol.
+
+A published version is scored through core's preprocessing and its own graph: what is evaluated or calibrated is what a
+shop's pictures will meet, not a stand-in for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from veriphoto.contract import CONTRACT, CROPS, EVIDENCE, LOGIT, PROBABILITY
+from veriphoto.errors import ImageError, MissingExtraError
+from veriphoto.manifest import FINDINGS_FILE, ONNX_FILE, Findings, latest_version, read_manifest, verify_onnx
+from veriphoto.preprocessing import preprocess
+from veriphoto_training.data.dataset import Picture
+from veriphoto_training.network.model import load_checkpoint, normalise
+from veriphoto_training.scoring.logits import Scores, crop_logits, scoring_size
+from veriphoto_training.scoring.metrics import Floats
+
+Crops = npt.NDArray[np.uint8]
+Evidence = npt.NDArray[np.float32]
+Transform = Callable[[bytes], bytes]
+Track = Callable[[Sequence[int]], Iterable[int]]
+"""Shows progress while batches are gone through."""
+Made = tuple[Crops, npt.NDArray[np.float32]]
+
+BATCH: Final = 8
+"""Pictures decoded at a time, K crops each: the memory of a scoring does not grow with the data set."""
+
+
+class Scorer(Protocol):
+    """A model with its operating point."""
+
+    name: str
+    """What reports call it."""
+    findings: Findings
+    file: Path
+    """The model itself."""
+
+    def logits(self, crops: Crops) -> Floats:
+        """Returns calibrated logits FP64 [N] of UINT8 crops [N, K, S, S, 3]."""
+        ...
+
+    def evidence(self, crops: Crops) -> Evidence:
+        """Returns contributions to the logit, FP32 [N, K, G, G], of UINT8 crops [N, K, S, S, 3]."""
+        ...
+
+
+class OnnxScorer:
+    """A published version, through ONNX Runtime on the CPU."""
+
+    def __init__(self, directory: Path, threads: int = 0) -> None:
+        """Loads a version.
+
+        Args:
+            directory: ``model_repository/classifier/N``, or ``model_repository/classifier`` for its newest version.
+            threads: Of ONNX Runtime; 0 leaves the choice to it.
+
+        Raises:
+            ModelError: If the version must not be used.
+            MissingExtraError: If ONNX Runtime is not installed.
+        """
+        try:
+            import onnxruntime  # noqa: PLC0415 - of an extra
+        except ImportError as error:
+            raise MissingExtraError("train", "onnxruntime") from error
+        self.directory = directory if (directory / ONNX_FILE).is_file() else latest_version(directory)
+        self.manifest = read_manifest(self.directory)
+        verify_onnx(self.directory, self.manifest)
+        self.findings = self.manifest.findings
+        self.name = f"version {self.manifest.model_version}"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.file = self.directory / ONNX_FILE
+        self._session: Any = onnxruntime.InferenceSession(str(self.file), options, providers=["CPUExecutionProvider"])
+
+    def logits(self, crops: Crops) -> Floats:
+        """Returns calibrated logits FP64 [N] of UINT8 crops [N, K, S, S, 3]."""
+        return np.asarray(self._run(LOGIT, crops), dtype=np.float64).reshape(-1)
+
+    def evidence(self, crops: Crops) -> Evidence:
+        """Returns contributions to the logit, FP32 [N, K, G, G], of UINT8 crops [N, K, S, S, 3]."""
+        shape = (len(crops), CONTRACT.crops, CONTRACT.grid, CONTRACT.grid)
+        return np.asarray(self._run(EVIDENCE, crops), dtype=np.float32).reshape(shape)
+
+    def probabilities(self, crops: Crops) -> npt.NDArray[np.float32]:
+        """Returns the graph's own FP32 [N] of UINT8 crops [N, K, S, S, 3]: the numbers that verdicts are made from."""
+        return np.asarray(self._run(PROBABILITY, crops), dtype=np.float32).reshape(-1)
+
+    def _run(self, output: str, crops: Crops) -> Any:
+        return self._session.run([output], {CROPS: np.ascontiguousarray(crops)})[0]
+
+
+class CheckpointScorer:
+    """A training run's checkpoint, with the calibration in ``findings.json`` beside it."""
+
+    def __init__(self, path: Path) -> None:
+        """Loads a checkpoint.
+
+        Args:
+            path: ``best.pt`` of a run.
+
+        Raises:
+            UsageError: If it is no checkpoint.
+            ManifestError: If the run's findings are missing.
+        """
+        network, self.training = load_checkpoint(path)
+        self.findings = Findings.read(path.with_name(FINDINGS_FILE))
+        self.file = path
+        self.name = f"checkpoint of run {self.training.get('run_id', '?')}"
+        self._network: Any = network
+        self._size = scoring_size(self.training.get("recipe") or {})
+
+    def logits(self, crops: Crops) -> Floats:
+        """Returns calibrated logits FP64 [N] of UINT8 crops [N, K, S, S, 3]."""
+        with torch.inference_mode():
+            # float32, as the exported graph: the threshold is told to the last digit.
+            raw = crop_logits(self._network, torch.from_numpy(crops), half=False, size=self._size).mean(1)
+        calibration = self.findings.calibration
+        return np.asarray(raw.double().numpy() / calibration.temperature + calibration.bias, dtype=np.float64)
+
+    def evidence(self, crops: Crops) -> Evidence:
+        """Returns contributions to the logit, FP32 [N, K, G, G], of UINT8 crops [N, K, S, S, 3]."""
+        with torch.inference_mode():
+            x_nchw = normalise(torch.from_numpy(crops).flatten(0, 1))
+            if self._size is not None:
+                sides = (self._size, self._size)
+                x_nchw = torch.nn.functional.interpolate(x_nchw, sides, mode="bicubic", antialias=True)
+            maps = self._network.forward_features(x_nchw)
+            weight = self._network.classifier.weight.reshape(1, -1, 1, 1) / self.findings.calibration.temperature
+            found = (maps * weight).sum(dim=1)
+        return np.asarray(found.numpy(), dtype=np.float32).reshape(*crops.shape[:2], *found.shape[1:])
+
+
+def score_pictures(
+    scorer: Scorer,
+    pictures: Sequence[Picture],
+    transform: Transform = lambda data: data,
+    track: Track = lambda starts: starts,
+) -> Scores:
+    """Scores a data set.
+
+    Args:
+        scorer: The model.
+        pictures: What to score; decoded a batch at a time.
+        transform: What happens to a file on its way to the detector.
+        track: Shows progress.
+
+    Returns:
+        Calibrated logits in the order of ``pictures``, without those that could not be read.
+    """
+    done: list[Picture] = []
+    logits: list[Floats] = []
+    statistics: list[npt.NDArray[np.float32]] = []
+    failed: dict[str, str] = {}
+
+    def prepare(picture: Picture) -> Made | ImageError:
+        try:
+            made = preprocess(transform(picture.data))
+        except ImageError as error:
+            return error
+        return made.crops, made.statistics
+
+    with ThreadPoolExecutor(2, thread_name_prefix="scorers") as pool:
+        for start in track(range(0, len(pictures), BATCH)):
+            batch = pictures[start : start + BATCH]
+            ready = []
+            for picture, made in zip(batch, pool.map(prepare, batch), strict=True):
+                if isinstance(made, ImageError):
+                    failed[picture.path] = made.to_wire()
+                    continue
+                ready.append(made[0])
+                statistics.append(made[1])
+                done.append(picture)
+            if ready:
+                logits.append(scorer.logits(np.stack(ready)))
+    return Scores(
+        pictures=tuple(done),
+        logits=np.concatenate(logits) if logits else np.zeros(0),
+        statistics=np.stack(statistics) if statistics else np.zeros((0, len(CONTRACT.statistics)), np.float32),
+        failed=failed,
+    )
