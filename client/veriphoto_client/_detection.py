@@ -41,7 +41,7 @@ class Detection:
     operating_point: OperatingPoint
     """What the verdict was decided at: threshold, unsure band and gates of the version that answered."""
     evidence: npt.NDArray[np.float32]
-    """FP32 [K, G, G]: contributions to the classifier's logit, crop by crop; positive speaks for AI-generated. Read-only."""
+    """FP32 [K, G, G]: contributions to the classifier's logit, crop by crop; above 0 speaks for AI. Read-only."""
     second_opinion: SecondOpinionAnswer
     real_share: float | None
     """Share of real product photos that score at least so high; None where the version does not know it."""

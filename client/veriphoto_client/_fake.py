@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from veriphoto.contract import CONTRACT, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY, STATISTICS
+from veriphoto.contract import CONTRACT, EVIDENCE, LOGIT, OPERATING_POINT, OPINIONS, PROBABILITY, STATISTICS
 from veriphoto.preprocessing import preprocess
+from veriphoto.second_opinion import UNKNOWN_SHARE
 from veriphoto.verdict import OperatingPoint
 from veriphoto_client._codec import Outputs
 
@@ -55,6 +56,7 @@ class FakeTransport:
             EVIDENCE: np.full((CONTRACT.crops, CONTRACT.grid, CONTRACT.grid), logit),
             STATISTICS: statistics,
             OPERATING_POINT: FAKE_POINT.to_tensor(),
+            OPINIONS: [0.0, logit, 0.0, UNKNOWN_SHARE],
         }
         return {name: np.asarray(value, dtype=np.float32)[np.newaxis] for name, value in values.items()}
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from veriphoto.contract import CLASSIFIER, ENCODER, FEATURES
+from veriphoto.contract import CLASSIFIER, ENCODER, FEATURES, LOGIT, OPERATING_POINT, OPINIONS, PROBABILITY
 from veriphoto.errors import ManifestError, ModelError
 from veriphoto.second_opinion import (
     ENCODER_FP32,
@@ -23,61 +23,88 @@ from veriphoto.second_opinion import (
     SecondOpinion,
     read_encoder,
     read_opinion,
+    sigmoid,
 )
 from veriphoto.sessions import open_session
 from veriphoto.variants import CpuKind, cpu_kind
-from veriphoto.verdict import OperatingPoint
 
 Features: TypeAlias = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 """UINT8 [N, S, S, 3] in, FP32 [N, D] out."""
+Tensors: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
 
-
-def open_encoder(directory: Path, threads: int = 1, kind: CpuKind | None = None) -> Features:
-    """Loads the encoder's graph in the way that is fastest on this CPU and computes the same as FP32.
-
-    Args:
-        directory: ``model_repository/encoder/1``.
-        threads: How many it may use.
-        kind: Of CPU; this one's where None.
-
-    Returns:
-        What runs it; not for several threads at once.
-
-    Raises:
-        ManifestError: If it is missing or broken.
-        ModuleNotFoundError: If no runtime is installed.
-    """
-    files = read_encoder(directory).files
-    file, precision = _way(kind or cpu_kind())
-    if file not in files:  # somebody's own graph comes in one file
-        file = ENCODER_FP32
-    session = open_session(directory / file, precision, threads, (FEATURES,))
-    return lambda squares: session(squares)[0]
-
-
-def _way(kind: CpuKind) -> tuple[str, str]:
-    if importlib.util.find_spec("openvino") is None:
-        return ENCODER_FP32, ""
-    # With the eight-bit graph OpenVINO rounds activations to eight bits as well, each token by itself.
-    ways = {
-        CpuKind.AMX: (ENCODER_FP32, "bf16"),
-        CpuKind.VNNI: (ENCODER_INT8, "f32"),
-        CpuKind.PLAIN: (ENCODER_FP32, "f32"),
-    }
-    return ways[kind]
+_EXACT: Final = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+"""Widens the weights. By default OpenVINO makes integer products and rounds activations to eight bits, in groups."""
+_WAYS: Final[Mapping[CpuKind, tuple[str, Mapping[str, Any]]]] = {
+    CpuKind.AMX: ("bf16", _EXACT),
+    CpuKind.VNNI: ("f32", {}),
+    # Without VNNI integer products saturate.
+    CpuKind.PLAIN: ("f32", _EXACT),
+}
+"""OpenVINO's precision and settings for the eight-bit graph, by kind of CPU: the fastest that sees as FP32 does."""
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
-    """The joint answer about one picture."""
+class EncoderPackage:
+    """The encoder as it travels to other processes and machines."""
 
-    joint: Joint
-    operating_point: OperatingPoint
-    real_share: float
+    encoder: Encoder
+    graphs: Mapping[str, bytes | Path]
+    """Files, or their contents, by name."""
 
-    def to_tensor(self, first_logit: float) -> list[float]:
-        """Returns the values of OPINIONS, in the order of ``OPINION_VALUES``."""
-        return [float(self.joint.asked), first_logit, self.joint.second_logit, self.real_share]
+    @classmethod
+    def read(cls, directory: Path, mode: Mode) -> EncoderPackage | None:
+        """Reads and checks the encoder's directory.
+
+        Args:
+            directory: ``model_repository/encoder/1``.
+            mode: When to ask.
+
+        Returns:
+            It, or None where nobody is to be asked: the mode is ``off``, or ``auto`` and there is no encoder.
+
+        Raises:
+            ManifestError: If the mode is ``always`` and the encoder is missing or broken.
+        """
+        if mode is Mode.OFF:
+            return None
+        try:
+            encoder = read_encoder(directory)
+        except ManifestError:
+            if mode is Mode.ALWAYS:
+                raise
+            return None
+        return cls(encoder, {name: directory / name for name in encoder.files})
+
+    def loaded(self) -> EncoderPackage:
+        """Returns a copy that holds the one graph that other machines need."""
+        name = self._file()
+        graph = self.graphs[name]
+        return EncoderPackage(self.encoder, {name: graph.read_bytes() if isinstance(graph, Path) else graph})
+
+    def open(self, threads: int = 1, kind: CpuKind | None = None) -> Features:
+        """Loads the graph in the way that is fastest on this CPU and sees as FP32 does.
+
+        Args:
+            threads: How many it may use.
+            kind: Of CPU; this one's where None.
+
+        Returns:
+            What runs it; not for several threads at once.
+
+        Raises:
+            ModuleNotFoundError: If no runtime is installed.
+        """
+        precision, settings = _WAYS[kind or cpu_kind()]
+        if importlib.util.find_spec("openvino") is None:
+            precision = ""
+        session = open_session(self.graphs[self._file()], precision, threads, (FEATURES,), settings)
+        return lambda squares: session(squares)[0]
+
+    def _file(self) -> str:
+        openvino = importlib.util.find_spec("openvino") is not None
+        preferred = (ENCODER_INT8, ENCODER_FP32) if openvino else (ENCODER_FP32, ENCODER_INT8)
+        # Somebody's own graph comes in one file.
+        return next((name for name in preferred if name in self.graphs), next(iter(self.graphs)))
 
 
 class Opinions:
@@ -86,46 +113,59 @@ class Opinions:
     A version that has none, or was fitted for another encoder, keeps the classifier's answers.
     """
 
-    def __init__(self, classifier: Path, encoder: Encoder | None, features: Features | None, mode: Mode) -> None:
+    def __init__(
+        self,
+        find: Callable[[int], SecondOpinion | None],
+        encoder: Encoder | None,
+        features: Features | None,
+        mode: Mode,
+    ) -> None:
         """Puts it together.
 
         Args:
-            classifier: ``model_repository/classifier``, whose versions are read as answers name them.
+            find: Finds what a version has of the second opinion; asked once for each version.
             encoder: What stands in the encoder's place; None where nothing does.
             features: Runs it; None likewise.
             mode: When to ask.
         """
-        self._classifier = classifier
+        self._find = find
         self._encoder = encoder
         self._features = features
-        self._mode = mode if features is not None else Mode.OFF
+        self._mode = mode
         self._versions: dict[int, SecondOpinion | None] = {}
 
-    def answer(self, crops: npt.NDArray[np.uint8], first_logit: float, point: OperatingPoint) -> Opinion:
-        """Answers about one picture.
+    def joined(self, crops: npt.NDArray[np.uint8], first: Tensors) -> dict[str, npt.NDArray[np.float32]]:
+        """Joins the answer about one picture.
 
         Args:
             crops: UINT8 [K, S, S, 3].
-            first_logit: The classifier's calibrated logit.
-            point: The operating point that came with it.
+            first: What the classifier said, the batch dimension of 1 in front.
 
         Returns:
-            The joint answer.
+            The same tensors, LOGIT, PROBABILITY and OPERATING_POINT being those of both, and OPINIONS. Where nobody
+            can be asked they are the classifier's, to the last bit.
         """
-        opinion = self._of(point.model_version)
+        logit = float(first[LOGIT][0, 0])
+        opinion = self._of(int(first[OPERATING_POINT][0, 0]))
         if opinion is None or self._encoder is None or self._features is None:
-            return Opinion(Joint(first_logit, False, 0.0), point, UNKNOWN_SHARE)
+            return {**first, OPINIONS: _row(0.0, logit, 0.0, UNKNOWN_SHARE)}
         seen = None
-        if opinion.asks(first_logit, self._mode):
+        if opinion.asks(logit, self._mode):
             seen = self._features(crops[self._encoder.square][None])[0]
-        joint = opinion.join(first_logit, seen)
-        return Opinion(joint, opinion.operating_point, opinion.real_share(joint.logit))
+        joint: Joint = opinion.join(logit, seen)
+        return {
+            **first,
+            LOGIT: _row(joint.logit),
+            PROBABILITY: _row(sigmoid(joint.logit)),
+            OPERATING_POINT: _row(*opinion.operating_point.to_tensor()),
+            OPINIONS: _row(float(joint.asked), logit, joint.second_logit, opinion.real_share(joint.logit)),
+        }
 
     def _of(self, version: int) -> SecondOpinion | None:
         if self._mode is Mode.OFF or self._encoder is None:
             return None
         if version not in self._versions:
-            self._versions[version] = fitting(self._classifier / str(version), self._encoder, version)
+            self._versions[version] = self._find(version)
         return self._versions[version]
 
 
@@ -149,13 +189,14 @@ def fitting(directory: Path, encoder: Encoder, version: int) -> SecondOpinion | 
     return opinion.of_version(version)
 
 
-def open_opinions(repository: Path, mode: Mode, *, threads: int = 1) -> Opinions:
+def open_opinions(repository: Path, mode: Mode, features: Features | None = None, *, threads: int = 1) -> Opinions:
     """Opens the second opinion of a model repository.
 
     Args:
         repository: The directory that holds the models.
         mode: When to ask.
-        threads: How many the encoder may use.
+        features: Runs the encoder elsewhere; None to run it in this process.
+        threads: How many it may use here.
 
     Returns:
         The opinions. In mode ``auto`` a missing encoder means that nobody is asked.
@@ -163,12 +204,20 @@ def open_opinions(repository: Path, mode: Mode, *, threads: int = 1) -> Opinions
     Raises:
         ModelError: If the mode is ``always`` and the encoder cannot run.
     """
-    place = repository / ENCODER / "1"
-    if mode is Mode.OFF:
-        return Opinions(repository / CLASSIFIER, None, None, mode)
+    package = EncoderPackage.read(repository / ENCODER / "1", mode)
+    if package is None:
+        return Opinions(lambda _: None, None, None, Mode.OFF)
+    encoder = package.encoder
     try:
-        return Opinions(repository / CLASSIFIER, read_encoder(place), open_encoder(place, threads), mode)
-    except (ModelError, ModuleNotFoundError) as error:
-        if mode is Mode.ALWAYS:
-            raise ModelError(f"the second opinion cannot be asked: {error}") from error
-        return Opinions(repository / CLASSIFIER, None, None, Mode.OFF)
+        run = features or package.open(threads)
+    except ModuleNotFoundError as error:
+        raise ModelError(f"the second opinion needs onnxruntime or openvino: {error}") from error
+
+    def find(version: int) -> SecondOpinion | None:
+        return fitting(repository / CLASSIFIER / str(version), encoder, version)
+
+    return Opinions(find, encoder, run, mode)
+
+
+def _row(*values: float) -> npt.NDArray[np.float32]:
+    return np.array([values], np.float32)

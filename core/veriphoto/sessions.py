@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -23,7 +23,11 @@ Session: TypeAlias = Callable[[npt.NDArray[np.uint8]], list[npt.NDArray[np.float
 
 
 def open_session(
-    graph: Path | bytes, precision: str = "", threads: int = 1, outputs: Sequence[str] = OUTPUTS
+    graph: Path | bytes,
+    precision: str = "",
+    threads: int = 1,
+    outputs: Sequence[str] = OUTPUTS,
+    settings: Mapping[str, Any] | None = None,
 ) -> Session:
     """Loads a graph.
 
@@ -32,6 +36,7 @@ def open_session(
         precision: OpenVINO's hint; empty for ONNX Runtime.
         threads: How many it may use. Servers give one: their instances are the parallelism.
         outputs: Tensors to return, in order.
+        settings: More of OpenVINO's.
 
     Returns:
         What runs it; not for several threads at once.
@@ -39,7 +44,10 @@ def open_session(
     Raises:
         ModuleNotFoundError: If the runtime is not installed.
     """
-    return _openvino(graph, precision, threads, outputs) if precision else _onnxruntime(graph, threads, outputs)
+    if not precision:
+        return _onnxruntime(graph, threads, outputs)
+    more = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, **(settings or {})}
+    return _openvino(graph, more, outputs)
 
 
 def _onnxruntime(graph: Path | bytes, threads: int, outputs: Sequence[str]) -> Session:
@@ -50,25 +58,24 @@ def _onnxruntime(graph: Path | bytes, threads: int, outputs: Sequence[str]) -> S
     return lambda crops: list(session.run(outputs, {CROPS: crops}))
 
 
-def _openvino(graph: Path | bytes, precision: str, threads: int, outputs: Sequence[str]) -> Session:
+def _openvino(graph: Path | bytes, settings: Mapping[str, Any], outputs: Sequence[str]) -> Session:
     core: Any = importlib.import_module("openvino").Core()
     if isinstance(graph, bytes):  # it reads ONNX from files only
         with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
             file.write(graph)
             file.flush()
-            return _compiled(core, file.name, precision, threads, outputs)
-    return _compiled(core, str(graph), precision, threads, outputs)
+            return _compiled(core, file.name, settings, outputs)
+    return _compiled(core, str(graph), settings, outputs)
 
 
-def _compiled(core: Any, path: str, precision: str, threads: int, names: Sequence[str]) -> Session:
-    settings = {
-        "INFERENCE_PRECISION_HINT": precision,
-        "INFERENCE_NUM_THREADS": threads,
+def _compiled(core: Any, path: str, settings: Mapping[str, Any], names: Sequence[str]) -> Session:
+    chosen = {
+        **settings,
         "NUM_STREAMS": 1,
         # By default it runs on the first core while it infers: in every process alike, so that the others stand idle.
         "ENABLE_CPU_PINNING": False,
     }
-    compiled = core.compile_model(path, "CPU", settings)
+    compiled = core.compile_model(path, "CPU", chosen)
     request, outputs = compiled.create_infer_request(), [compiled.output(name) for name in names]
     # Copied: the next picture overwrites what the request holds.
     return lambda crops: [np.array(found[each]) for found in [request.infer({CROPS: crops})] for each in outputs]

@@ -1,8 +1,8 @@
 """Builds the second opinion's encoder: CLIP's image tower up to a block, as one ONNX graph of our own.
 
 Two sources have the same weights (``openai/clip-vit-base-patch16``, MIT, Radford et al. 2021, arXiv 2103.00020): a
-package of the index, whose weights are eight bits wide, a scale for each output channel, and timm's hub. Neither code is
-run; only the weights are read. The graph computes the same on every CPU, which the package's own does not: its
+package of the index, whose weights are eight bits wide, a scale for each output channel, and timm's hub. Only weights
+are read; no code of theirs runs. The graph computes the same on every CPU, which the package's own does not: its
 integer products overflow where the CPU has no VNNI.
 """
 

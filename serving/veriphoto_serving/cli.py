@@ -13,6 +13,7 @@ from veriphoto.contract import SIDECAR_PORT, TRITON_GRPC_PORT, TRITON_HTTP_PORT,
 from veriphoto.errors import MissingExtraError, StartupError, UsageError
 from veriphoto.prediction_log.recorder import LOG_VARIABLE, SIZE_VARIABLE
 from veriphoto.prediction_log.segments import DEFAULT_MEGABYTES
+from veriphoto.second_opinion import MODE_VARIABLE, Mode
 from veriphoto_client.page.command import PAGE_PORT
 from veriphoto_serving.gateway.command import gateway, with_settings
 from veriphoto_serving.gateway.settings import DEFAULT_SIDECAR_URL, GatewaySettings
@@ -62,6 +63,13 @@ def serve(
             help="What the embedded classifier runs: fp32, another variant of the version, auto the fastest accepted.",
         ),
     ] = "auto",
+    second_opinion: Annotated[
+        Mode,
+        typer.Option(
+            envvar=MODE_VARIABLE,
+            help="When to ask the second opinion: auto where the classifier cannot rule a picture out, always, or off.",
+        ),
+    ] = Mode.AUTO,
     prediction_log: Annotated[
         str | None,
         typer.Option(
@@ -106,6 +114,7 @@ def serve(
         grpc_port=grpc_port,
         metrics_port=metrics_port,
         flavour=flavour,
+        second_opinion=second_opinion,
         # An empty variable says "no log"; the command line's library takes it for none.
         prediction_log=os.environ.get(LOG_VARIABLE) if prediction_log is None else prediction_log,
         prediction_log_mb=prediction_log_mb,

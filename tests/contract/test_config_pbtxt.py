@@ -22,15 +22,26 @@ SCORES = {
     contract.EVIDENCE: ("TYPE_FP32", [CROPS, GRID, GRID]),
     contract.OPERATING_POINT: ("TYPE_FP32", [len(CONTRACT.operating_point)]),
 }
+OPINIONS = {contract.OPINIONS: ("TYPE_FP32", [len(contract.OPINION_VALUES)])}
+ANSWER = SCORES | STATISTICS | OPINIONS
+JOINED = (contract.LOGIT, contract.PROBABILITY, contract.OPERATING_POINT)
+"""What the classifier said and both say together, under the same names."""
+FIRST = {name: SCORES[name] for name in JOINED}
+SQUARE = {contract.CROPS: ("TYPE_UINT8", [SIZE, SIZE, 3])}
+FEATURES = {contract.FEATURES: ("TYPE_FP32", [-1])}
 CLASSIFIER_FLAVOURS = {
     "classifier/config.pbtxt": ("onnxruntime", "model.onnx"),
     "classifier/configs/embedded.pbtxt": ("python", "model.py"),
     "classifier/configs/tensorrt.pbtxt": ("tensorrt", "model.plan"),
 }
 EXPECTED = {
-    "detector/config.pbtxt": (contract.ENSEMBLE, IMAGE, SCORES | STATISTICS),
+    "detector/config.pbtxt": (contract.ENSEMBLE, IMAGE, ANSWER),
     "preprocess/config.pbtxt": (contract.PREPROCESS, IMAGE, CROP | STATISTICS),
-    "recorder/config.pbtxt": (contract.RECORDER, SCORES | STATISTICS, SCORES | STATISTICS),
+    "second_opinion/config.pbtxt": (contract.SECOND_OPINION, CROP | FIRST, FIRST | OPINIONS),
+    "second_opinion/configs/embedded.pbtxt": (contract.SECOND_OPINION, CROP | FIRST, FIRST | OPINIONS),
+    "encoder/config.pbtxt": (contract.ENCODER, SQUARE, FEATURES),
+    "encoder/configs/tensorrt.pbtxt": (contract.ENCODER, SQUARE, FEATURES),
+    "recorder/config.pbtxt": (contract.RECORDER, ANSWER, ANSWER),
     **dict.fromkeys(CLASSIFIER_FLAVOURS, (contract.CLASSIFIER, CROP, SCORES)),
 }
 
@@ -88,18 +99,30 @@ def test_the_ensemble_is_wired_through() -> None:
     config = parse("detector/config.pbtxt")
     assert config.platform == "ensemble"
     steps = config.ensemble_scheduling.step
-    assert [step.model_name for step in steps] == [contract.PREPROCESS, contract.CLASSIFIER, contract.RECORDER]
+    names = [contract.PREPROCESS, contract.CLASSIFIER, contract.SECOND_OPINION, contract.RECORDER]
+    assert [step.model_name for step in steps] == names
     assert {step.model_version for step in steps} == {-1}
-    raw = {name: f"UNRECORDED_{name}" for name in SCORES | STATISTICS}
-    crops, final = {name: name for name in CROP}, {name: name for name in SCORES | STATISTICS}
+    raw = {name: f"UNRECORDED_{name}" for name in ANSWER}
+    first = {name: f"FIRST_{name}" for name in JOINED}
+    crops, final = {name: name for name in CROP}, {name: name for name in ANSWER}
     expected = [
         ({name: name for name in IMAGE}, crops | {name: raw[name] for name in STATISTICS}),
-        (crops, {name: raw[name] for name in SCORES}),
+        (crops, {contract.EVIDENCE: raw[contract.EVIDENCE]} | first),
+        (crops | first, {name: raw[name] for name in (*JOINED, contract.OPINIONS)}),
         (raw, final),
     ]
     for step, (inputs, outputs) in zip(steps, expected, strict=True):
         assert dict(step.input_map) == inputs
         assert dict(step.output_map) == outputs
+
+
+@pytest.mark.parametrize(("path", "embedded"), [("config.pbtxt", False), ("configs/embedded.pbtxt", True)])
+def test_the_second_opinion_turns_nobody_away(path: str, embedded: bool) -> None:
+    """What has been scored by the classifier is answered; and only the embedded flavour runs the encoder itself."""
+    config = parse(f"second_opinion/{path}")
+    assert config.backend == "python"
+    assert config.dynamic_batching.default_queue_policy.max_queue_size == 0
+    assert (config.parameters["encoder"].string_value == "embedded") is embedded
 
 
 def test_the_recorder_turns_nobody_away() -> None:
@@ -117,5 +140,12 @@ def test_the_ensemble_has_no_response_cache() -> None:
 
 
 def test_each_model_has_a_version() -> None:
-    for model in (contract.ENSEMBLE, contract.PREPROCESS, contract.CLASSIFIER, contract.RECORDER):
+    for model in (
+        contract.ENSEMBLE,
+        contract.PREPROCESS,
+        contract.CLASSIFIER,
+        contract.SECOND_OPINION,
+        contract.ENCODER,
+        contract.RECORDER,
+    ):
         assert any(path.name.isdigit() for path in (REPOSITORY / model).iterdir())

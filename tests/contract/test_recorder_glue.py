@@ -11,7 +11,7 @@ import pytest
 from toy_model import REPOSITORY
 from triton_stand_in import Metric, Request, Tensor
 
-from veriphoto.contract import CONTRACT, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY, STATISTICS
+from veriphoto.contract import CONTRACT, EVIDENCE, LOGIT, OPERATING_POINT, OPINIONS, PROBABILITY, STATISTICS
 from veriphoto.prediction_log.metrics import DROPPED, HISTOGRAMS, IMAGE_FORMATS, LINES, VERDICTS, VERSIONS, Meter
 from veriphoto.prediction_log.record import SEGMENT_GLOB, Record
 from veriphoto.prediction_log.recorder import LOG_VARIABLE, make_record
@@ -33,6 +33,7 @@ def answer(request_id: str, *probabilities: float) -> Request:
         EVIDENCE: np.zeros((rows, CONTRACT.crops, CONTRACT.grid, CONTRACT.grid), np.float32),
         STATISTICS: np.float32([MEASURED] * rows),
         OPERATING_POINT: np.float32([point()] * rows),
+        OPINIONS: np.float32([[1.0, -0.5, 2.0, 0.1]] * rows),
     }
     return Request([Tensor(name, array) for name, array in arrays.items()], request_id)
 

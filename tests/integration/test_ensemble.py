@@ -27,6 +27,7 @@ from veriphoto.contract import (
     LOGIT,
     MAX_BATCH_SIZE,
     OPERATING_POINT,
+    OPINIONS,
     PROBABILITY,
     STATISTICS,
 )
@@ -37,7 +38,7 @@ from veriphoto_serving.triton.launcher import TritonServer
 
 FILES = [path.read_bytes() for path in SAMPLES]
 JUNK = b"not a picture at all"
-OUTPUTS = (PROBABILITY, LOGIT, EVIDENCE, STATISTICS, OPERATING_POINT)
+OUTPUTS = (PROBABILITY, LOGIT, EVIDENCE, STATISTICS, OPERATING_POINT, OPINIONS)
 
 
 @dataclass

@@ -30,6 +30,7 @@ from veriphoto.contract import (
     IMAGE,
     LOGIT,
     OPERATING_POINT,
+    OPINIONS,
     PROBABILITY,
     RECORDER,
     STATISTICS,
@@ -44,7 +45,7 @@ from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.triton.launcher import TritonServer
 from veriphoto_serving.triton.options import ADMIN_HEADER
 
-OUTPUTS = (PROBABILITY, LOGIT, EVIDENCE, STATISTICS, OPERATING_POINT)
+OUTPUTS = (PROBABILITY, LOGIT, EVIDENCE, STATISTICS, OPERATING_POINT, OPINIONS)
 PICTURE = SAMPLES[0].read_bytes()
 StartTriton = Callable[..., TritonServer]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from veriphoto.contract import STATISTICS
+from veriphoto.contract import ENCODER, STATISTICS
 from veriphoto.errors import ImageError, MissingExtraError
 from veriphoto.manifest import latest_version, read_manifest, sha256_file, verify_onnx
+from veriphoto.opinions import EncoderPackage, Opinions, fitting
 from veriphoto.preprocessing import preprocess
+from veriphoto.second_opinion import Mode, SecondOpinion
 from veriphoto.sessions import OUTPUTS, Session, open_session
 from veriphoto.variants import choose
 from veriphoto_client._codec import decode_answer
@@ -25,14 +27,20 @@ class ModelPackage:
     version: int
     precision: str
     """OpenVINO's hint; empty for ONNX Runtime."""
+    opinion: SecondOpinion | None = None
+    """What the version has of the second opinion; None where it has none or nobody is asked."""
+    encoder: EncoderPackage | None = None
+    """What it asks."""
+    mode: Mode = Mode.OFF
 
     @classmethod
-    def read(cls, model: Path, variant: str) -> ModelPackage:
+    def read(cls, model: Path, variant: str, mode: Mode = Mode.AUTO) -> ModelPackage:
         """Reads and checks a version.
 
         Args:
             model: A version directory, or the model's directory, of which the newest version is taken.
             variant: A name of ``veriphoto.variants``, or ``AUTO``.
+            mode: When to ask the second opinion.
 
         Raises:
             ModelError: If the version must not be used, or does not have the variant.
@@ -42,7 +50,17 @@ class ModelPackage:
         verify_onnx(directory, manifest)
         setup = choose(directory, manifest, variant)
         file = directory / setup.file
-        return cls(file.read_bytes(), sha256_file(file), manifest.model_version, setup.precision)
+        encoder = EncoderPackage.read(directory.parent.parent / ENCODER / "1", mode)
+        opinion = fitting(directory, encoder.encoder, manifest.model_version) if encoder else None
+        return cls(
+            graph=file.read_bytes(),
+            sha256=sha256_file(file),
+            version=manifest.model_version,
+            precision=setup.precision,
+            opinion=opinion,
+            encoder=encoder.loaded() if encoder and opinion else None,
+            mode=mode if opinion else Mode.OFF,
+        )
 
     def open(self) -> Judge:
         """Loads the graph, for one thread.
@@ -51,7 +69,10 @@ class ModelPackage:
             MissingExtraError: If the package that runs it is not installed.
         """
         try:
-            return Judge(open_session(self.graph, self.precision))
+            features = self.encoder.open() if self.encoder else None
+            encoder = self.encoder.encoder if self.encoder else None
+            opinions = Opinions(lambda _: self.opinion, encoder, features, self.mode)
+            return Judge(open_session(self.graph, self.precision), opinions)
         except ModuleNotFoundError as error:
             raise MissingExtraError("openvino" if self.precision else "ray", error.name) from error
 
@@ -59,8 +80,9 @@ class ModelPackage:
 class Judge:
     """Makes a row of a picture's bytes, by the steps that the served ensemble takes."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, opinions: Opinions) -> None:
         self._session = session
+        self._opinions = opinions
 
     def __call__(self, data: bytes) -> Row:
         """Scores one file.
@@ -76,5 +98,5 @@ class Judge:
         except ImageError as error:
             return failed("", error)
         outputs = dict(zip(OUTPUTS, self._session(prepared.crops[None]), strict=True))
-        tensors = {**outputs, STATISTICS: prepared.statistics[None]}
-        return scored("", decode_answer(tensors))
+        tensors = self._opinions.joined(prepared.crops, outputs)
+        return scored("", decode_answer({**tensors, STATISTICS: prepared.statistics[None]}))

@@ -21,6 +21,8 @@ VERDICTS: Final = "veriphoto_image_verdicts_total"
 """Counter by model version and ``verdict``."""
 IMAGE_FORMATS: Final = "veriphoto_image_formats_total"
 """Counter by model version and ``format``."""
+SECOND_OPINIONS: Final = "veriphoto_image_second_opinions_total"
+"""Counter by model version and ``asked``: ``yes`` or ``no``."""
 LINES: Final = "veriphoto_prediction_log_lines_total"
 """Counter of lines written."""
 DROPPED: Final = "veriphoto_prediction_log_dropped_lines_total"
@@ -29,6 +31,7 @@ DROPPED: Final = "veriphoto_prediction_log_dropped_lines_total"
 VERSIONS: Final = 3
 """Model versions with series; those of older ones are removed."""
 
+_ASKED: Final = ("no", "yes")
 _SIDES: Final = (128.0, 256.0, 384.0, 512.0, 768.0, 1024.0, 1280.0, 1600.0, 2048.0, 3072.0, 4096.0, 8192.0)
 _GREYS: Final = tuple(16.0 * step for step in range(1, 16))
 
@@ -90,6 +93,7 @@ class Meter:
         for name, text in (
             (VERDICTS, "Verdicts of scored pictures."),
             (IMAGE_FORMATS, "Formats of scored pictures."),
+            (SECOND_OPINIONS, "Scored pictures by whether the second opinion was asked."),
             (LINES, "Lines of the prediction log."),
             (DROPPED, "Lines that the prediction log lost."),
         ):
@@ -132,6 +136,7 @@ class Meter:
             metrics[field].observe(value)
         tallies[record.model_version, record.verdict] += 1
         tallies[record.model_version, FORMATS[int(record.statistic("format"))]] += 1
+        tallies[record.model_version, _ASKED[record.asked]] += 1
 
     def _of_version(self, version: int) -> dict[str, Any] | None:
         """Returns the metrics of a version; none for one that is older than all that are kept."""
@@ -154,4 +159,5 @@ class Meter:
             for field, (_, _, bounds) in HISTOGRAMS.items()
         }
         verdicts = labelled(VERDICTS, "verdict", get_args(Label))
-        return {**histograms, **verdicts, **labelled(IMAGE_FORMATS, "format", FORMATS)}
+        asked = labelled(SECOND_OPINIONS, "asked", _ASKED)
+        return {**histograms, **verdicts, **labelled(IMAGE_FORMATS, "format", FORMATS), **asked}

@@ -30,6 +30,13 @@ class ProvenanceAnswer(_Answer):
     complete: bool = Field(description="False where the metadata could not be read: then `absent` says nothing.")
 
 
+class SecondOpinionSays(_Answer):
+    """What the second opinion had to do with an answer."""
+
+    asked: bool = Field(description="Whether a second model looked at the picture, and the probability is of both.")
+    first_probability: float = Field(ge=0, le=1, description="The probability by the classifier alone.")
+
+
 class Score(_Answer):
     """The answer about one picture."""
 
@@ -42,6 +49,10 @@ class Score(_Answer):
     reason: Reason = Field(description="Why the verdict is `unsure`; empty otherwise.")
     inference_time_ms: float = Field(ge=0)
     model_version: int
+    second_opinion: SecondOpinionSays
+    real_photos_this_high: float | None = Field(
+        ge=0, le=1, description="Share of real product photos that score at least so high; null where it is not known."
+    )
     provenance: ProvenanceAnswer
 
 

@@ -41,8 +41,8 @@ class Opinion:
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values, as the API words them."""
-        verdict = self.scored.detection.verdict
-        point = self.scored.detection.operating_point
+        detection = self.scored.detection
+        verdict, point = detection.verdict, detection.operating_point
         return {
             "prediction": verdict.prediction,
             "verdict": verdict.verdict,
@@ -53,6 +53,8 @@ class Opinion:
             "reason": verdict.reason,
             "inference_time_ms": round(self.scored.milliseconds, 3),
             "model_version": verdict.model_version,
+            "second_opinion": detection.second_opinion.to_json(),
+            "real_photos_this_high": detection.real_share,
             "provenance": self.provenance.to_json(),
         }
 

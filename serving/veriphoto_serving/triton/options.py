@@ -8,9 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from veriphoto.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
+from veriphoto.contract import ENCODER, ENSEMBLE, TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
 from veriphoto.prediction_log.recorder import LOG_VARIABLE, SIZE_VARIABLE
 from veriphoto.prediction_log.segments import DEFAULT_MEGABYTES
+from veriphoto.second_opinion import ENCODER_FILE, MODE_VARIABLE, Mode
 from veriphoto_serving.triton.installation import Installation
 from veriphoto_serving.triton.ports import LOOPBACK, free_ports
 from veriphoto_serving.triton.shared_memory import PREFIX
@@ -47,6 +48,7 @@ class TritonOptions:
         grpc_port: Port of gRPC.
         metrics_port: Port of the Prometheus metrics.
         flavour: How the classifier runs; None picks what the server at hand can run.
+        second_opinion: When the second opinion is asked.
         prediction_log: Directory of the prediction log; None for ``predictions`` in ``var``, empty for no log.
         prediction_log_mb: Largest size of that log in megabytes.
         start_timeout_s: How long loading the models may take.
@@ -62,6 +64,7 @@ class TritonOptions:
     grpc_port: int = TRITON_GRPC_PORT
     metrics_port: int = TRITON_METRICS_PORT
     flavour: Flavour | None = None
+    second_opinion: Mode = Mode.AUTO
     prediction_log: str | None = None
     prediction_log_mb: float = DEFAULT_MEGABYTES
     start_timeout_s: float = 60.0
@@ -97,7 +100,21 @@ class TritonOptions:
     @property
     def environment(self) -> dict[str, str]:
         """What the models read of the environment: they have no other way to be told."""
-        return {LOG_VARIABLE: str(self.predictions or ""), SIZE_VARIABLE: f"{self.prediction_log_mb:g}"}
+        return {
+            LOG_VARIABLE: str(self.predictions or ""),
+            SIZE_VARIABLE: f"{self.prediction_log_mb:g}",
+            MODE_VARIABLE: self.second_opinion.value,
+        }
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What Triton is told to load; with the ensemble come its steps.
+
+        The encoder is a model of its own except in the embedded flavour, where the step that asks it runs it.
+        """
+        place = self.model_repository / ENCODER / "1" / ENCODER_FILE
+        served = self.flavour is not Flavour.EMBEDDED and self.second_opinion is not Mode.OFF and place.is_file()
+        return (ENSEMBLE, ENCODER) if served else (ENSEMBLE,)
 
     def resolve(self, installation: Installation) -> TritonOptions:
         """Settles what is left open.
@@ -130,7 +147,7 @@ class TritonOptions:
             str(installation.binary),
             f"--model-repository={MODELS_LINK}",
             "--model-control-mode=explicit",
-            "--load-model=*",
+            *(f"--load-model={name}" for name in self.models),
             "--disable-auto-complete-config",
             "--strict-readiness=true",
             "--exit-on-error=true",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from veriphoto.contract import CLASSIFIER, ENSEMBLE, PREPROCESS, RECORDER
+from veriphoto.contract import CLASSIFIER, ENSEMBLE, PREPROCESS, RECORDER, SECOND_OPINION
 from veriphoto.errors import ModelError
 from veriphoto.manifest import latest_version, read_manifest, verify_onnx
 from veriphoto_serving.triton.options import Flavour
@@ -30,11 +30,11 @@ def problems(repository: Path, flavour: Flavour) -> Iterator[str]:
     if not repository.is_dir():
         yield f"{repository} is no directory; name the model repository with --model-repository"
         return
-    for name in (ENSEMBLE, PREPROCESS, CLASSIFIER, RECORDER):
+    for name in (ENSEMBLE, PREPROCESS, CLASSIFIER, SECOND_OPINION, RECORDER):
         model = repository / name
         if not (model / _CONFIG).is_file():
             yield f"{model / _CONFIG} is missing; restore it from the source tree"
-    for name in (PREPROCESS, RECORDER):
+    for name in (PREPROCESS, SECOND_OPINION, RECORDER):
         yield from _code(repository / name)
     yield from _classifier(repository / CLASSIFIER, flavour)
 

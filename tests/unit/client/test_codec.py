@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from photo_corpus import picture
 
-from veriphoto.contract import CONTRACT, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY, STATISTICS
+from veriphoto.contract import CONTRACT, EVIDENCE, LOGIT, OPERATING_POINT, OPINIONS, PROBABILITY, STATISTICS
 from veriphoto.errors import ServiceError
 from veriphoto.preprocessing import preprocess
 from veriphoto.verdict import OperatingPoint
@@ -25,6 +25,7 @@ def answer(probability: float = 0.9, **changes: object) -> dict[str, np.ndarray]
         EVIDENCE: np.arange(np.prod(EVIDENCE_SHAPE)).reshape(EVIDENCE_SHAPE),
         STATISTICS: statistics,
         OPERATING_POINT: POINT.to_tensor(),
+        OPINIONS: [1.0, -0.5, 3.0, 0.25],
         **changes,
     }
     return {name: np.array(value, dtype=np.float32)[np.newaxis] for name, value in values.items() if value is not None}
@@ -40,6 +41,15 @@ def test_an_answer_becomes_a_detection():
     assert list(detection.statistics) == list(CONTRACT.statistics)
     assert detection.evidence.shape == EVIDENCE_SHAPE
     assert detection.evidence[0, 0, 1] == 1
+    assert detection.second_opinion.asked
+    assert (detection.second_opinion.first_logit, detection.second_opinion.second_logit) == (-0.5, 3.0)
+    assert detection.real_share == 0.25
+
+
+def test_what_a_version_does_not_know_is_none():
+    detection = decode_answer(answer(**{OPINIONS: [0.0, 2.25, 0.0, -1.0]}))
+    assert not detection.second_opinion.asked
+    assert detection.real_share is None
 
 
 @pytest.mark.parametrize(
@@ -64,6 +74,8 @@ def test_a_detection_as_json_is_plain():
     assert shown["verdict"] == "ai_generated"
     assert shown["logit"] == 2.25
     assert shown["statistics"]["height"] == 480
+    assert shown["second_opinion"] == {"asked": True, "first_probability": pytest.approx(0.37754, abs=1e-5)}
+    assert shown["real_photos_this_high"] == 0.25
     assert "evidence" not in shown
 
 

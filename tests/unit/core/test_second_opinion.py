@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from veriphoto.contract import LOGIT, OPERATING_POINT, OPINIONS, PROBABILITY
 from veriphoto.errors import ManifestError, ModelError
 from veriphoto.manifest import DriftReference
-from veriphoto.opinions import Opinions, open_opinions
+from veriphoto.opinions import Opinions, fitting, open_opinions
 from veriphoto.second_opinion import (
     ENCODER_FILE,
     OPINION_FILE,
@@ -30,9 +31,7 @@ from veriphoto.verdict import OperatingPoint, decide
 POINT = OperatingPoint(
     model_version=0, threshold=0.9, unsure_low=0.3, unsure_high=0.9, min_side=96.0, max_blockiness=2.0
 )
-RULE = Rule(
-    ask_above=-1.0, first_weight=0.0, second_weight=2.0, bias=0.5, alone_weight=1.0, alone_bias=-1.0
-)
+RULE = Rule(ask_above=-1.0, first_weight=0.0, second_weight=2.0, bias=0.5, alone_weight=1.0, alone_bias=-1.0)
 OPINION = SecondOpinion(
     encoder="abc",
     weights=(1.0, -1.0, 0.5),
@@ -62,7 +61,7 @@ def test_a_version_without_the_file_has_no_second_opinion(tmp_path: Path) -> Non
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "weights": "x"}', "\0"])
 def test_a_broken_file_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / OPINION_FILE).write_text(content)
-    with pytest.raises(ManifestError, match="second_opinion.json"):
+    with pytest.raises(ManifestError, match=r"second_opinion\.json"):
         read_opinion(tmp_path)
 
 
@@ -122,7 +121,12 @@ class _Seen:
 
 
 def _opinions(classifier: Path, mode: Mode, seen: _Seen, encoder: Encoder = ENCODER) -> Opinions:
-    return Opinions(classifier, encoder, seen, mode)
+    return Opinions(lambda version: fitting(classifier / str(version), encoder, version), encoder, seen, mode)
+
+
+def _first(logit: float, point: OperatingPoint) -> dict[str, np.ndarray]:
+    values = {LOGIT: [logit], PROBABILITY: [sigmoid(logit)], OPERATING_POINT: point.to_tensor()}
+    return {name: np.array([row], np.float32) for name, row in values.items()}
 
 
 def test_only_its_own_square_is_shown_and_only_where_it_is_asked(tmp_path: Path) -> None:
@@ -131,12 +135,14 @@ def test_only_its_own_square_is_shown_and_only_where_it_is_asked(tmp_path: Path)
     seen, first_point = _Seen(), replace(POINT, model_version=4)
     crops = np.arange(2 * 4, dtype=np.uint8).reshape(2, 2, 2, 1)
     opinions = _opinions(tmp_path, Mode.AUTO, seen)
-    unasked = opinions.answer(crops, -5.0, first_point)
-    asked = opinions.answer(crops, 5.0, first_point)
+    unasked = opinions.joined(crops, _first(-5.0, first_point))
+    asked = opinions.joined(crops, _first(5.0, first_point))
     assert [square.tolist() for square in seen.squares] == [crops[1][None].tolist()]
-    assert (unasked.joint.asked, asked.joint.asked) == (False, True)
-    assert asked.to_tensor(5.0) == pytest.approx([1.0, 5.0, 0.75, 0.02])
-    assert asked.operating_point.model_version == 4
+    assert unasked[OPINIONS][0, :3].tolist() == [0.0, -5.0, 0.0]
+    assert asked[OPINIONS][0].tolist() == pytest.approx([1.0, 5.0, 0.75, 0.02])
+    assert asked[LOGIT].tolist() == [[2.0]]
+    assert asked[PROBABILITY].tolist() == [[pytest.approx(sigmoid(2.0))]]
+    assert asked[OPERATING_POINT][0].tolist() == pytest.approx(replace(POINT, model_version=4).to_tensor())
 
 
 @pytest.mark.parametrize("case", ["no file", "another encoder", "another width", "broken", "off"])
@@ -149,15 +155,16 @@ def test_an_answer_that_cannot_be_joined_stays_as_it_is(tmp_path: Path, case: st
     encoder = {"another encoder": replace(ENCODER, identity="xyz"), "another width": replace(ENCODER, features=4)}
     point = replace(POINT, model_version=4, threshold=0.95, unsure_high=0.95)
     opinions = _opinions(tmp_path, Mode.OFF if case == "off" else Mode.ALWAYS, _Seen(), encoder.get(case, ENCODER))
-    answer = opinions.answer(np.zeros((2, 2, 2, 1), np.uint8), 3.0, point)
-    assert answer.operating_point is point
-    assert answer.to_tensor(3.0) == [0.0, 3.0, 0.0, UNKNOWN_SHARE]
-    assert answer.joint.logit == 3.0
+    first = _first(3.0, point)
+    answer = opinions.joined(np.zeros((2, 2, 2, 1), np.uint8), first)
+    assert all(answer[name] is first[name] for name in first)
+    assert answer[OPINIONS].tolist() == [[0.0, 3.0, 0.0, UNKNOWN_SHARE]]
 
 
 def test_auto_starts_without_an_encoder_and_always_does_not(tmp_path: Path) -> None:
     point = replace(POINT, model_version=1)
-    assert not open_opinions(tmp_path, Mode.AUTO).answer(np.zeros((2, 2, 2, 1), np.uint8), 9.0, point).joint.asked
+    answer = open_opinions(tmp_path, Mode.AUTO).joined(np.zeros((2, 2, 2, 1), np.uint8), _first(9.0, point))
+    assert answer[OPINIONS][0, 0] == 0.0
     with pytest.raises(ModelError, match="make encoder"):
         open_opinions(tmp_path, Mode.ALWAYS)
 
@@ -168,5 +175,5 @@ def test_an_encoder_whose_graph_is_another_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="make encoder"):
         read_encoder(tmp_path)
     (tmp_path / ENCODER_FILE).write_text(json.dumps({"name": "half"}))
-    with pytest.raises(ManifestError, match="encoder.json"):
+    with pytest.raises(ManifestError, match=r"encoder\.json"):
         read_encoder(tmp_path)

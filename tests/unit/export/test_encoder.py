@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from veriphoto.errors import ChecksumError
-from veriphoto.opinions import open_encoder
-from veriphoto.second_opinion import read_encoder
+from veriphoto.opinions import EncoderPackage
+from veriphoto.second_opinion import Mode
 from veriphoto.variants import CpuKind
 from veriphoto_export.encoder import PACKAGE_MEMBER, TAPS, Tower, build, from_timm, read_package, write_encoder
 from veriphoto_training.network.model import import_timm
@@ -72,9 +72,11 @@ def test_the_graph_computes_what_timm_does(network: torch.nn.Module, tower: Towe
 @pytest.mark.parametrize("kind", list(CpuKind))
 def test_every_kind_of_cpu_sees_the_same(tower: Tower, tmp_path: Path, kind: CpuKind) -> None:
     write_encoder(tower, "toy", "drawn", tmp_path)
-    assert read_encoder(tmp_path).features == 768 * len(TAPS)
-    seen = open_encoder(tmp_path, threads=2, kind=kind)(SQUARES)
-    exact = open_encoder(tmp_path, threads=2, kind=CpuKind.PLAIN)(SQUARES)
+    package = EncoderPackage.read(tmp_path, Mode.ALWAYS)
+    assert package is not None
+    assert package.encoder.features == 768 * len(TAPS)
+    seen = package.loaded().open(threads=2, kind=kind)(SQUARES)
+    exact = package.open(threads=2, kind=CpuKind.PLAIN)(SQUARES)
     cosine = (seen * exact).sum(1) / np.linalg.norm(seen, axis=1) / np.linalg.norm(exact, axis=1)
     assert cosine.min() > 0.999
 

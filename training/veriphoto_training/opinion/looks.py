@@ -16,7 +16,7 @@ import numpy.typing as npt
 from veriphoto.errors import ImageError
 from veriphoto.preprocessing import preprocess
 from veriphoto_training.data.dataset import Picture
-from veriphoto_training.scoring.logits.deliveries import deliver
+from veriphoto_training.scoring.deliveries import deliver
 
 Look = Callable[[npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], float]]
 """Crops UINT8 [K, S, S, 3] of a picture in; the encoder's features FP32 [D] and the classifier's logit out."""

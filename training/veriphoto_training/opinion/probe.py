@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from veriphoto_training.scoring.metrics import auroc
 from veriphoto_training.opinion.looks import Looks
+from veriphoto_training.scoring.metrics import auroc
 
 Floats = npt.NDArray[np.float64]
 

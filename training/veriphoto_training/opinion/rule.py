@@ -1,4 +1,4 @@
-"""From out-of-source scores to a rule: whom to ask about, how both scores are joined, and the two cuts of the verdict."""
+"""From out-of-source scores to a rule: whom to ask about, how to join both scores, and the verdict's two cuts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from veriphoto.contract import CONTRACT
 from veriphoto.second_opinion import Mode, Rule, SecondOpinion
 from veriphoto.verdict import OperatingPoint
 from veriphoto_training.calibration.fit import MIN_SIDE, drift_reference
-from veriphoto_training.scoring.metrics import auroc, ece, sigmoid
 from veriphoto_training.opinion.looks import Looks
 from veriphoto_training.opinion.probe import Floats, Probe, source_weights
+from veriphoto_training.scoring.metrics import auroc, ece, sigmoid
 
 FALSE_ALARMS: Final = {"clean": 0.02, "mixed": 0.03}
 """Share of real product photos that may be called AI-generated, by delivery."""
@@ -24,7 +24,7 @@ MISSED: Final = 0.10
 UNASKED: Final = 0.03
 """Share of AI pictures of unseen sources that may be lost by not asking about them."""
 LEVELS: Final = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002)
-"""Shares of real product photos whose scores are noted, for words like "about 1 in 100 real photos scores this high"."""
+"""Shares of real product photos whose scores are noted, for sentences like "1 in 100 real photos scores this high"."""
 _ROUNDS: Final = 60
 
 

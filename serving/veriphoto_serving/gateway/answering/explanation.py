@@ -77,7 +77,7 @@ def explain(data: bytes, detection: Detection) -> Explanation:
     heat, seen = _lay(detection.evidence, boxes, image.size, photo.size)
     return Explanation(
         evidence=[[[round(float(v), 5) for v in row] for row in crop] for crop in detection.evidence],
-        evidence_bias=detection.logit - float(detection.evidence.mean()),
+        evidence_bias=detection.second_opinion.first_logit - float(detection.evidence.mean()),
         boxes=[{"left": box.left, "top": box.top, "side": box.side} for box in boxes],
         overlay=base64.b64encode(_png(_blend(photo, heat, seen))).decode("ascii"),
         sentence=_sentence(detection, heat, seen),
@@ -119,6 +119,13 @@ def _png(image: Image.Image) -> bytes:
 
 
 def _sentence(detection: Detection, heat: Floats, seen: npt.NDArray[np.bool_]) -> str:
+    sentence = _about_the_map(detection, heat, seen)
+    if not detection.second_opinion.asked:
+        return sentence
+    return f"{sentence} The map is the first model's; the score is also a second one's, which draws no map."
+
+
+def _about_the_map(detection: Detection, heat: Floats, seen: npt.NDArray[np.bool_]) -> str:
     towards_ai = detection.verdict.prediction == "ai_generated"
     side, other = ("AI generation", "a camera") if towards_ai else ("a camera", "AI generation")
     colour = "red" if towards_ai else "blue"

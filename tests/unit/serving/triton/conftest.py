@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from veriphoto.contract import CLASSIFIER, ENSEMBLE, PREPROCESS, RECORDER
+from veriphoto.contract import CLASSIFIER, ENSEMBLE, PREPROCESS, RECORDER, SECOND_OPINION
 from veriphoto.manifest import Calibration, DriftReference, Findings, Lineage, Manifest, sha256_file
 from veriphoto.verdict import OperatingPoint
 
@@ -23,10 +23,10 @@ FINDINGS = Findings(
 def model_repository(tmp_path: Path) -> Path:
     """What the self-check wants to see; its graph is none."""
     repository = tmp_path / "models"
-    for name in (ENSEMBLE, PREPROCESS, CLASSIFIER, RECORDER):
+    for name in (ENSEMBLE, PREPROCESS, CLASSIFIER, SECOND_OPINION, RECORDER):
         (repository / name / "3").mkdir(parents=True)
         (repository / name / "config.pbtxt").touch()
-    for name in (PREPROCESS, RECORDER):
+    for name in (PREPROCESS, SECOND_OPINION, RECORDER):
         (repository / name / "3" / "model.py").touch()
     (repository / CLASSIFIER / "configs").mkdir()
     (repository / CLASSIFIER / "configs" / "embedded.pbtxt").touch()
