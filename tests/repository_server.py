@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from veriphoto.contract import CLASSIFIER, OPERATING_POINT, PROBABILITY
+from veriphoto.contract import CLASSIFIER, OPERATING_POINT, OPINIONS
 from veriphoto.errors import VeriphotoError
 from veriphoto_release.candidate import load_candidate
 from veriphoto_release.publish import latest
@@ -84,7 +85,8 @@ def _handler(owner: RepositoryServer) -> type[BaseHTTPRequestHandler]:
                 return
             point = owner.serving.point.to_tensor()
             probability = owner.serving.probability(body[head + 4 :] if head else body) + owner.offset
-            outputs = [{"name": PROBABILITY, "data": [probability]}, {"name": OPERATING_POINT, "data": point}]
+            opinions = [0.0, math.log(probability / (1.0 - probability)), point[1], 0.0, -1.0]
+            outputs = [{"name": OPINIONS, "data": opinions}, {"name": OPERATING_POINT, "data": point}]
             self._answer(200, {"outputs": outputs})
 
         def _answer(self, status: int, body: dict[str, Any]) -> None:

@@ -86,7 +86,10 @@ def decode_answer(outputs: Outputs) -> Detection:
         operating_point=point,
         evidence=evidence,
         second_opinion=SecondOpinionAnswer(
-            asked=opinions["asked"] > 0.0, first_logit=opinions["first_logit"], second_logit=opinions["second_logit"]
+            asked=opinions["asked"] > 0.0,
+            first_logit=opinions["first_logit"],
+            first_threshold=opinions["first_threshold"],
+            second_logit=opinions["second_logit"],
         ),
         real_share=opinions["real_share"] if opinions["real_share"] >= 0.0 else None,
     )

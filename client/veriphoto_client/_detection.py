@@ -20,12 +20,19 @@ class SecondOpinionAnswer:
     asked: bool
     first_logit: float
     """Calibrated logit of the classifier alone."""
+    first_threshold: float
+    """Probability from which the classifier alone calls a picture AI-generated."""
     second_logit: float
     """The second opinion's own logit, not calibrated by itself; 0 where it was not asked."""
 
+    @property
+    def first_probability(self) -> float:
+        """Calibrated probability by the classifier alone."""
+        return sigmoid(self.first_logit)
+
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values: whether it was asked, and the classifier's probability without it."""
-        return {"asked": self.asked, "first_probability": sigmoid(self.first_logit)}
+        return {"asked": self.asked, "first_probability": self.first_probability}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

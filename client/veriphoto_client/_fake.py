@@ -56,7 +56,7 @@ class FakeTransport:
             EVIDENCE: np.full((CONTRACT.crops, CONTRACT.grid, CONTRACT.grid), logit),
             STATISTICS: statistics,
             OPERATING_POINT: FAKE_POINT.to_tensor(),
-            OPINIONS: [0.0, logit, 0.0, UNKNOWN_SHARE],
+            OPINIONS: [0.0, logit, FAKE_POINT.threshold, 0.0, UNKNOWN_SHARE],
         }
         return {name: np.asarray(value, dtype=np.float32)[np.newaxis] for name, value in values.items()}
 

@@ -86,10 +86,11 @@ OPERATING_POINT: Final = "OPERATING_POINT"
 FEATURES: Final = "FEATURES"
 """FP32 [D]: what the encoder sees in one crop."""
 OPINIONS: Final = "OPINIONS"
-"""FP32 [4]: see ``OPINION_VALUES``."""
-OPINION_VALUES: Final = ("asked", "first_logit", "second_logit", "real_share")
-"""Whether the second opinion was asked (1 or 0); the classifier's calibrated logit; the second opinion's own; the share
-of real product photos that score at least as high as this picture, -1 where the version does not know it."""
+"""FP32 [5]: see ``OPINION_VALUES``."""
+OPINION_VALUES: Final = ("asked", "first_logit", "first_threshold", "second_logit", "real_share")
+"""Whether the second opinion was asked (1 or 0); the classifier's calibrated logit and its own threshold; the second
+opinion's logit; the share of real product photos that score at least as high as this picture, -1 where the version does
+not know it."""
 
 MAX_BATCH_SIZE: Final = 16
 """Largest batch Triton accepts for each model of the repository."""

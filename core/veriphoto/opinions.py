@@ -27,6 +27,7 @@ from veriphoto.second_opinion import (
 )
 from veriphoto.sessions import open_session
 from veriphoto.variants import CpuKind, cpu_kind
+from veriphoto.verdict import OperatingPoint
 
 Features: TypeAlias = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 """UINT8 [N, S, S, 3] in, FP32 [N, D] out."""
@@ -146,9 +147,10 @@ class Opinions:
             can be asked they are the classifier's, to the last bit.
         """
         logit = float(first[LOGIT][0, 0])
-        opinion = self._of(int(first[OPERATING_POINT][0, 0]))
+        point = OperatingPoint.from_tensor(first[OPERATING_POINT][0].tolist())
+        opinion = self._of(point.model_version)
         if opinion is None or self._encoder is None or self._features is None:
-            return {**first, OPINIONS: _row(0.0, logit, 0.0, UNKNOWN_SHARE)}
+            return {**first, OPINIONS: _row(0.0, logit, point.threshold, 0.0, UNKNOWN_SHARE)}
         seen = None
         if opinion.asks(logit, self._mode):
             seen = self._features(crops[self._encoder.square][None])[0]
@@ -158,7 +160,9 @@ class Opinions:
             LOGIT: _row(joint.logit),
             PROBABILITY: _row(sigmoid(joint.logit)),
             OPERATING_POINT: _row(*opinion.operating_point.to_tensor()),
-            OPINIONS: _row(float(joint.asked), logit, joint.second_logit, opinion.real_share(joint.logit)),
+            OPINIONS: _row(
+                float(joint.asked), logit, point.threshold, joint.second_logit, opinion.real_share(joint.logit)
+            ),
         }
 
     def _of(self, version: int) -> SecondOpinion | None:

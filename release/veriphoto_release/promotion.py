@@ -20,6 +20,7 @@ from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import ModelError, ServiceUnavailableError, UsageError, VeriphotoError
 from veriphoto.manifest import read_manifest, verify_onnx
 from veriphoto.preprocessing import preprocess
+from veriphoto.second_opinion import read_opinion
 from veriphoto_export.operating_point import UNSERVED, operating_point, stamp
 from veriphoto_export.variant_files import find_variants, load_variants
 from veriphoto_release import gate, golden, journal
@@ -177,7 +178,9 @@ class _Walk:
     def serve(self, model: RegisteredModel, candidate: Candidate, notes: dict[str, str]) -> Change:
         place = self.place
         with self.at("score"):
-            variants = find_variants(self._homes(model, candidate))
+            homes = list(self._homes(model, candidate))
+            variants = find_variants(homes)
+            opinion = next((found for home in homes if (found := read_opinion(home)) is not None), None)
             expected = golden.expect(candidate, variants, place.golden)
         number = next_version(place.repository)
         entry = Entry(
@@ -198,6 +201,7 @@ class _Walk:
                 repository=place.repository,
                 version=number,
                 variants=variants,
+                opinion=opinion,
             )
         with self.at("load"):
             place.triton.load_classifier()

@@ -24,6 +24,7 @@ from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import ModelError, UsageError
 from veriphoto.files import flush
 from veriphoto.manifest import ONNX_FILE, Findings, Manifest, read_manifest, sha256_file, verify_onnx
+from veriphoto.second_opinion import SecondOpinion
 from veriphoto_export.operating_point import operating_point, stamp
 from veriphoto_export.variant_files import Carried, write_variants
 
@@ -84,6 +85,7 @@ def publish(
     repository: Path,
     version: int,
     variants: Carried | None = None,
+    opinion: SecondOpinion | None = None,
 ) -> Path:
     """Writes a version of the classifier.
 
@@ -94,6 +96,7 @@ def publish(
         repository: A Triton model repository, with the classifier's configuration.
         version: A number that no version with a graph has yet.
         variants: Measured of this model, to go with it.
+        opinion: What it has of the second opinion.
 
     Returns:
         The version's directory.
@@ -110,6 +113,7 @@ def publish(
             repository=repository,
             version=version,
             variants=variants,
+            opinion=opinion,
         )
 
 
@@ -121,6 +125,7 @@ def write_version(
     repository: Path,
     version: int,
     variants: Carried | None = None,
+    opinion: SecondOpinion | None = None,
 ) -> Path:
     """Does what ``publish`` does for a caller that holds ``repository_lock``.
 
@@ -140,6 +145,8 @@ def write_version(
             _describe(staged, replace(findings, operating_point=point), evidence_bias, version)
             if variants is not None:
                 write_variants(staged, variants, point)
+            if opinion is not None:
+                opinion.of_version(version).write(staged)
             _settle(staged, target)
         finally:
             shutil.rmtree(staged, ignore_errors=True)

@@ -16,9 +16,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from veriphoto.contract import CLASSIFIER, ENSEMBLE, IMAGE, OPERATING_POINT, PROBABILITY
+from veriphoto.contract import CLASSIFIER, ENSEMBLE, IMAGE, OPERATING_POINT, OPINION_VALUES, OPINIONS
 from veriphoto.errors import ModelError, ServiceUnavailableError, UsageError
 from veriphoto.prediction_log.record import PROBE_PREFIX
+from veriphoto.second_opinion import sigmoid
 
 HANDLE_FILE: Final = "server.json"
 """``var/triton/<http port>/server.json``: http_url, admin_key, model_repository, pid."""
@@ -40,6 +41,7 @@ class Answer:
 
     version: int
     probability: float
+    """By the classifier alone: what is promoted is a classifier."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +96,8 @@ class Triton:
         if status != http.client.OK:
             raise ServiceUnavailableError(f"Triton at {self.http_url} does not score: {_complaint(body)}")
         outputs = _outputs(body, int(found.get("Inference-Header-Content-Length") or len(body)))
-        return Answer(version=int(outputs[OPERATING_POINT][0]), probability=float(outputs[PROBABILITY][0]))
+        first = float(outputs[OPINIONS][OPINION_VALUES.index("first_logit")])
+        return Answer(version=int(outputs[OPERATING_POINT][0]), probability=sigmoid(first))
 
     def _request(
         self, method: str, path: str, body: bytes, headers: dict[str, str], timeout: float

@@ -12,7 +12,16 @@ from toy_model import REPOSITORY
 from triton_stand_in import Metric, Request, Tensor
 
 from veriphoto.contract import CONTRACT, EVIDENCE, LOGIT, OPERATING_POINT, OPINIONS, PROBABILITY, STATISTICS
-from veriphoto.prediction_log.metrics import DROPPED, HISTOGRAMS, IMAGE_FORMATS, LINES, VERDICTS, VERSIONS, Meter
+from veriphoto.prediction_log.metrics import (
+    DROPPED,
+    HISTOGRAMS,
+    IMAGE_FORMATS,
+    LINES,
+    SECOND_OPINIONS,
+    VERDICTS,
+    VERSIONS,
+    Meter,
+)
 from veriphoto.prediction_log.record import SEGMENT_GLOB, Record
 from veriphoto.prediction_log.recorder import LOG_VARIABLE, make_record
 
@@ -33,7 +42,7 @@ def answer(request_id: str, *probabilities: float) -> Request:
         EVIDENCE: np.zeros((rows, CONTRACT.crops, CONTRACT.grid, CONTRACT.grid), np.float32),
         STATISTICS: np.float32([MEASURED] * rows),
         OPERATING_POINT: np.float32([point()] * rows),
-        OPINIONS: np.float32([[1.0, -0.5, 2.0, 0.1]] * rows),
+        OPINIONS: np.float32([[1.0, -0.5, 0.5, 2.0, 0.1]] * rows),
     }
     return Request([Tensor(name, array) for name, array in arrays.items()], request_id)
 
@@ -77,14 +86,20 @@ def by_labels(family: Any) -> dict[tuple[str, ...], Metric]:
 
 
 def record(version: int = 1, request_id: str = "", probability: float = 0.9) -> Record:
-    return make_record(request_id, 2.0, probability, MEASURED, point(version))
+    return make_record(request_id, 2.0, probability, MEASURED, point(version), (1.0, -0.5, 0.5, 2.0, 0.1))
 
 
 def test_everything_of_a_record_is_observed(pb_utils: ModuleType) -> None:
     meter = Meter(pb_utils.MetricFamily)
     assert meter.observe([record(), record(probability=0.1)], NOTHING) == 2
     made = families(pb_utils)
-    assert set(made) == {name for name, _, _ in HISTOGRAMS.values()} | {VERDICTS, IMAGE_FORMATS, LINES, DROPPED}
+    assert set(made) == {name for name, _, _ in HISTOGRAMS.values()} | {
+        VERDICTS,
+        IMAGE_FORMATS,
+        SECOND_OPINIONS,
+        LINES,
+        DROPPED,
+    }
     assert set(HISTOGRAMS) == {"probability", "logit", *CONTRACT.statistics} - {"format"}
     assert by_labels(made["veriphoto_image_probability"])[("1",)].observed == [0.9, 0.1]
     assert by_labels(made["veriphoto_image_height_pixels"])[("1",)].observed == [768.0] * 2

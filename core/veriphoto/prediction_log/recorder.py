@@ -101,7 +101,7 @@ class Recorder:
         Args:
             request_id: As the caller named it.
             tensors: Arrays of LOGIT [B, 1], PROBABILITY [B, 1], STATISTICS [B, n], OPERATING_POINT [B, m] and
-                OPINIONS [B, 4].
+                OPINIONS [B, 5].
         """
         try:
             logits, probabilities, statistics, points, opinions = (tensor.tolist() for tensor in tensors)

@@ -136,8 +136,10 @@ class Services:
 
     def _opinion(self, data: bytes, scored: Scored, claims: Provenance) -> Opinion:
         self.metrics.scored(scored.detection, scored.milliseconds)
-        verdict = scored.detection.verdict
-        self.shadow.offer(data, verdict.model_version, verdict.probability, verdict.threshold)
+        # A challenger is a classifier: it is compared with what the served one says by itself.
+        first = scored.detection.second_opinion
+        version = scored.detection.verdict.model_version
+        self.shadow.offer(data, version, first.first_probability, first.first_threshold)
         return Opinion(scored, claims)
 
     async def close(self) -> None:

@@ -25,7 +25,7 @@ def answer(probability: float = 0.9, **changes: object) -> dict[str, np.ndarray]
         EVIDENCE: np.arange(np.prod(EVIDENCE_SHAPE)).reshape(EVIDENCE_SHAPE),
         STATISTICS: statistics,
         OPERATING_POINT: POINT.to_tensor(),
-        OPINIONS: [1.0, -0.5, 3.0, 0.25],
+        OPINIONS: [1.0, -0.5, 0.75, 3.0, 0.25],
         **changes,
     }
     return {name: np.array(value, dtype=np.float32)[np.newaxis] for name, value in values.items() if value is not None}
@@ -47,7 +47,7 @@ def test_an_answer_becomes_a_detection():
 
 
 def test_what_a_version_does_not_know_is_none():
-    detection = decode_answer(answer(**{OPINIONS: [0.0, 2.25, 0.0, -1.0]}))
+    detection = decode_answer(answer(**{OPINIONS: [0.0, 2.25, 0.75, 0.0, -1.0]}))
     assert not detection.second_opinion.asked
     assert detection.real_share is None
 

@@ -138,8 +138,8 @@ def test_only_its_own_square_is_shown_and_only_where_it_is_asked(tmp_path: Path)
     unasked = opinions.joined(crops, _first(-5.0, first_point))
     asked = opinions.joined(crops, _first(5.0, first_point))
     assert [square.tolist() for square in seen.squares] == [crops[1][None].tolist()]
-    assert unasked[OPINIONS][0, :3].tolist() == [0.0, -5.0, 0.0]
-    assert asked[OPINIONS][0].tolist() == pytest.approx([1.0, 5.0, 0.75, 0.02])
+    assert unasked[OPINIONS][0, :4].tolist() == pytest.approx([0.0, -5.0, 0.9, 0.0])
+    assert asked[OPINIONS][0].tolist() == pytest.approx([1.0, 5.0, 0.9, 0.75, 0.02])
     assert asked[LOGIT].tolist() == [[2.0]]
     assert asked[PROBABILITY].tolist() == [[pytest.approx(sigmoid(2.0))]]
     assert asked[OPERATING_POINT][0].tolist() == pytest.approx(replace(POINT, model_version=4).to_tensor())
@@ -158,7 +158,7 @@ def test_an_answer_that_cannot_be_joined_stays_as_it_is(tmp_path: Path, case: st
     first = _first(3.0, point)
     answer = opinions.joined(np.zeros((2, 2, 2, 1), np.uint8), first)
     assert all(answer[name] is first[name] for name in first)
-    assert answer[OPINIONS].tolist() == [[0.0, 3.0, 0.0, UNKNOWN_SHARE]]
+    assert answer[OPINIONS][0].tolist() == pytest.approx([0.0, 3.0, 0.95, 0.0, UNKNOWN_SHARE])
 
 
 def test_auto_starts_without_an_encoder_and_always_does_not(tmp_path: Path) -> None:

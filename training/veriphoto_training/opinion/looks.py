@@ -15,13 +15,14 @@ import numpy.typing as npt
 
 from veriphoto.errors import ImageError
 from veriphoto.preprocessing import preprocess
-from veriphoto_training.data.dataset import Picture
+from veriphoto_training.data.dataset import Picture, fraction
 from veriphoto_training.scoring.deliveries import deliver
 
 Look = Callable[[npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], float]]
 """Crops UINT8 [K, S, S, 3] of a picture in; the encoder's features FP32 [D] and the classifier's logit out."""
 
 _HASH: Final = 24
+_HALF: Final = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,8 @@ def look_at(
 
     Args:
         pictures: What to look at; those that cannot be scored are left out.
-        delivery: A key of ``deliveries.DELIVERIES``.
+        delivery: A key of ``deliveries.DELIVERIES``, or ``mixed``: ``web`` for one half of the pictures, ``hard`` for
+            the other.
         opened: Both models, once for each thread that may run them.
         cache: A directory for these very models: a picture's file is named by its bytes and the delivery.
         track: Shows progress.
@@ -71,13 +73,13 @@ def look_at(
     free = list(opened)
 
     def one(picture: Picture) -> tuple[npt.NDArray[np.float32], float, npt.NDArray[np.float32]] | None:
-        data = picture.data()
+        data = picture.data
         file = cache / f"{hashlib.sha256(data).hexdigest()[:_HASH]}_{delivery}.npz"
         if file.is_file():
             with np.load(file) as kept:
                 return kept["features"].astype(np.float32), float(kept["first"]), kept["statistics"]
         try:
-            prepared = preprocess(deliver(data, delivery))
+            prepared = preprocess(deliver(data, _delivery(picture, delivery)))
         except ImageError:
             return None
         look = free.pop()
@@ -102,3 +104,9 @@ def look_at(
         first=np.array([look[1] for _, look in found], np.float64),
         statistics=np.stack([look[2] for _, look in found]),
     )
+
+
+def _delivery(picture: Picture, delivery: str) -> str:
+    if delivery != "mixed":
+        return delivery
+    return "web" if fraction(picture.path, "delivery") < _HALF else "hard"

@@ -1,0 +1,56 @@
+"""The command ``veriphoto second-opinion``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from veriphoto.errors import MissingExtraError
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this module's command.
+
+    Args:
+        app: The command line to add to.
+    """
+    app.command(name="second-opinion")(second_opinion)
+
+
+def second_opinion(
+    data: Annotated[list[Path], typer.Argument(help="Data sets: folders with manifest.csv, or with real/ and ai/.")],
+    product_source: Annotated[list[str], typer.Option(help="Sources of product photos (patterns); repeat for more.")],
+    learned_source: Annotated[
+        list[str] | None,
+        typer.Option(help="Sources that the classifier was trained on (patterns); repeat for more."),
+    ] = None,
+    model_repository: Annotated[
+        Path, typer.Option(envvar="VERIPHOTO_MODEL_REPOSITORY", help="Directory that holds the models.")
+    ] = Path("model_repository"),
+    version: Annotated[int | None, typer.Option(min=1, help="Version to start from; the newest by default.")] = None,
+    cache: Annotated[Path, typer.Option(help="Directory in which features are kept between runs.")] = Path(
+        "var/second-opinion"
+    ),
+) -> None:
+    """Fit the second opinion of a version and publish both as a new version; `make encoder` first."""
+    try:
+        from rich.progress import track  # noqa: PLC0415 - a light command line without these
+
+        from veriphoto_release.opinion import add_opinion  # noqa: PLC0415
+        from veriphoto_training.opinion.fit import Roles  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("export", error.name) from error
+    fitted, target = add_opinion(
+        data,
+        Roles(product=product_source, learned=learned_source or []),
+        repository=model_repository,
+        cache=cache,
+        version=version,
+        track=lambda pictures: track(pictures, description="looking"),
+    )
+    typer.echo(f"{fitted.pictures} pictures; on sources left out of the fit:")
+    for name, value in fitted.opinion.metrics.items():
+        typer.echo(f"  {name:32} {value:.3f}")
+    typer.echo(f"published {target}")

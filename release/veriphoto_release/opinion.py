@@ -1,0 +1,87 @@
+"""A version that gains a second opinion: the same network, two cuts, and what its encoder's probe has learned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import onnx
+
+from veriphoto.contract import CLASSIFIER, ENCODER
+from veriphoto.errors import UsageError
+from veriphoto.opinions import EncoderPackage
+from veriphoto.second_opinion import Mode
+from veriphoto_export.variant_files import load_variants
+from veriphoto_release.publish import latest, next_version, publish
+from veriphoto_training.data.dataset import read_dataset
+from veriphoto_training.opinion.fit import Fitted, Roles, Track, fit_opinion, open_looks
+from veriphoto_training.scoring.scorers import OnnxScorer
+
+_KEY: Final = 12
+
+
+def add_opinion(
+    data: Sequence[Path],
+    roles: Roles,
+    *,
+    repository: Path,
+    cache: Path,
+    version: int | None = None,
+    track: Track = lambda pictures: pictures,
+) -> tuple[Fitted, Path]:
+    """Fits a published version's second opinion and publishes both as a new version.
+
+    Args:
+        data: Data sets.
+        roles: What their sources may be used for.
+        repository: The Triton model repository, the encoder in its place.
+        cache: Directory in which looks are kept from run to run.
+        version: Version to start from; the newest if None.
+        track: Shows progress.
+
+    Returns:
+        What was fitted, and the new version's directory.
+
+    Raises:
+        DataError: If the data do not suffice.
+        UsageError: If there is no such version.
+        ModelError: If version or encoder must not be used, or the disk refuses.
+    """
+    base = latest(repository) if version is None else version
+    directory = repository / CLASSIFIER / str(base)
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is missing; publish a model first: veriphoto export")
+    model = OnnxScorer(directory)
+    encoder = EncoderPackage.read(repository / ENCODER / "1", Mode.ALWAYS)
+    if encoder is None:  # the mode ``always`` raises where there is none
+        raise AssertionError
+    identity = encoder.encoder.identity
+    pictures = [picture for root in data for picture in read_dataset(root).pictures]
+    fitted = fit_opinion(
+        pictures,
+        roles,
+        open_looks(model.file, encoder, os.cpu_count() or 1),
+        identity=identity,
+        point=model.findings.operating_point,
+        # The network's scores do not depend on the version's number, which is in the graph.
+        cache=cache / f"{identity[:_KEY]}-{model.findings.lineage.run_id[:_KEY]}",
+        track=track,
+    )
+    variants = load_variants(directory)
+    target = publish(
+        onnx.load(model.file),
+        replace(
+            model.findings,
+            operating_point=fitted.first_point,
+            drift_reference=model.findings.drift_reference.without_verdicts(),
+        ),
+        evidence_bias=model.manifest.evidence_bias,
+        repository=repository,
+        version=next_version(repository),
+        variants=variants,
+        opinion=fitted.opinion,
+    )
+    return fitted, target

@@ -1,0 +1,146 @@
+"""From pictures to a second opinion: looks at them, fits the probe on all, judges it on sources left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from veriphoto.contract import LOGIT
+from veriphoto.errors import DataError
+from veriphoto.opinions import EncoderPackage
+from veriphoto.second_opinion import SecondOpinion
+from veriphoto.sessions import OUTPUTS, open_session
+from veriphoto.verdict import OperatingPoint
+from veriphoto_training.data.dataset import Picture
+from veriphoto_training.opinion.looks import Look, Looks, look_at
+from veriphoto_training.opinion.probe import FOLDS, choose_strength, fit_probe
+from veriphoto_training.opinion.rule import MISSED, Sample, assemble, fit_rule, weighted_quantile
+from veriphoto_training.scoring.metrics import sigmoid
+
+Track = Callable[[Iterable[Picture]], Iterable[Picture]]
+
+DELIVERIES: Final = ("clean", "mixed")
+_SOURCES: Final = 2 * FOLDS
+"""Fewest sources of each class: with fewer, a fold without its source says nothing about unseen ones."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Roles:
+    """Patterns of source names that say what a picture may be used for."""
+
+    product: Sequence[str]
+    """Sources of product photos: the real ones set the cut of ``ai_generated``."""
+    learned: Sequence[str]
+    """Sources that the classifier has learned from: its scores there say nothing about unseen pictures."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fitted:
+    """What a version gains."""
+
+    opinion: SecondOpinion
+    first_point: OperatingPoint
+    """Both cuts of the classifier alone, for servers that ask nobody else."""
+    pictures: int
+    strength: float
+
+
+def open_looks(graph: Path, encoder: EncoderPackage, threads: int) -> list[Look]:
+    """Opens both models once for each thread.
+
+    Args:
+        graph: ``model.onnx`` of the version.
+        encoder: What stands in the encoder's place.
+        threads: How many.
+    """
+    square = encoder.encoder.square
+
+    def opened() -> Look:
+        classify, features = open_session(graph), encoder.open()
+        place = OUTPUTS.index(LOGIT)
+        return lambda crops: (features(crops[square][None])[0], float(classify(crops[None])[place][0, 0]))
+
+    return [opened() for _ in range(threads)]
+
+
+def fit_opinion(
+    pictures: Sequence[Picture],
+    roles: Roles,
+    looks: Sequence[Look],
+    *,
+    identity: str,
+    point: OperatingPoint,
+    cache: Path,
+    track: Track = lambda pictures: pictures,
+) -> Fitted:
+    """Fits a version's second opinion.
+
+    Args:
+        pictures: Of both classes and many sources.
+        roles: What they may be used for.
+        looks: Both models, from ``open_looks``.
+        identity: The encoder's.
+        point: The classifier's present operating point; its threshold stays.
+        cache: Where looks are kept; belongs to these two models.
+        track: Shows progress.
+
+    Raises:
+        DataError: If there are too few sources or product photos.
+    """
+    seen = [look_at(pictures, delivery, looks, cache, track) for delivery in DELIVERIES]
+    common = set.intersection(*({picture.path for picture in look.pictures} for look in seen))
+    seen = [_only(look, common) for look in seen]
+    _require(seen[0], roles)
+    strength, scores = choose_strength(seen)
+    sources = [picture.source for picture in seen[0].pictures]
+    product = np.array([_matches(source, roles.product) for source in sources])
+    unseen = np.array([not _matches(source, roles.learned) for source in sources])
+    samples = [
+        Sample(looks=look, second=score, product=product, unseen=unseen)
+        for look, score in zip(seen, scores, strict=True)
+    ]
+    opinion = assemble(fit_probe(seen, strength), fit_rule(samples), samples, identity)
+    return Fitted(opinion=opinion, first_point=_two_cuts(point, samples), pictures=len(sources), strength=strength)
+
+
+def _two_cuts(point: OperatingPoint, samples: Sequence[Sample]) -> OperatingPoint:
+    """Lowers the classifier's cut of ``real`` to where few AI pictures of unseen sources fall under it."""
+    cuts = []
+    for sample in samples:
+        ai = (sample.labels == 1) & sample.unseen
+        cuts.append(weighted_quantile(sample.looks.first[ai], sample.weights[ai], MISSED))
+    low = float(sigmoid(np.array([min(cuts)]))[0])
+    return replace(point, unsure_low=min(low, point.threshold), unsure_high=point.threshold)
+
+
+def _require(looks: Looks, roles: Roles) -> None:
+    for label, name in enumerate(("real", "AI")):
+        count = len(np.unique(looks.sources[looks.labels == label]))
+        if count < _SOURCES:
+            raise DataError(f"{count} sources of {name} pictures; judging on sources left out takes {_SOURCES}")
+    real = [picture.source for picture in looks.pictures if picture.label == 0]
+    if not any(_matches(source, roles.product) for source in real):
+        raise DataError("no real product photos; name their sources with --product-source")
+    ai = [picture.source for picture in looks.pictures if picture.label == 1]
+    if all(_matches(source, roles.learned) for source in ai):
+        raise DataError("the classifier learned from every AI source; add pictures that it has not seen")
+
+
+def _only(looks: Looks, paths: set[str]) -> Looks:
+    keep = [index for index, picture in enumerate(looks.pictures) if picture.path in paths]
+    return Looks(
+        delivery=looks.delivery,
+        pictures=tuple(looks.pictures[index] for index in keep),
+        features=looks.features[keep],
+        first=looks.first[keep],
+        statistics=looks.statistics[keep],
+    )
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
