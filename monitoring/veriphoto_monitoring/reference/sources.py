@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from veriphoto.contract import CLASSIFIER
+from veriphoto.contract import CLASSIFIER, ENCODER
 from veriphoto.errors import DataError, ModelError
 from veriphoto.manifest import MANIFEST_FILE, Manifest, read_manifest
+from veriphoto.second_opinion import ENCODER_FILE, MODE_VARIABLE, Mode, SecondOpinion, read_opinion
 from veriphoto.verdict import OperatingPoint
 from veriphoto_monitoring.reference.validation import from_manifest
 from veriphoto_monitoring.stats.distributions import Reference, from_json
@@ -32,6 +34,7 @@ class Sources:
         """
         self._baseline = baseline
         self._classifier = model_repository / CLASSIFIER
+        self._encoder = model_repository / ENCODER / "1"
         self._stamps = self._look()
         self._known: dict[int, Reference | None] = {}
         self.points: dict[int, OperatingPoint] = {}
@@ -56,14 +59,27 @@ class Sources:
 
     def _find(self, version: int) -> Reference | None:
         manifest = self._manifest(version)
-        own = from_manifest(manifest.findings.drift_reference, version) if manifest else None
+        own = None
         if manifest:
-            self.points[version] = manifest.findings.operating_point
+            # A server that asks the second opinion answers with other scores than the classifier's, at other cuts.
+            joint = self._opinion(version)
+            answers = manifest.findings.drift_reference if joint is None else joint.drift_reference
+            own = from_manifest(answers, version)
+            self.points[version] = (joint or manifest.findings).operating_point
         baseline = self._read()
         if baseline is None:
             return own if own and own.distributions else None
         fitting = baseline.for_version(version)
         return fitting if fitting is baseline or own is None else fitting.filled_from(own)
+
+    def _opinion(self, version: int) -> SecondOpinion | None:
+        if os.environ.get(MODE_VARIABLE) == Mode.OFF or not (self._encoder / ENCODER_FILE).is_file():
+            return None
+        try:
+            return read_opinion(self._classifier / str(version))
+        except ModelError as error:
+            _log.warning("no second opinion of version %d: %s", version, error)
+            return None
 
     def _read(self) -> Reference | None:
         try:

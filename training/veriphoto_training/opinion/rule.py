@@ -178,6 +178,8 @@ def assemble(probe: Probe, rule: Rule, samples: Sequence[Sample], encoder: str) 
     point = fit_point(samples, rule)
     clean = samples[0]
     logits = joint_logits(rule, clean.looks.first, clean.second, Mode.ALWAYS)
+    below = float(np.log(point.unsure_low / (1.0 - point.unsure_low))) - 1e-3
+    served = joint_logits(rule, clean.looks.first, clean.second, Mode.AUTO, below)
     product = (clean.labels == 0) & clean.product
     weights = clean.weights
     heights = [weighted_quantile(logits[product], weights[product], 1.0 - level) for level in LEVELS]
@@ -190,7 +192,7 @@ def assemble(probe: Probe, rule: Rule, samples: Sequence[Sample], encoder: str) 
         real_levels=LEVELS,
         real_logits=tuple(float(value) for value in np.maximum.accumulate(heights)),
         metrics=figures(samples, rule, point),
-        drift_reference=drift_reference(logits, clean.looks.statistics, replace(point, model_version=0)),
+        drift_reference=drift_reference(served, clean.looks.statistics, replace(point, model_version=0)),
     )
 
 

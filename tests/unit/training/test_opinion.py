@@ -1,0 +1,162 @@
+"""The second opinion's fit, on features drawn so that the right answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from veriphoto.errors import DataError
+from veriphoto.second_opinion import Mode, Rule
+from veriphoto.verdict import OperatingPoint
+from veriphoto_training.data.dataset import Picture
+from veriphoto_training.opinion.fit import Fitted, Roles, fit_opinion
+from veriphoto_training.opinion.looks import Looks, look_at
+from veriphoto_training.opinion.probe import FOLDS, fit_probe, folds, out_of_source, source_weights
+from veriphoto_training.opinion.rule import Sample, fit_logistic, joint_logits, weighted_quantile
+from veriphoto_training.scoring.metrics import auroc, sigmoid
+
+POINT = OperatingPoint(
+    model_version=1, threshold=0.8, unsure_low=0.7, unsure_high=0.85, min_side=96.0, max_blockiness=2.0
+)
+DIMENSIONS, PER_SOURCE = 12, 25
+
+
+def _pictures(folder: Path) -> list[Picture]:
+    return [
+        Picture(
+            path=f"{label}/{source}/{number}", label=label, source=f"s{source}", group=str(number), file=folder / "x"
+        )
+        for label in (0, 1)
+        for source in range(12)
+        for n in range(PER_SOURCE)
+    ]
+
+
+def _looks(delivery: str = "clean", seed: int = 0) -> Looks:
+    """One direction tells the classes apart everywhere; each source also has a direction of its own, its content."""
+    random = np.random.default_rng(seed)
+    pictures = _pictures(Path())
+    labels = np.array([picture.label for picture in pictures])
+    features = random.normal(size=(len(pictures), DIMENSIONS))
+    features[:, 0] += 2.5 * labels
+    for index, picture in enumerate(pictures):
+        features[index, 1 + int(picture.source[1:]) % (DIMENSIONS - 1)] += 3.0
+    first = 1.5 * labels + random.normal(size=len(pictures))
+    statistics = np.tile(np.float32([640, 480, 1e5, 0, 90, 120, 50, 40, 0.3, 1.0]), (len(pictures), 1))
+    return Looks(
+        delivery=delivery,
+        pictures=tuple(pictures),
+        features=features.astype(np.float32),
+        first=first,
+        statistics=statistics,
+    )
+
+
+def test_folds_keep_a_source_whole_and_every_fold_has_both_classes() -> None:
+    looks = _looks()
+    fold = folds(looks.sources, looks.labels)
+    for source in np.unique(looks.sources):
+        assert len(set(fold[looks.sources == source])) == 1
+    for number in range(FOLDS):
+        assert set(looks.labels[fold == number]) == {0, 1}
+
+
+def test_weights_give_both_classes_the_same_and_small_sources_their_share() -> None:
+    labels = np.array([0] * 100 + [0] * 4 + [1] * 10)
+    sources = np.array(["0:a"] * 100 + ["0:b"] * 4 + ["1:c"] * 10)
+    weights = source_weights(sources, labels)
+    assert weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum())
+    assert weights[sources == "0:a"].sum() / weights[sources == "0:b"].sum() == pytest.approx(5.0)
+
+
+def test_the_probe_finds_what_holds_for_unseen_sources() -> None:
+    looks = [_looks("clean", 0), _looks("mixed", 1)]
+    scores = out_of_source(looks, 1e-2)
+    for score, look in zip(scores, looks, strict=True):
+        assert auroc(look.labels, score) > 0.93
+    probe = fit_probe(looks, 1e-2)
+    assert np.argmax(np.abs(probe.weights)) == 0
+
+
+def test_the_logistic_fit_recovers_drawn_weights() -> None:
+    random = np.random.default_rng(2)
+    columns = random.normal(size=(40_000, 2))
+    labels = (random.random(40_000) < sigmoid(1.5 * columns[:, 0] - 0.7 * columns[:, 1] + 0.4)).astype(np.int64)
+    found = fit_logistic(columns, labels, np.ones(40_000))
+    assert found == pytest.approx([1.5, -0.7, 0.4], abs=0.05)
+
+
+def test_a_quantile_counts_weight_not_pictures() -> None:
+    values = np.array([3.0, 1.0, 2.0])
+    assert weighted_quantile(values, np.array([1.0, 1.0, 8.0]), 0.5) == 2.0
+    assert weighted_quantile(values, np.array([8.0, 1.0, 1.0]), 0.5) == 3.0
+
+
+def test_many_are_joined_as_one_is() -> None:
+    rule = Rule(ask_above=0.0, first_weight=0.5, second_weight=2.0, bias=-1.0, alone_weight=0.1, alone_bias=-2.0)
+    first, second = np.array([-1.0, 0.0, 2.0]), np.array([5.0, 1.0, -1.0])
+    assert joint_logits(rule, first, second, Mode.ALWAYS).tolist() == [8.5, 1.0, -2.0]
+    assert joint_logits(rule, first, second, Mode.AUTO, below=-2.5).tolist() == [-2.5, 1.0, -2.0]
+
+
+def _fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, roles: Roles) -> Fitted:
+    looks = {"clean": _looks("clean", 0), "mixed": _looks("mixed", 1)}
+    monkeypatch.setattr("veriphoto_training.opinion.fit.look_at", lambda _pictures, delivery, *_: looks[delivery])
+    return fit_opinion(looks["clean"].pictures, roles, [], identity="abc", point=POINT, cache=tmp_path)
+
+
+def test_the_cuts_keep_their_rates_on_sources_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = _fit(tmp_path, monkeypatch, Roles(product=["s1", "s2", "s3", "s4"], learned=["s9"]))
+    metrics, point = fitted.opinion.metrics, fitted.opinion.operating_point
+    assert metrics["clean_false_alarms_product"] <= 0.03
+    assert metrics["mixed_false_alarms_product"] <= 0.04
+    assert metrics["clean_ai_called_real"] <= 0.10
+    assert metrics["clean_asked_ai"] >= 0.95
+    assert point.unsure_low <= point.threshold == point.unsure_high
+    assert list(fitted.opinion.real_logits) == sorted(fitted.opinion.real_logits)
+    assert fitted.first_point == replace(POINT, unsure_low=fitted.first_point.unsure_low, unsure_high=POINT.threshold)
+    assert fitted.first_point.unsure_low < POINT.unsure_low
+
+
+@pytest.mark.parametrize(
+    ("roles", "complaint"),
+    [
+        (Roles(product=["nothing"], learned=[]), "--product-source"),
+        (Roles(product=["s*"], learned=["s*"]), "every AI source"),
+    ],
+)
+def test_data_that_cannot_judge_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, roles: Roles, complaint: str
+) -> None:
+    with pytest.raises(DataError, match=complaint):
+        _fit(tmp_path, monkeypatch, roles)
+
+
+def test_looks_are_kept_and_broken_pictures_left_out(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    Image.linear_gradient("L").convert("RGB").resize((300, 200)).save(good)
+    bad.write_bytes(b"no picture")
+    pictures = [Picture(path=file.name, label=0, source="s", group=file.name, file=file) for file in (good, bad)]
+    shown: list[np.ndarray] = []
+
+    def look(crops: np.ndarray) -> tuple[np.ndarray, float]:
+        shown.append(crops)
+        return np.float32([1.0, 2.0]), 0.5
+
+    for _ in range(2):
+        looks = look_at(pictures, "mixed", [look], tmp_path / "cache")
+        assert [picture.path for picture in looks.pictures] == ["good.png"]
+        assert looks.features.tolist() == [[1.0, 2.0]]
+        assert looks.first.tolist() == [0.5]
+    assert len(shown) == 1
+
+
+def test_a_sample_knows_its_labels() -> None:
+    looks = _looks()
+    everything = np.ones(len(looks.pictures), bool)
+    sample = Sample(looks=looks, second=looks.first, product=everything, unseen=everything)
+    assert sample.labels.tolist() == looks.labels.tolist()
