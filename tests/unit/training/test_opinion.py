@@ -27,9 +27,7 @@ DIMENSIONS, PER_SOURCE = 12, 25
 
 def _pictures(folder: Path) -> list[Picture]:
     return [
-        Picture(
-            path=f"{label}/{source}/{number}", label=label, source=f"s{source}", group=str(number), file=folder / "x"
-        )
+        Picture(path=f"{label}/{source}/{n}", label=label, source=f"s{source}", group=str(n), file=folder / "x")
         for label in (0, 1)
         for source in range(12)
         for n in range(PER_SOURCE)
