@@ -11,6 +11,7 @@ from veriphoto_monitoring.budget import WINDOWS
 from veriphoto_monitoring.detector import known
 from veriphoto_monitoring.plots import compare, timeline
 from veriphoto_monitoring.sidecar import Sidecar
+from veriphoto_monitoring.status import watcher
 
 _TESTS_SHOWN: Final = 200
 _PAGE: Final = Template("""<!doctype html>
@@ -67,7 +68,7 @@ def _summary(status: Mapping[str, Any]) -> str:
         )
     return escape(
         f"Made {status['timestamp']}. Model version {status['model_version']}, status: {status['status']}, "
-        f"watched by its {status['source']}. Reference: {against}. {(reference or {}).get('caveat') or ''}"
+        f"watched by its {watcher(status)}. Reference: {against}. {(reference or {}).get('caveat') or ''}"
     )
 
 
