@@ -207,7 +207,7 @@ def _c2pa(data: bytes, kind: str) -> Mapping[str, Any]:
     manifests = sorted(store.get("manifests", {}).items(), key=lambda item: item[0] != active)
     issuer = str(((dict(manifests).get(active) or {}).get("signature_info") or {}).get("issuer"))
     actions = [action for _, manifest in manifests for action in _actions(manifest)]
-    kinds = [_source_type(kind) for action in actions if (kind := _kind(action))]
+    kinds = [_source_type(found) for found in map(_kind, actions) if found]
     return _present(
         # "Trusted" is valid and signed by a known authority; only the latter says who signed.
         validity="valid" if state in ("Valid", "Trusted") else "invalid",
@@ -232,7 +232,8 @@ def _kind(action: Mapping[str, Any]) -> object:
 
 def _names(manifests: list[tuple[str, Any]], actions: list[Mapping[str, Any]]) -> Iterator[str]:
     claims = [(one.get("claim_generator"), *(one.get("claim_generator_info") or [])) for _, one in manifests]
-    for each in (*chain.from_iterable(claims), *(action.get("softwareAgent") for action in actions)):
+    agents: list[Any] = [action.get("softwareAgent") for action in actions]
+    for each in (*chain.from_iterable(claims), *agents):
         name = each.get("name") if isinstance(each, Mapping) else each
         if isinstance(name, str):
             yield name

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import random
 import struct
 import time
 import zlib
 
 import pytest
+from PIL import Image
 
 from veriphoto_serving.gateway.containers import may_claim
 from veriphoto_serving.gateway.provenance import inspect
@@ -109,8 +111,11 @@ CAMERAS: list[tuple[str, str, list[Tag], bool]] = [
     ("Hewlett-Packard", "HP PhotoSmart C945 (V01.46)", [], True),
     ("Unheard Of Optics", "UO-1", EXPOSURE, True),
     ("", "UO-1", EXPOSURE, True),
+    ("", "iPhone 6", EXPOSURE[:1], True),
+    ("", "UO-1", EXPOSURE[:1], False),
     ("Unheard Of Optics", "UO-1", [], False),
     ("Stable Diffusion", "sdxl", [], False),
+    ("USO", "flux-dev", [], False),
     ("Canon", "a red leather handbag on white, studio photo", [], False),
     ("Apple", "red handbag", [], False),
     ("Canon", '{"text": "red handbag"}', [], False),
@@ -148,6 +153,7 @@ def test_an_odd_model_beside_a_real_camera_is_left_out() -> None:
         picture(xmp=xmp("<xmp:CreatorTool>Adobe Lightroom 13</xmp:CreatorTool>").encode()),
         jpeg(tiff([text(0x0131, "HDR+ 1.0"), text(0x010E, "Firefly at night")], EXPOSURE)),
         picture(comment="CREATOR: gd-jpeg v1.0 (using IJG JPEG v80), quality = 90"),
+        jpeg(b""),
         with_segments(picture(), segment(0xED, iptc(caption="A handbag. Steps: sewing, seams", credit="Shop"))),
     ],
 )
@@ -155,6 +161,11 @@ def test_what_shops_write_is_no_generator(data: bytes) -> None:
     found = inspect(data)
     assert found.generation_parameters == {"status": "absent"}
     assert found.complete
+
+
+def test_a_credit_that_says_no_more_than_ai_names_no_tool() -> None:
+    found = inspect(picture(xmp=xmp("<photoshop:Credit>AI Generated</photoshop:Credit>").encode()))
+    assert found.generation_parameters == {"status": "present", "fields": ["Credit"]}
 
 
 def test_segments_behind_the_first_scan_and_fill_bytes_are_read() -> None:
@@ -233,9 +244,31 @@ def test_boxes_of_avif_that_make_no_sense_are_told() -> None:
     assert inspect(data[: meta - 4] + b"\xff\xff\xff\xff" + data[meta:]).complete is False
 
 
+@pytest.mark.parametrize(
+    ("options", "claim"),
+    [
+        ({"exif": b"Exif\0\0" + tiff([text(0x010F, "Apple"), text(0x0110, "iPhone 15")])}, "camera"),
+        ({"exif": b"Exif\0\0" + tiff([], [piexif_comment(WEB_UI)])}, "generation_parameters"),
+        ({"xmp": xmp("<photoshop:Credit>Made with Google AI</photoshop:Credit>").encode()}, "generation_parameters"),
+        ({}, None),
+    ],
+)
+def test_heic_is_read(options: dict[str, bytes], claim: str | None) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="writes HEIC; comes with what decodes it")
+    buffer = io.BytesIO()
+    heif.from_pillow(Image.new("RGB", (64, 48))).save(buffer, **options)
+    found = inspect(buffer.getvalue())
+    assert may_claim(buffer.getvalue()) is bool(options)
+    assert found.complete
+    present = [name for name, value in found.to_json().items() if value != {"status": "absent"} and name != "complete"]
+    assert present == ([claim] if claim else [])
+
+
 def _mutant(rng: random.Random, files: list[bytes]) -> bytes:
     data = bytearray(rng.choice(files))
     for _ in range(rng.choice((1, 1, 2, 4, 16))):
+        if len(data) < 2:
+            break
         at = rng.randrange(len(data))
         match rng.randrange(6):
             case 0:

@@ -276,6 +276,13 @@ WRITERS: list[tuple[str, str, Make, list[str]]] = [
         lambda: with_segments(picture(), segment(0xED, iptc(caption=MIDJOURNEY, credit="Midjourney"))),
         ["Caption-Abstract", "Credit"],
     ),
+    # Black Forest Labs' models, as some scripts name them in EXIF.
+    (
+        "FLUX",
+        "WebP",
+        lambda: picture(kind="WEBP", exif=tiff([text(0x010F, "USO"), text(0x0110, "flux-dev")])),
+        ["Model"],
+    ),
     # Gemini and Imagen without C2PA: Credit beside the source type in XMP (abrignoni/ALEAPP, pull 950).
     ("Google AI", "JPEG", lambda: picture(kind="JPEG", xmp=_GOOGLE_XMP.encode()), ["Credit"]),
     ("Google AI", "PNG", lambda: png({}, _GOOGLE_XMP), ["Credit"]),

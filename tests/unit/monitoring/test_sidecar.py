@@ -272,7 +272,7 @@ def test_a_log_that_stands_still_while_the_server_counts_is_noticed(place):
     assert sidecar.source == "metrics"
 
 
-@pytest.mark.parametrize("rate", [5, 50, 500])
+@pytest.mark.parametrize("rate", [5, 14, 50, 500])
 @pytest.mark.parametrize("lines", ["before the scrape", "after the scrape"])
 def test_alarms_hold_at_any_rate_while_log_and_server_count_the_same(place, rate, lines):
     """A scrape that counts 200 pictures is no log that stands still; alarms neither end nor come back."""

@@ -17,6 +17,9 @@ _MAKES: Final = re.compile(
     r"|doogee|ulefone|oukitel|blackview|cubot|amazon|acer|sanyo|toshiba|philips|essential|raspberry ?pi|creative)\b",
     re.IGNORECASE,
 )
+_MODELS: Final = re.compile(
+    r"iphone|ipad|pixel|nexus|galaxy|sm-|eos|powershot|coolpix|dsc-|ilce-|" + _MAKES.pattern, re.I
+)
 # Names of devices: no quotes, braces, colons or line ends, as prompts and JSON have.
 _NAME: Final = re.compile(r"[^\W_][\w .,()/&+*'-]{0,47}")
 _MOST_WORDS: Final = 7
@@ -45,7 +48,8 @@ def camera(block: Exif) -> tuple[str, str] | None:
         return make, model
     # Names of devices have a digit or a capital; what is all small letters may be a word of somebody's own.
     device = not model or any(letter.isupper() or letter.isdigit() for letter in model)
-    return (make, model) if _MAKES.match(make) and device else None
+    known = _MAKES.match(make) if make else _MODELS.match(model)
+    return (make, model) if known and device else None
 
 
 def _plausible(name: str) -> bool:

@@ -68,7 +68,7 @@ def read(block: bytes) -> Exif:
     found = Exif()
     order = {b"II*\0": "little", b"MM\0*": "big"}.get(block[:4])
     if order is None:
-        found.complete = False
+        found.complete = not block  # an empty block is what some services leave of one
         return found
     little = order == "little"
     directories, room = [_number(block, 4, 4, little)], _MOST_TEXT

@@ -63,11 +63,12 @@ _NAMES: Final = tuple(
         ("Amazon Titan", r"amazon (titan|nova)"),
         ("Ideogram", r"ideogram"),
         ("Leonardo.Ai", r"leonardo\.ai"),
-        ("FLUX", r"black forest labs|\bflux\.?[12]\b"),
+        ("FLUX", r"black forest labs|\bflux[-. ]?(1|2|dev|pro|schnell)\b"),
         ("Recraft", r"^recraft"),
         ("Stable Diffusion", r"stable ?diffusion|\bsdxl\b|stability ai|dreamstudio"),
     )
 )
+_SAYS_AI: Final = re.compile(r"ai[- ]generated|(generated|created|made) (with|by|using) ai", re.IGNORECASE)
 # What a text is shaped like: one of the words stands in it, and all of the patterns.
 _SHAPES: Final = tuple(
     (tool, words, tuple(re.compile(each) for each in patterns))
@@ -157,6 +158,8 @@ def _found(text: Text) -> Iterable[tuple[str, str, bool]]:
         yield text.field, tool_named(text.value), True
     elif text.field in _NAMED and len(text.value) <= _LONGEST_NAME and (tool := tool_named(text.value)):
         yield text.field, tool, True
+    elif text.field == "Credit" and _SAYS_AI.fullmatch(text.value.strip()):
+        yield text.field, "", True
     elif text.field == "MakerNote":
         if text.value in ("fooocus", "a1111"):
             yield text.field, "Fooocus", True
