@@ -134,7 +134,7 @@ def baseline(
 ) -> None:
     """Make a healthy period of the prediction log the reference; a running monitor takes it up by itself."""
     try:
-        from veriphoto_monitoring.reference import baseline as making  # noqa: PLC0415 - a light command line without it
+        from veriphoto_monitoring.stats.distributions import baseline as making  # noqa: PLC0415 - a light command line without it
         from veriphoto_monitoring.reference.sources import BASELINE  # noqa: PLC0415 - likewise
         from veriphoto_monitoring.service import DIRECTORY  # noqa: PLC0415
     except ImportError as error:
@@ -159,10 +159,12 @@ def _time(text: str | None) -> float | None:
 
 
 def _print(console: Console, status: dict[str, Any]) -> None:
+    from veriphoto_monitoring.report.status import watcher  # noqa: PLC0415 - a light command line without it
+
     reference = status["reference"] or {"origin": "none", "images": 0}
     console.print(
         f"status [bold]{escape(status['status'])}[/bold], model version {status['model_version']}, watched by its "
-        f"{status['source']}, reference: {reference['origin']} ({reference['images']} pictures)",
+        f"{escape(watcher(status))}, reference: {reference['origin']} ({reference['images']} pictures)",
         soft_wrap=True,
     )
     if caveat := reference.get("caveat"):

@@ -49,6 +49,10 @@ class DriftDetector:
             self.histories[version] = History(self._references(version), seen)
         return self.histories[version]
 
+    def count(self, version: int) -> int:
+        """Returns how many pictures of a version were seen."""
+        return self.histories[version].seen if version in self.histories else 0
+
     def refer(self) -> Changes:
         """Asks again for all references: one has changed. Alarms against the old ones are over."""
         self.alarms.clear()

@@ -63,6 +63,10 @@ class HistogramDetector:
             self.version = max(counted, key=lambda version: counted[version].images)
         return changes
 
+    def count(self, version: int) -> int:
+        """Returns how many pictures of a version were counted."""
+        return self.seen.get(version, 0)
+
     def window(self, version: int, images: int) -> Counts | None:
         """Returns the latest counts of a version: as few scrapes as hold so many pictures."""
         chosen: list[Counts] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -27,8 +28,20 @@ LAST_TIME: Final = "last_time"
 _SCRAPER: Final = "scraper"
 _METERED: Final = "metered"
 _SOURCE: Final = "source"
+_SWITCHED: Final = "switched"
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Switch:
+    """The last change of source."""
+
+    time: float
+    """Seconds since the epoch, of the scrape or of the record that brought it about."""
+    why: str
+    alarms: int
+    """How many were open, and stayed so."""
 
 
 class Sidecar:
@@ -50,10 +63,15 @@ class Sidecar:
         self.tail = Tail(log, store.offsets())
         self.source: Source = "metrics" if store.state(_SOURCE) == "metrics" else "log"
         """What alarms rest on now."""
+        switched = store.state(_SWITCHED)
+        self.switched = Switch(**switched) if switched else None
         alarms = store.alarms(open_only=True)
         self.detector = DriftDetector(budget, sources.reference, alarms if self.source == "log" else ())
         self.metered = HistogramDetector(budget, sources.reference, alarms if self.source == "metrics" else ())
         self._unlogged = 0
+        """Pictures that the servers have counted since the log delivered a record."""
+        self._delivered = False
+        """Whether the log has delivered a record since the last scrape."""
         self._restore()
 
     @property
@@ -87,10 +105,8 @@ class Sidecar:
             self._refer()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            chunk = self.tail.read()
-            if chunk is None:
+            if not self._read():
                 return True
-            self._take(chunk)
         return False
 
     def scrape(self, now: float) -> None:
@@ -100,10 +116,17 @@ class Sidecar:
             now: Seconds since the epoch.
         """
         counted = self.scraper.scrape(now)
-        self._unlogged += sum(counts.images for counts in counted.values())
+        images = sum(counts.images for counts in counted.values())
         reachable = self.tail.reachable()
-        if self.source == "log" and (not reachable or self._unlogged >= LEAST) and self._unlogged:
-            self._switch("metrics", "the log cannot be read" if not reachable else "the log stands still")
+        if reachable and not self._delivered and self._unlogged + images >= LEAST:
+            self._read()  # lines may be waiting for their turn; only a log read to its end can stand still
+        # An interval in which records came is the log's, however many pictures it counted.
+        self._unlogged = 0 if self._delivered else self._unlogged + images
+        self._delivered = False
+        if self.source == "log" and self._unlogged and not reachable:
+            self._switch("metrics", now, "the log cannot be read")
+        elif self.source == "log" and self._unlogged >= LEAST:
+            self._switch("metrics", now, f"the log stands still while {self._unlogged} pictures were counted")
         changes = self.metered.add(counted)
         with self.store.transaction():
             self.store.put_state(_SCRAPER, self.scraper.to_json())
@@ -112,14 +135,20 @@ class Sidecar:
             if self.source == "metrics":
                 self._note(changes)
 
+    def _read(self) -> bool:
+        chunk = self.tail.read()
+        if chunk is not None:
+            self._take(chunk)
+        return chunk is not None
+
     def _take(self, chunk: Chunk) -> None:
         for version in {record.model_version for record in chunk.records}:
             self.sources.reference(version)  # learns its operating point, which rows need
         rows = to_rows(chunk.records, self.sources.points)
         if chunk.records:
-            self._unlogged = 0
+            self._delivered = True
             if self.source == "metrics":
-                self._switch("log", "there are records again")
+                self._switch("log", chunk.records[-1].time, "there are records again")
         changes = self.detector.add(chunk.records, rows)
         with self.store.transaction():
             self.store.advance(chunk.segment, chunk.offset)
@@ -130,14 +159,21 @@ class Sidecar:
                 self.store.put_state(LAST_TIME, chunk.records[-1].time)
             self._note(changes)
 
-    def _switch(self, source: Source, why: str) -> None:
-        _log.warning("drift is now watched by the %s: %s", "log" if source == "log" else "server's metrics", why)
-        self.source = source
-        self.metered.alarms.clear()
-        self.detector.alarms.clear()
+    def _switch(self, source: Source, now: float, why: str) -> None:
+        """Changes what alarms rest on. The world has not changed with it, so open alarms stay open."""
+        before, self.source = self._watching, source
+        after = self._watching
+        # Each source counts pictures for itself: an alarm ends after a whole clean window of the new source.
+        after.alarms = {key: replace(one, seen=after.count(key[0])) for key, one in before.alarms.items()}
+        before.alarms = {}
+        self.switched = Switch(time=now, why=why, alarms=len(after.alarms))
+        name = "log" if source == "log" else "server's metrics"
+        _log.warning("drift is now watched by the %s: %s; %d alarms stay open", name, why, len(after.alarms))
         with self.store.transaction():
             self.store.put_state(_SOURCE, source)
-            self.store.end_alarms(time.time())
+            self.store.put_state(_SWITCHED, asdict(self.switched))
+            for alarm in after.alarms.values():
+                self.store.put_alarm(alarm)
 
     def _refer(self) -> None:
         _log.info("the reference has changed; windows are tested against the new one")

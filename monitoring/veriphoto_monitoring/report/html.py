@@ -7,10 +7,11 @@ from html import escape
 from string import Template
 from typing import Any, Final
 
-from veriphoto_monitoring.drift.detector import known
-from veriphoto_monitoring.drift.sidecar import Sidecar
-from veriphoto_monitoring.report.plots import compare, timeline
 from veriphoto_monitoring.stats.budget import WINDOWS
+from veriphoto_monitoring.drift.detector import known
+from veriphoto_monitoring.report.plots import compare, timeline
+from veriphoto_monitoring.drift.sidecar import Sidecar
+from veriphoto_monitoring.report.status import watcher
 
 _TESTS_SHOWN: Final = 200
 _PAGE: Final = Template("""<!doctype html>
@@ -67,7 +68,7 @@ def _summary(status: Mapping[str, Any]) -> str:
         )
     return escape(
         f"Made {status['timestamp']}. Model version {status['model_version']}, status: {status['status']}, "
-        f"watched by its {status['source']}. Reference: {against}. {(reference or {}).get('caveat') or ''}"
+        f"watched by its {watcher(status)}. Reference: {against}. {(reference or {}).get('caveat') or ''}"
     )
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
 
-from veriphoto_monitoring.drift.alarms import Alarm
-from veriphoto_monitoring.drift.results import WindowEvaluation
-from veriphoto_monitoring.drift.sidecar import BAD_LINES, LAST_TIME, RECORDS, Sidecar
-from veriphoto_monitoring.input.features import LOW, MONITORED, VERDICTS, Floats, column
 from veriphoto_monitoring.stats import performance
+from veriphoto_monitoring.drift.alarms import Alarm
 from veriphoto_monitoring.stats.budget import LEAST, WINDOWS
-from veriphoto_monitoring.stats.distributions import Reference
+from veriphoto_monitoring.input.features import LOW, MONITORED, VERDICTS, Floats, column
 from veriphoto_monitoring.stats.prior import estimate_share
+from veriphoto_monitoring.stats.distributions import Reference
+from veriphoto_monitoring.drift.results import Evaluation
+from veriphoto_monitoring.drift.sidecar import BAD_LINES, LAST_TIME, RECORDS, Sidecar, Switch
 
 CAUSES: Final = {
     "prior": "the share of AI-generated pictures moved, or more of them pass as real; the pictures look as before",
@@ -54,9 +54,10 @@ def describe(sidecar: Sidecar, now: float) -> dict[str, Any]:
         "status": _status(version, reference, evaluations, alarms),
         "model_version": version,
         "source": sidecar.source,
+        "source_switched": _switched(sidecar.switched),
         **_answers(sidecar, version, reference),
         # None while nothing can be tested: neither drift nor its absence.
-        "drift_detected": bool(alarms) if evaluations else None,
+        "drift_detected": bool(alarms) if evaluations or alarms else None,
         "drift_score": max(known, default=None),
         "alerts": [alert(one) for one in sorted(alarms, key=lambda one: one.raised)],
         "windows": windows,
@@ -92,9 +93,24 @@ def alert(alarm: Alarm) -> dict[str, Any]:
     }
 
 
+def watcher(status: Mapping[str, Any]) -> str:
+    """Says what the alarms of a status rest on, and since when if that has changed."""
+    switched = status.get("source_switched")
+    if not switched:
+        return str(status["source"])
+    kept = f"; {switched['alarms_kept']} alarms were kept" if switched["alarms_kept"] else ""
+    return f"{status['source']} (since {switched['time']}: {switched['why']}{kept})"
+
+
 def iso(time: float) -> str:
     """Returns a time as ISO 8601 in UTC; a time that no calendar has as the nearest one that it has."""
     return datetime.fromtimestamp(min(max(time, 0.0), 253402300799.0), UTC).isoformat(timespec="seconds")
+
+
+def _switched(switch: Switch | None) -> dict[str, Any] | None:
+    if switch is None:
+        return None
+    return {"time": iso(switch.time), "why": switch.why, "alarms_kept": switch.alarms}
 
 
 def _status(version: int | None, reference: Reference | None, evaluations: object, alarms: Sequence[Alarm]) -> str:
@@ -120,7 +136,7 @@ def _window(window: int, found: WindowEvaluation | None, alarms: Sequence[Alarm]
         "images": found.images if found else 0,
         "needed": LEAST,
         "until": iso(found.time) if found else None,
-        "drift_detected": bool(own) if found else None,
+        "drift_detected": bool(own) if found or own else None,
         "drift_score": found.score if found else None,
         "statistics": statistics,
     }

@@ -23,11 +23,20 @@ class Claim(BaseModel):
 class ProvenanceAnswer(_Answer):
     """What the metadata claims; it never changes the score, and absence proves nothing."""
 
-    c2pa: Claim = Field(description="C2PA manifest; `validity` is `valid` or `invalid`; `trusted`: known signer.")
-    digital_source_type: Claim = Field(description="IPTC DigitalSourceType in XMP; `value` is its last part.")
-    generation_parameters: Claim = Field(description="PNG fields in which generators leave parameters; names only.")
-    camera: Claim = Field(description="EXIF `make` and `model`.")
-    complete: bool = Field(description="False where the metadata could not be read: then `absent` says nothing.")
+    c2pa: Claim = Field(
+        description="C2PA manifest; `validity` is `valid` or `invalid`; `trusted`: known signer; `issuer` and "
+        "`generator` from lists of known ones, else empty; `digital_source_type` of its actions."
+    )
+    digital_source_type: Claim = Field(
+        description="IPTC DigitalSourceType in XMP; `value` from the vocabulary, else `unknown`."
+    )
+    generation_parameters: Claim = Field(
+        description="What image generators leave; `fields` are names only, `tool` is the generator if it is known."
+    )
+    camera: Claim = Field(description="EXIF `make` and `model`, where they look like a camera's.")
+    complete: bool = Field(
+        description="False where the metadata could not be read to its end: then `absent` says nothing."
+    )
 
 
 class SecondOpinionSays(_Answer):

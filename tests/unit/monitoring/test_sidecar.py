@@ -14,20 +14,24 @@ from prometheus_client.parser import text_string_to_metric_families
 from veriphoto.errors import ServiceUnavailableError, StartupError
 from veriphoto.prediction_log.metrics import HISTOGRAMS, IMAGE_FORMATS, VERDICTS
 from veriphoto.prediction_log.record import Record
-from veriphoto_monitoring.drift.sidecar import Sidecar
-from veriphoto_monitoring.drift.store import Store
-from veriphoto_monitoring.input.features import MONITORED
-from veriphoto_monitoring.input.scrape import read_series, since, to_counts
-from veriphoto_monitoring.input.scraper import Scraper
 from veriphoto_monitoring.reference import baseline
-from veriphoto_monitoring.reference.sources import Sources
+from veriphoto_monitoring.stats.budget import LEAST, Budget
+from veriphoto_monitoring.input.features import MONITORED
 from veriphoto_monitoring.report.exporter import DriftCollector
 from veriphoto_monitoring.report.html import render
+from veriphoto_monitoring.input.scrape import read_series, since, to_counts
+from veriphoto_monitoring.input.scraper import Scraper
+from veriphoto_monitoring.drift.sidecar import Sidecar
+from veriphoto_monitoring.reference.sources import Sources
 from veriphoto_monitoring.report.status import describe
-from veriphoto_monitoring.stats.budget import Budget
+from veriphoto_monitoring.drift.store import Store
 
 NOW = 1_760_100_000.0
 URL = "http://triton:8002/metrics"
+
+
+ZERO = {URL: {"1|probability|0": 0.0}}
+"""A page seen before that had counted nothing."""
 
 
 class Page:
@@ -266,6 +270,83 @@ def test_a_log_that_stands_still_while_the_server_counts_is_noticed(place):
     place.page.records += draw(150, 15)
     sidecar.scrape(NOW + 30)
     assert sidecar.source == "metrics"
+
+
+@pytest.mark.parametrize("rate", [5, 14, 50, 500])
+@pytest.mark.parametrize("lines", ["before the scrape", "after the scrape"])
+def test_alarms_hold_at_any_rate_while_log_and_server_count_the_same(place, rate, lines):
+    """A scrape that counts 200 pictures is no log that stands still; alarms neither end nor come back."""
+    sidecar, per_scrape = place.open(), rate * 15
+    sidecar.scrape(NOW)
+    scrapes = max(8, 4500 // per_scrape)
+    open_alarms = []
+    for number in range(1, scrapes + 1):
+        records = draw(per_scrape, number, blockier=0.5)
+        place.page.records = records  # counters that began anew: the page need not draw all pictures each time
+        sidecar.scraper.restore({"before": ZERO, "last": {URL: NOW + 15 * (number - 1)}})
+        write(place.log, records)
+        if lines == "before the scrape":
+            finish(sidecar)
+        sidecar.scrape(NOW + 15 * number)
+        finish(sidecar)
+        open_alarms.append({one.statistic for one in sidecar.alarms()})
+        assert sidecar.source == "log"
+    first = next(number for number, found in enumerate(open_alarms) if "blockiness" in found)
+    assert all("blockiness" in found for found in open_alarms[first:])
+    assert describe(sidecar, NOW)["source_switched"] is None
+    raised = [(one.window, one.statistic) for one in sidecar.store.alarms()]
+    assert len(raised) == len(set(raised)), "an alarm ended and was raised again"
+
+
+@pytest.mark.parametrize("rate", [5, 50, 500])
+def test_a_switch_of_source_keeps_alarms_and_says_so(place, rate, caplog):
+    sidecar, per_scrape = place.open(), rate * 15
+    write(place.log, draw(1500, 40, blockier=0.5))
+    finish(sidecar)
+    before = {alarm.key: alarm.raised for alarm in sidecar.alarms()}
+    assert (1, 1000, "blockiness") in before
+    sidecar.scrape(NOW)
+
+    scrapes = 0  # the log stands still while the server counts on
+    while sidecar.source == "log":
+        scrapes += 1
+        place.page.records += draw(per_scrape, 40 + scrapes, blockier=0.5)
+        sidecar.scrape(NOW + 15 * scrapes)
+    assert scrapes == -(-LEAST // per_scrape)
+    assert before.items() <= {alarm.key: alarm.raised for alarm in sidecar.alarms()}.items()
+    status = describe(sidecar, NOW)
+    assert (status["source"], status["status"]) == ("metrics", "drift")
+    assert "stands still" in status["source_switched"]["why"]
+    assert status["source_switched"]["alarms_kept"] == len(before)
+    assert f"{len(before)} alarms stay open" in caplog.text
+
+    sidecar.store.close()
+    sidecar = place.open()  # what was kept outlives the process
+    assert before.keys() <= sidecar.metered.alarms.keys()
+
+    write(place.log, draw(250, 60, blockier=0.5))
+    finish(sidecar)
+    assert sidecar.source == "log"
+    assert before.items() <= {alarm.key: alarm.raised for alarm in sidecar.alarms()}.items()
+    assert describe(sidecar, NOW)["source_switched"]["why"] == "there are records again"
+
+    write(place.log, draw(11_000, 61))  # kept is not for ever: a whole clean window of the new source ends them
+    finish(sidecar)
+    assert not sidecar.alarms()
+    assert not sidecar.store.alarms(open_only=True)
+
+
+def test_a_log_of_which_one_segment_is_refused_does_not_change_hands_at_every_scrape(place, monkeypatch):
+    sidecar = place.open()
+    sidecar.scrape(NOW)
+    monkeypatch.setattr(sidecar.tail, "reachable", lambda: False)  # root may read any file
+    for number in range(1, 5):
+        records = draw(300, 70 + number)
+        place.page.records += records
+        write(place.log, records)
+        finish(sidecar)
+        sidecar.scrape(NOW + 15 * number)
+        assert sidecar.source == "log"
 
 
 def test_counters_that_begin_anew_count_what_is_new():
