@@ -7,11 +7,11 @@ from html import escape
 from string import Template
 from typing import Any, Final
 
-from veriphoto_monitoring.stats.budget import WINDOWS
 from veriphoto_monitoring.drift.detector import known
-from veriphoto_monitoring.report.plots import compare, timeline
 from veriphoto_monitoring.drift.sidecar import Sidecar
+from veriphoto_monitoring.report.plots import compare, timeline
 from veriphoto_monitoring.report.status import watcher
+from veriphoto_monitoring.stats.budget import WINDOWS
 
 _TESTS_SHOWN: Final = 200
 _PAGE: Final = Template("""<!doctype html>

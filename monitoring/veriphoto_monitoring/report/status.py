@@ -8,14 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from veriphoto_monitoring.stats import performance
 from veriphoto_monitoring.drift.alarms import Alarm
-from veriphoto_monitoring.stats.budget import LEAST, WINDOWS
-from veriphoto_monitoring.input.features import LOW, MONITORED, VERDICTS, Floats, column
-from veriphoto_monitoring.stats.prior import estimate_share
-from veriphoto_monitoring.stats.distributions import Reference
-from veriphoto_monitoring.drift.results import Evaluation
 from veriphoto_monitoring.drift.sidecar import BAD_LINES, LAST_TIME, RECORDS, Sidecar, Switch
+from veriphoto_monitoring.input.features import LOW, MONITORED, VERDICTS, Floats, column
+from veriphoto_monitoring.stats import performance
+from veriphoto_monitoring.stats.budget import LEAST, WINDOWS
+from veriphoto_monitoring.stats.distributions import Reference
+from veriphoto_monitoring.stats.prior import estimate_share
 
 CAUSES: Final = {
     "prior": "the share of AI-generated pictures moved, or more of them pass as real; the pictures look as before",

@@ -14,17 +14,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from veriphoto.errors import ServiceUnavailableError, StartupError
 from veriphoto.prediction_log.metrics import HISTOGRAMS, IMAGE_FORMATS, VERDICTS
 from veriphoto.prediction_log.record import Record
-from veriphoto_monitoring.reference import baseline
-from veriphoto_monitoring.stats.budget import LEAST, Budget
+from veriphoto_monitoring.drift.sidecar import Sidecar
+from veriphoto_monitoring.drift.store import Store
 from veriphoto_monitoring.input.features import MONITORED
-from veriphoto_monitoring.report.exporter import DriftCollector
-from veriphoto_monitoring.report.html import render
 from veriphoto_monitoring.input.scrape import read_series, since, to_counts
 from veriphoto_monitoring.input.scraper import Scraper
-from veriphoto_monitoring.drift.sidecar import Sidecar
+from veriphoto_monitoring.reference import baseline
 from veriphoto_monitoring.reference.sources import Sources
+from veriphoto_monitoring.report.exporter import DriftCollector
+from veriphoto_monitoring.report.html import render
 from veriphoto_monitoring.report.status import describe
-from veriphoto_monitoring.drift.store import Store
+from veriphoto_monitoring.stats.budget import LEAST, Budget
 
 NOW = 1_760_100_000.0
 URL = "http://triton:8002/metrics"
