@@ -137,6 +137,7 @@ def scan_command(
         CatalogueOptions(
             source=paths[0],
             output=output,
+            force=force,
             model=model,
             variant=variant,
             address=ray_address,

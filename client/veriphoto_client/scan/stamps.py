@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +54,13 @@ def utc(nanoseconds: int) -> str:
     except (ValueError, OverflowError, OSError):  # a file may say that it is from the year 100,000
         return f"{seconds}.{rest // 1000:06}"
     return f"{when:%Y-%m-%dT%H:%M:%S}.{rest // 1000:06}Z" if when.year >= 1000 else f"{seconds}.{rest // 1000:06}"
+
+
+def microseconds(modified: str | None) -> int:
+    """Reads a time that ``utc`` has written: microseconds since 1970; 0 for none."""
+    if not modified:
+        return 0
+    if modified.endswith("Z"):
+        return (datetime.fromisoformat(modified) - _EPOCH) // timedelta(microseconds=1)
+    seconds, _, rest = modified.partition(".")
+    return int(seconds) * 1_000_000 + int(rest)
