@@ -225,7 +225,9 @@ def test_s3_to_s3_killed_and_gone_on_with(bucket: str, cluster: Any, toy: Path, 
     assert {path for path, row in rows.items() if row["error"]} == {gone, away}
     assert (rows[gone]["retries"], rows[away]["retries"]) == (0, 2)
     assert "cannot be read" in rows[away]["error"]
-    assert before.items() <= _tags(output).items()  # nothing that was written is written again
+    # Nothing that was written is written again, but for the first part: it holds a row that failed.
+    kept = {path: tag for path, tag in before.items() if not path.endswith("shard=00000/part-00000.parquet")}
+    assert kept.items() <= _tags(output).items()
     first = Counter(row["sha256"] for row in rows.values() if not row["duplicate"] and row["sha256"])
     assert max(first.values()) == 1  # of equal bytes, one was scored
     assert len({row["sha256"] for row in rows.values() if row["sha256"]}) == 40

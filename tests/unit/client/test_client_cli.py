@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections import Counter
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -212,6 +213,25 @@ def test_a_broken_part_leaves_the_others_alone_and_is_named(value, said):
     assert result.exit_code == 2
     assert "'wobbly' are not available" in result.output
     assert said in result.output
+
+
+def test_a_mistyped_command_blames_no_broken_part():
+    app = build([EntryPoint("wobbly", "no_such_package.cli:register", "veriphoto.commands"), CLIENT])
+    result = CliRunner().invoke(app, ["scna"])
+    assert result.exit_code == 2
+    assert "scan" in result.output
+    assert "not available" not in result.output
+
+
+def test_every_part_that_the_project_names_registers_commands():
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    parts = project["entry-points"]["veriphoto.commands"]
+    for name, value in parts.items():
+        app = build([EntryPoint(name, value, "veriphoto.commands")])
+        assert app.registered_commands or app.registered_groups, name
+    everything = build(EntryPoint(name, value, "veriphoto.commands") for name, value in parts.items())
+    assert {"scan", "page", "serve", "gateway", "monitor"} <= {each.name for each in everything.registered_commands}
+    assert "not available" not in CliRunner().invoke(everything, ["no-such-thing"]).output
 
 
 def test_every_installed_part_is_asked_to_register():
