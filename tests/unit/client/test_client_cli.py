@@ -203,7 +203,7 @@ def plugin_without_its_extra(app: object) -> None:
     [
         ("no_such_package.cli:register", "no_such_package"),
         ("test_client_cli:broken_plugin", "half installed"),
-        ("test_client_cli:plugin_without_its_extra", "pip install 'veriphoto[train]'"),
+        ("test_client_cli:plugin_without_its_extra", ".venv/bin/pip install -e '.[train]'"),
     ],
 )
 def test_a_broken_part_leaves_the_others_alone_and_is_named(value, said):
