@@ -75,8 +75,8 @@ audit: $(VENV)/dev.stamp ## unsafe code (bandit) and known vulnerabilities of wh
 	$(BIN)/bandit --quiet --configfile deploy/bandit.yaml --recursive core client serving monitoring training export docker deploy
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off $(addprefix --requirement ,$(LOCKS))
 
-locks-test: $(VENV)/dev.stamp ## every lock installed in an environment of its own, and used; extras in any order (long)
-	$(BIN)/python -m tests.locks.run
+locks-test: $(VENV)/serving.stamp ## every lock installed in an environment of its own, and used; extras in any order (long)
+	$(BIN)/python tests/deploy/try_locks.py
 
 drift-benchmark: $(VENV)/dev.stamp ## false alarms and delay of the drift tests, and what the monitor costs (long)
 	$(BIN)/python -m benchmarks.drift
