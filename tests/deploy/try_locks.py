@@ -177,7 +177,7 @@ def gateway(bench: Bench) -> str:
 def _gateway(bench: Bench) -> Iterator[str]:
     (port,) = free_ports(1)
     url = f"http://{LOOPBACK}:{port}"
-    options = ("--gateway-port", str(port), "--triton-url", bench.triton.grpc_url)
+    options = ("--gateway-port", str(port), "--triton-url", f"grpc://{bench.triton.grpc_url}")
     with bench.locked("gateway").running(f"{url}/readyz", "veriphoto", "gateway", *options):
         yield url
 

@@ -27,7 +27,7 @@ def columns(names: Sequence[str]) -> dict[str, int] | None:
         Numbers of those that count, by their plain names; None if this is no inventory.
     """
     plain = [re.sub(r"[^a-z]", "", name.lower()) for name in names]
-    found = {name: plain.index(name) for name in _USED if name in plain}
+    found: dict[str, int] = {name: plain.index(name) for name in _USED if name in plain}
     return found if all(name in found for name in _NEEDED) else None
 
 

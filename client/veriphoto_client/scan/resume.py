@@ -88,6 +88,7 @@ def read_earlier(path: Path, file: BinaryIO) -> Earlier:
     Raises:
         UsageError: If it is not an output of ``veriphoto scan``, which is then left as it is.
     """
+    _real.cache_clear()  # links may have been changed since an earlier scan of this process
     reading = reader(path, file)
     earlier = Earlier(reading.rows())
     earlier.older = reading.older
@@ -112,6 +113,6 @@ def file_key(path: str) -> int:
     return int.from_bytes(hashlib.blake2b(whole, digest_size=8).digest(), "big")
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=16384)
 def _real(folder: str) -> str:
     return os.path.realpath(folder)
