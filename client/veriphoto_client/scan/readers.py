@@ -59,7 +59,7 @@ class _CsvReader:
     def rows(self) -> Iterator[Row]:
         # A name may hold line feeds, so only the CSV parser knows where a row ends; it asks for one line at a time.
         records = csv.reader(self._lines(), strict=True)
-        columns = COLUMNS
+        columns: tuple[str, ...] = COLUMNS
         try:
             for number, record in enumerate(records):
                 if not self._whole:
