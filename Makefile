@@ -2,19 +2,24 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The one set of versions that everything is tested with; docker/requirements/lock.sh writes it.
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 LOCKS := $(wildcard docker/requirements/*.txt)
 # Test files that run side by side. Those with a real Triton do not: beside other work its Python backend now and then
 # aborts while it starts (boost::interprocess::lock_exception).
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test encoder browser prometheus bench bench-peers bench-gpu train-env check lint types imports unit coverage audit drift-benchmark format clean
+.PHONY: help serve page demo test encoder browser prometheus bench bench-peers bench-gpu train-env check lint types imports unit coverage audit locks-test drift-benchmark format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 serve: $(VENV)/serving.stamp encoder ## start Triton with the shipped model, score the samples, serve until Ctrl-C
 	$(BIN)/veriphoto serve
+
+page: $(VENV)/page.stamp encoder ## as serve, with the web page in front
+	$(BIN)/veriphoto serve --page
 
 demo: $(VENV)/serving.stamp encoder ## as serve, but stop after the samples; fails if one could not be scored
 	$(BIN)/veriphoto serve --demo
@@ -77,6 +82,9 @@ audit: $(VENV)/dev.stamp ## unsafe code (bandit) and known vulnerabilities of wh
 	$(BIN)/bandit --quiet --configfile deploy/bandit.yaml --recursive core client serving monitoring training export release docker deploy
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off $(addprefix --requirement ,$(LOCKS))
 
+locks-test: $(VENV)/serving.stamp ## every lock installed in an environment of its own, and used; extras in any order (long)
+	$(BIN)/python tests/deploy/try_locks.py
+
 drift-benchmark: $(VENV)/dev.stamp ## false alarms and delay of the drift tests, and what the monitor costs (long)
 	$(BIN)/python -m benchmarks.drift
 	$(BIN)/python -m benchmarks.monitor
@@ -94,10 +102,14 @@ $(VENV)/pip.stamp:
 	$(BIN)/python -m pip install --quiet 'pip>=25.1'
 	touch $@
 
-$(VENV)/serving.stamp: $(VENV)/pip.stamp pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[serving,monitor]'
+$(VENV)/serving.stamp: $(VENV)/pip.stamp pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[serving,monitor]'
 	touch $@
 
-$(VENV)/dev.stamp: $(VENV)/serving.stamp pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[serving,monitor,train,export,page,openvino,tensorrt,ray]' --group dev
+$(VENV)/page.stamp: $(VENV)/serving.stamp
+	$(INSTALL) --editable '.[page]'
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/serving.stamp pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[serving,monitor,train,export,page,openvino,tensorrt,ray]' --group dev
 	touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any, Final
 
@@ -22,7 +23,8 @@ def build(parts: Iterable[EntryPoint] | None = None) -> typer.Typer:
         parts: Entry points that load a ``register(app)`` function; those of the installed packages where None is given.
 
     Returns:
-        The application. A part that cannot be loaded is left out, and named when one of its commands may be meant.
+        The application. A part that cannot be loaded is left out, and named when one of its commands may be meant: not
+        where a command that there is was mistyped.
     """
     broken: dict[str, Exception] = {}
     app = typer.Typer(
@@ -60,7 +62,7 @@ def _group(broken: Mapping[str, Exception]) -> type[TyperGroup]:
     class Group(TyperGroup):
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
             command = super().get_command(ctx, cmd_name)
-            if command is None:
+            if command is None and not get_close_matches(cmd_name, self.list_commands(ctx)):
                 for part, error in broken.items():
                     typer.echo(_complaint(part, error), err=True)
             return command

@@ -64,9 +64,12 @@ def scan_command(
         typer.Option(
             "--output",
             "-o",
-            help="A .csv or .jsonl file, with --engine ray a folder or URI; one that exists is resumed.",
+            help="A .csv or .jsonl file, with --engine ray a folder or URI; one that exists is gone on with.",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Score all, also files that have not changed since their row was written.")
+    ] = False,
     url: Url = DEFAULT_URL,
     timeout: Timeout = DEFAULT_TIMEOUT,
     in_flight: Annotated[
@@ -111,14 +114,22 @@ def scan_command(
         float, typer.Option(envvar="VERIPHOTO_PRICE", min=0, rich_help_panel=_RAY, help="Of one core-hour.")
     ] = DEFAULT_PRICE,
 ) -> None:
-    """Score folders: one row per file found.
+    """Score folders: one row per picture found.
 
-    Rows hold path, verdict, probability, confidence, model_version and error; in the Parquet of --engine ray also
-    sha256, model_sha256, retries and duplicate. Exit code: 0 all scored, 1 some files failed, 2 could not run or had
-    to stop; the same command then goes on where it stopped.
+    Rows hold path, verdict, probability, confidence, model_version, error, size and modified; in the Parquet of
+    --engine ray also sha256, model_sha256, retries and duplicate. Run again, a scan scores what is new, has changed or
+    failed. Exit code: 0 all scored, 1 some files failed, 2 could not run or had to stop; the same command then goes on
+    where it stopped.
     """
     if engine is Engine.TRITON:
-        _scan_by_triton(paths, output, url, timeout, in_flight, patience)
+        options = ScanOptions(
+            paths=[Path(path) for path in paths],
+            output=Path(output) if output else None,
+            force=force,
+            in_flight=in_flight,
+            patience=patience,
+        )
+        _scan_by_triton(options, url, timeout)
         return
     if len(paths) != 1 or output is None:
         raise UsageError("--engine ray takes one source and an --output folder")
@@ -126,6 +137,7 @@ def scan_command(
         CatalogueOptions(
             source=paths[0],
             output=output,
+            force=force,
             model=model,
             variant=variant,
             address=ray_address,
@@ -149,29 +161,25 @@ def _scan_by_ray(options: CatalogueOptions) -> None:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _scan_by_triton(
-    sources: list[str], target: str | None, url: str, timeout: float, in_flight: int, patience: float
-) -> None:
-    paths, output = [Path(source) for source in sources], Path(target) if target else None
-    for path in paths:
+def _scan_by_triton(options: ScanOptions, url: str, timeout: float) -> None:
+    for path in options.paths:
         if not os.path.lexists(path):
             raise UsageError(f"there is no {path}; give files and folders")
-    options = ScanOptions(paths=paths, output=output, in_flight=in_flight, patience=patience)
     report = ScanReport()
     console = Console(stderr=True)
 
     async def work() -> None:
-        async with AsyncDetector(url, timeout=timeout, max_in_flight=in_flight) as detector:
+        async with AsyncDetector(url, timeout=timeout, max_in_flight=options.in_flight) as detector:
             await scan(options, detector, console, report)
 
     try:
         asyncio.run(work())
     except KeyboardInterrupt:
-        typer.echo(f"stopped: {report.summary()}{_how_to_go_on(output)}", err=True)
+        typer.echo(f"stopped: {report.summary()}{_how_to_go_on(options.output)}", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except ServiceError as error:
         if report.seconds:
-            typer.echo(f"stopped: {report.summary()}{_how_to_go_on(output)}", err=True)
+            typer.echo(f"stopped: {report.summary()}{_how_to_go_on(options.output)}", err=True)
         raise error
     typer.echo(report.summary(), err=True)
     if not report.complete:

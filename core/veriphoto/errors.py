@@ -205,7 +205,12 @@ class MissingExtraError(UsageError):
             missing: The module that could not be imported, where known.
         """
         why = f"'{missing}' is not installed" if missing else "packages are missing"
-        super().__init__(f"{why}; install them with: pip install 'veriphoto[{extra}]'")
+        super().__init__(f"{why}; in the project's folder run: {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """Returns what installs an extra from a checkout: the project's name on the package index is not ours."""
+    return f".venv/bin/pip install -e '.[{extra}]'"
 
 
 _WIRE: Final = re.compile(r"\[(?P<code>[a-z_]+)\] (?P<message>.*)", re.DOTALL)

@@ -1,29 +1,37 @@
 #!/bin/sh
-# Writes the exact versions, with hashes, that the images install. Needs uv. Run it after changing pyproject.toml.
+# Writes constraints.txt, the one set of versions that everything is installed with, and from it the exact versions,
+# with hashes, of each image. Needs uv. Run it after changing pyproject.toml; UPGRADE=1 takes newer versions.
 #
 #   docker/requirements/lock.sh [uv]
 set -eu
 cd "$(dirname "$0")/../.."
 uv=${1:-uv}
+command=docker/requirements/lock.sh
 
-lock() { # NAME [--extra NAME ...]
-    name=$1
+compile() { # OUTPUT ARGUMENT ...
+    output=$1
     shift
-    "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-package veriphoto \
-        --constraints docker/requirements/constraints.in \
-        --custom-compile-command docker/requirements/lock.sh --output-file "docker/requirements/$name.txt" "$@" pyproject.toml
+    "$uv" pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 ${UPGRADE:+--upgrade} \
+        --no-emit-package veriphoto --custom-compile-command "$command" --output-file "$output" "$@"
 }
 
-# The wheel's own tools come from a list of their own.
-"$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-    --custom-compile-command docker/requirements/lock.sh \
-    --output-file docker/requirements/build.txt docker/requirements/build.in
-lock triton
-lock gateway --extra gateway
-lock sidecar --extra monitor
-lock page --extra page
-lock scanner --extra ray
-lock trainer --extra pipeline
-"$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-    --constraints docker/requirements/trainer.txt --custom-compile-command docker/requirements/lock.sh \
-    --output-file docker/requirements/mlflow.txt docker/requirements/mlflow.in
+lock() { # NAME ARGUMENT ...
+    name=$1
+    shift
+    compile "docker/requirements/$name.txt" --generate-hashes --constraints constraints.txt "$@"
+}
+
+# No hashes here: pip would ask for one of the project itself, and torch without CUDA is another file of the same version.
+compile constraints.txt --no-annotate --constraints docker/requirements/constraints.in --group dev \
+    --extra serving --extra monitor --extra page --extra ray --extra pipeline --extra data --extra tensorrt \
+    pyproject.toml docker/requirements/build.in
+# One version of everything, on every Python and machine; pip sees to itself.
+sed -i -e 's/ ;.*//' -e '/^pip==/d' constraints.txt
+lock build docker/requirements/build.in
+lock triton pyproject.toml
+lock gateway --extra gateway pyproject.toml
+lock sidecar --extra monitor pyproject.toml
+lock page --extra page pyproject.toml
+lock scanner --extra ray pyproject.toml
+lock trainer --extra pipeline pyproject.toml
+lock mlflow docker/requirements/mlflow.in

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,8 +29,10 @@ from veriphoto_client.catalogue.progress import Pace, ProgressLine
 from veriphoto_client.catalogue.report import CatalogueReport, known_scores, take_stock
 from veriphoto_client.catalogue.scorer import READ_AHEAD, Work, score_unit
 from veriphoto_client.catalogue.sources import inputs
+from veriphoto_client.catalogue.standing import Listing, find_todo
 from veriphoto_client.catalogue.tally import Count, Tally
 from veriphoto_client.scan.rows import Row
+from veriphoto_client.scan.stamps import Stamp
 
 _ray: Any = ray  # annotated in parts, which strict checking takes amiss
 _STATE_FILE: Final = "_scan.json"
@@ -58,22 +61,29 @@ def run(options: CatalogueOptions, console: Console) -> CatalogueReport:
     package = ModelPackage.read(options.model, options.variant)
     output = place(options.output)
     _claim(output, package, options)
-    plan = Plan(output)
+    plan, listing, skipped = Plan(output), Listing(), Counter[str]()
     with console.status("listing the source"):
-        plan.extend(inputs(options.source, leave_out=options.output), options.rows_per_file)
-    todo, earlier = _open_units(plan)
-    planned = earlier + sum(unit.rows for unit in todo)
+        found = inputs(options.source, leave_out=options.output, on_skip=lambda _: skipped.update(files=1))
+        done_units = plan.done()
+        # A first run has nothing to compare with.
+        plan.extend(listing.noting(found) if done_units else found, options.rows_per_file)
+        listing.sort()
+        units = list(plan.units())
+        todo = find_todo(output, units, done_units, listing, force=options.force)
+    planned = sum(unit.rows for unit in units)
+    earlier = planned - sum(unit.todo for unit in todo.units)
     done = Count()
-    if todo:
+    if todo.units:
         with _cluster(options), _desk(options, output) as desk:
             pace = Pace(planned, earlier, options.price)
             try:
                 with ProgressLine(console, pace) as line, _watching(desk, line):
-                    _passes(plan, todo, options, package, desk)
+                    _passes(plan, todo.units, options, package, desk)
                 done = _ray.get(desk.total.remote())
             except _ray.exceptions.RayError as error:  # actors that cannot even begin, or a head that is gone
                 raise ServiceUnavailableError(f"the Ray cluster fails: {error}") from error
-    report = take_stock(output, earlier, done, time.monotonic() - started, options.price)
+    took = time.monotonic() - started
+    report = take_stock(output, earlier, done, took, options.price, todo, skipped["files"])
     if report.rows != planned:
         raise ServiceError(f"the plan has {planned} inputs, the output {report.rows} rows; leave both and report this")
     return report
@@ -95,24 +105,14 @@ def _claim(output: Place, package: ModelPackage, options: CatalogueOptions) -> N
         raise UsageError(f"{options.output} cannot be used: {error}; name another --output") from error
 
 
-def _open_units(plan: Plan) -> tuple[list[Unit], int]:
-    done = plan.done()
-    todo, earlier = [], 0
-    for unit in plan.units():
-        if (unit.shard, unit.index) in done:
-            earlier += unit.rows
-        else:
-            todo.append(unit)
-    return todo, earlier
-
-
 def _passes(plan: Plan, todo: list[Unit], options: CatalogueOptions, package: ModelPackage, desk: Any) -> None:
     """Runs until every unit has its part file: one pass, unless a process or a node is lost on the way."""
     package_ref = _ray.put(package)
+    again = {(unit.shard, unit.index) for unit in todo if unit.again}  # whose part file was there before
     idle = 0
     while todo:
-        _pass(todo, options, package_ref, desk)
-        before, done = len(todo), plan.done()
+        finished = _pass(todo, options, package_ref, desk)
+        before, done = len(todo), finished | (plan.done() - again)
         todo = [unit for unit in todo if (unit.shard, unit.index) not in done]
         idle = idle + 1 if len(todo) == before else 0
         if idle == _IDLE_PASSES:
@@ -122,13 +122,14 @@ def _passes(plan: Plan, todo: list[Unit], options: CatalogueOptions, package: Mo
             )
 
 
-def _pass(todo: list[Unit], options: CatalogueOptions, package: Any, desk: Any) -> None:
+def _pass(todo: list[Unit], options: CatalogueOptions, package: Any, desk: Any) -> set[tuple[int, int]]:
+    """Runs units, and returns shard and index of those that say they are done."""
     context = _ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     # A unit whose actor died is left for the next pass. Ray would wait with it until that very actor is back, which
     # needs a free core: on a cluster that does not get its node back, for ever.
     context.max_errored_blocks = -1
-    items = [{"shard": unit.shard, "index": unit.index, "rows": unit.rows} for unit in todo]
+    items = [_item(unit) for unit in todo]
     workers = options.workers or max(1, int(_ray.cluster_resources().get("CPU", 1)))
     with warnings.catch_warnings():
         # From Ray 2.64 on this needs another way to say max_task_retries.
@@ -143,8 +144,20 @@ def _pass(todo: list[Unit], options: CatalogueOptions, package: Any, desk: Any) 
             num_cpus=1,
             max_task_retries=0,
         )
-    for _ in scored.iter_batches(batch_size=None, prefetch_batches=0):
-        pass
+    finished: set[tuple[int, int]] = set()
+    for batch in scored.iter_batches(batch_size=None, prefetch_batches=0):
+        finished.update(zip(map(int, batch["shard"]), map(int, batch["index"]), strict=True))
+    return finished
+
+
+def _item(unit: Unit) -> dict[str, Any]:
+    again = {position: (stamp.size, stamp.modified) for position, stamp in unit.again.items()}
+    return {"shard": unit.shard, "index": unit.index, "rows": unit.rows, "again": json.dumps(again)}
+
+
+def _unit(item: dict[str, Any]) -> Unit:
+    again = {int(position): Stamp(*values) for position, values in json.loads(item["again"]).items()}
+    return Unit(**{**item, "again": again})
 
 
 class _Actor:
@@ -164,9 +177,10 @@ class _Actor:
         )
 
     def __call__(self, batch: Any) -> dict[str, list[int]]:
-        units = [Unit(**values) for values in batch.to_pylist()]
+        units = [_unit(item) for item in batch.to_pylist()]
         try:
-            return {"rows": [score_unit(unit, self._work, self._readers) for unit in units]}
+            rows = [score_unit(unit, self._work, self._readers) for unit in units]
+            return {"rows": rows, "shard": [unit.shard for unit in units], "index": [unit.index for unit in units]}
         except Exception as error:  # the driver sees only that the unit has no part file
             self._desk.complain(f"{type(error).__name__}: {error}")
             raise
@@ -237,7 +251,7 @@ def _cluster(options: CatalogueOptions) -> Iterator[None]:
 def _desk(options: CatalogueOptions, output: Place) -> Iterator[Any]:
     here = NodeAffinitySchedulingStrategy(_ray.get_runtime_context().get_node_id(), soft=False)
     desk = _ray.remote(_SharedDesk).options(num_cpus=0, scheduling_strategy=here).remote()
-    if options.deduplicate:
+    if options.deduplicate and not options.force:
         for scores in known_scores(output):
             _ray.get(desk.tell.remote(scores))
     yield desk

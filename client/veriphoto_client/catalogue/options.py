@@ -25,7 +25,9 @@ class CatalogueOptions:
     source: str
     """A folder, a glob, a CSV or Parquet manifest of URIs, or an object store's prefix."""
     output: str
-    """A folder or an object store's prefix that every node can write to; one that exists is resumed."""
+    """A folder or an object store's prefix that every node can write to; one that exists is gone on with."""
+    force: bool = False
+    """Score inputs again that have not changed since their row was written."""
     model: Path = Path("model_repository/classifier")
     """A version directory, or the model's directory, of which the newest version is taken."""
     variant: str = Variant.FP32

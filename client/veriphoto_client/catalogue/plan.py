@@ -2,25 +2,26 @@
 
 A unit is the inputs of one part file. Units never change once they are written: a unit that is scored twice (its node
 died, or the whole scan was killed and goes on) writes the same rows under the same name, so nothing can be lost or
-counted twice. New inputs of a source become new units behind the old ones.
+counted twice. New inputs of a source become new units behind the old ones; inputs that failed or have changed are
+scored again where they stand.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
 import pyarrow as pa
-from pyarrow import parquet
 
 from veriphoto.errors import UnreadableFileError
 from veriphoto_client.catalogue import storage
 from veriphoto_client.catalogue.keys import KeySet
 from veriphoto_client.catalogue.places import Place
+from veriphoto_client.scan.stamps import UNKNOWN, Stamp
 from veriphoto_client.scan.walk import Found
 
 UNITS_PER_SHARD: Final = 100
@@ -29,7 +30,9 @@ _FOLDER: Final = "_plan"  # readers of Parquet folders leave out names that begi
 _NAME: Final = re.compile(r"plan-(\d+)\.parquet")
 _PART: Final = re.compile(r"shard=(\d+)/part-(\d+)\.parquet")
 # Names of files are bytes: one that is not UTF-8 must still open.
-_SCHEMA: Final = pa.schema([("input", pa.binary()), ("error", pa.string())])
+_SCHEMA: Final = pa.schema(
+    [("input", pa.binary()), ("error", pa.string()), ("size", pa.int64()), ("modified", pa.string())]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,13 @@ class Unit:
     shard: int
     index: int
     rows: int
+    again: Mapping[int, Stamp] = field(default_factory=dict, compare=False)
+    """Of a unit whose part file is there: the inputs to score again, and how they are now."""
+
+    @property
+    def todo(self) -> int:
+        """Inputs to score."""
+        return len(self.again) or self.rows
 
     @property
     def part(self) -> tuple[str, str]:
@@ -50,7 +60,11 @@ class Unit:
         with _open(output, self.shard) as file:
             table = file.read_row_group(self.index)
         return [
-            Found(os.fsdecode(row["input"]), UnreadableFileError(row["error"]) if row["error"] else None)
+            Found(
+                os.fsdecode(row["input"]),
+                UnreadableFileError(row["error"]) if row["error"] else None,
+                stamp=Stamp(row.get("size"), row.get("modified")),
+            )
             for row in table.to_pylist()
         ]
 
@@ -107,7 +121,7 @@ def _plan_file(output: Place, shard: int) -> Place:
 
 
 def _open(output: Place, shard: int) -> Any:
-    return parquet.ParquetFile(output.system.open_input_file(_plan_file(output, shard).path))
+    return storage.open_parquet(_plan_file(output, shard))
 
 
 def _fresh(found: Iterable[Found], keys: KeySet) -> Iterator[Found]:
@@ -121,4 +135,6 @@ def _units(found: Iterator[Found], rows: int) -> Iterator[pa.Table]:
     while some := list(islice(found, rows)):
         inputs = [os.fsencode(one.path) for one in some]
         errors = [one.error.message if one.error else "" for one in some]
-        yield pa.table({"input": inputs, "error": errors}, schema=_SCHEMA)
+        stamps = [one.stamp or UNKNOWN for one in some]
+        sizes, times = [stamp.size for stamp in stamps], [stamp.modified for stamp in stamps]
+        yield pa.table({"input": inputs, "error": errors, "size": sizes, "modified": times}, schema=_SCHEMA)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +13,10 @@ from pyarrow import compute, dataset
 from veriphoto_client.catalogue.places import Place
 from veriphoto_client.catalogue.progress import cost
 from veriphoto_client.catalogue.rows import SCHEMA
+from veriphoto_client.catalogue.standing import Todo
 from veriphoto_client.catalogue.tally import Count
+from veriphoto_client.scan.report import standings_line
+from veriphoto_client.scan.resume import Standing
 from veriphoto_client.scan.rows import Row
 
 
@@ -29,6 +32,14 @@ class CatalogueReport:
     """Inputs that have the score of equal bytes."""
     earlier: int
     """Rows of runs before this one."""
+    standings: Mapping[Standing, int] = field(default_factory=dict)
+    """Inputs of this run by what the output said of them before; unchanged ones only where they were forced."""
+    unchanged: int = 0
+    """Inputs of the source that have kept their row."""
+    skipped: int = 0
+    """Files of the source that are no pictures."""
+    failed_elsewhere: int = 0
+    """Rows with an error of inputs that the source does not have any more."""
     seconds: float
     """That this run took, listing and start included."""
     cost: str
@@ -40,8 +51,8 @@ class CatalogueReport:
 
     @property
     def complete(self) -> bool:
-        """Whether no row holds an error."""
-        return not self.failed
+        """Whether every input of the source has a verdict."""
+        return self.failed == self.failed_elsewhere
 
     def summary(self) -> str:
         """Returns one line for people."""
@@ -50,11 +61,13 @@ class CatalogueReport:
         return (
             f"{self.rows} rows, {mine} of this run in {self.seconds:.1f} s, {mine / self.seconds:.1f} images/s: "
             f"{self.verdicts.total()} scored ({kinds or 'none'}), {self.failed} failed, "
-            f"{self.duplicates} duplicates; {self.cost}"
+            f"{self.duplicates} duplicates; {standings_line(self.standings, self.unchanged, self.skipped)}; {self.cost}"
         )
 
 
-def take_stock(output: Place, earlier: int, count: Count, seconds: float, price: float) -> CatalogueReport:
+def take_stock(
+    output: Place, earlier: int, count: Count, seconds: float, price: float, todo: Todo | None = None, skipped: int = 0
+) -> CatalogueReport:
     """Counts the rows of an output.
 
     Args:
@@ -63,7 +76,10 @@ def take_stock(output: Place, earlier: int, count: Count, seconds: float, price:
         count: Sums of this run.
         seconds: That this run took.
         price: Of one core-hour.
+        todo: What this run had to do.
+        skipped: Files that it walked past.
     """
+    todo = todo or Todo()
     verdicts: Counter[str] = Counter()
     failed = duplicates = 0
     for batch in _batches(output, ["verdict", "error", "duplicate"]):
@@ -77,16 +93,24 @@ def take_stock(output: Place, earlier: int, count: Count, seconds: float, price:
         failed=failed,
         duplicates=duplicates,
         earlier=earlier,
+        standings=todo.standings,
+        unchanged=todo.unchanged,
+        skipped=skipped,
+        failed_elsewhere=todo.failed_elsewhere,
         seconds=seconds,
         cost=cost(count, price) if count.done else "nothing was left to do",
     )
 
 
 def known_scores(output: Place) -> Iterator[dict[str, Row]]:
-    """Reads the scores that an output holds, by the sha256 of the bytes; rows without a path."""
+    """Reads the scores that an output holds, by the sha256 of the bytes: rows without a path, none with an error."""
     names = ["verdict", "probability", "confidence", "model_version", "error"]
     for batch in _batches(output, ["sha256", *names]):
-        yield {row.pop("sha256"): Row(path="", **row) for row in batch.to_pylist() if row["sha256"]}
+        yield {row.pop("sha256"): Row(path="", **row) for row in batch.to_pylist() if _is_score(row)}
+
+
+def _is_score(row: dict[str, Any]) -> bool:
+    return bool(row["sha256"]) and not row["error"]  # what failed is tried again
 
 
 def _batches(output: Place, columns: list[str]) -> Iterator[Any]:

@@ -17,6 +17,8 @@ SCHEMA = pa.schema(
         ("confidence", pa.dictionary(pa.int8(), pa.string())),
         ("model_version", pa.int32()),
         ("error", pa.string()),
+        ("size", pa.int64()),
+        ("modified", pa.string()),
         ("sha256", pa.string()),
         ("model_sha256", pa.dictionary(pa.int8(), pa.string())),
         ("retries", pa.int16()),
@@ -51,6 +53,6 @@ class CatalogueRow:
         }
 
 
-def table(rows: list[CatalogueRow]) -> pa.Table:
-    """Makes a part file's table."""
-    return pa.Table.from_pylist([row.values() for row in rows], schema=SCHEMA)
+def table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Makes a part file's table of values by column; columns that are not there are null."""
+    return pa.Table.from_pylist(rows, schema=SCHEMA)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from veriphoto.errors import CorruptImageError, UnreadableFileError
 from veriphoto_client.catalogue import storage
@@ -18,8 +18,10 @@ from veriphoto_client.catalogue.places import Place
 from veriphoto_client.catalogue.plan import Unit
 from veriphoto_client.catalogue.reading import Fetched, fetch
 from veriphoto_client.catalogue.rows import CatalogueRow, table
+from veriphoto_client.catalogue.standing import local_stamp, read_part
 from veriphoto_client.catalogue.tally import Count
 from veriphoto_client.scan.rows import Row, failed, printable
+from veriphoto_client.scan.stamps import UNKNOWN
 from veriphoto_client.scan.walk import Found
 
 READ_AHEAD: Final = 8
@@ -55,7 +57,7 @@ class Work:
 
 
 def score_unit(unit: Unit, work: Work, readers: ThreadPoolExecutor) -> int:
-    """Scores a unit and writes its part file, unless that is there.
+    """Scores a unit and writes its part file, unless that is there and nothing is to be scored again.
 
     Args:
         unit: Which.
@@ -63,16 +65,20 @@ def score_unit(unit: Unit, work: Work, readers: ThreadPoolExecutor) -> int:
         readers: Threads that read ahead.
 
     Returns:
-        Rows written.
+        Inputs scored.
     """
     part = work.output.child(*unit.part)
+    held: list[dict[str, Any]] = []
     if storage.exists(part):
-        return 0
+        if not unit.again:
+            return 0
+        held = read_part(part)
     scorer = _UnitScorer(unit, work, readers)
-    rows = scorer.rows()
-    storage.put_tables(part, [table(rows)])
+    scored = scorer.rows(unit.again if held else range(unit.rows))
+    rows = dict(enumerate(held)) | {position: row.values() for position, row in scored.items()}
+    storage.put_tables(part, [table([rows[position] for position in sorted(rows)])])
     scorer.finish()
-    return len(rows)
+    return len(scored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,28 +99,31 @@ class _UnitScorer:
         self._count = Count()
         self._own: dict[str, Row] = {}
 
-    def rows(self) -> list[CatalogueRow]:
-        """Scores the inputs, in order."""
-        inputs = self._unit.inputs(self._work.output)
+    def rows(self, positions: Collection[int]) -> dict[int, CatalogueRow]:
+        """Scores inputs, in order, by their positions in the unit."""
+        inputs, again = self._unit.inputs(self._work.output), self._unit.again
+        chosen = {at: replace(inputs[at], stamp=again.get(at, inputs[at].stamp)) for at in sorted(positions)}
         careful, guilty = self._work.desk.begin(self._name)
-        rows: list[CatalogueRow | None] = []
+        rows: dict[int, CatalogueRow] = {}
         waiting: dict[int, _Read] = {}
-        for position, read in enumerate(self._ahead(inputs)):
+        for position, read in zip(chosen, self._ahead(chosen.values()), strict=True):
             if careful:
                 self._work.desk.working(self._name, position)
-            rows.append(self._row(read, position in guilty))
-            if rows[-1] is None:
+            row = self._row(read, position in guilty)
+            if row is None:
                 waiting[position] = read
+            else:
+                rows[position] = row
         # Only now, with all scores told that others may wait for in turn.
         for position, read in waiting.items():
             rows[position] = self._wait(read)
-        return [row for row in rows if row is not None]
+        return rows
 
     def finish(self) -> None:
         """Says that the unit is written."""
         self._work.desk.finish(self._name, self._timed())
 
-    def _ahead(self, inputs: list[Found]) -> Iterator[_Read]:
+    def _ahead(self, inputs: Iterable[Found]) -> Iterator[_Read]:
         reads: deque[Future[_Read]] = deque()
         for found in inputs:
             reads.append(self._readers.submit(self._read, found))
@@ -124,6 +133,7 @@ class _UnitScorer:
             yield reads.popleft().result()
 
     def _read(self, found: Found) -> _Read:
+        found = replace(found, stamp=local_stamp(found.path) or found.stamp)  # before it is read
         fetched = Fetched(error=found.error) if found.error else fetch(found.path, self._work.tries)
         if fetched.error:
             return _Read(found, fetched)
@@ -164,8 +174,10 @@ class _UnitScorer:
         if time.monotonic() - self._noted > _NOTE_EVERY_S:
             self._noted = time.monotonic()
             self._work.desk.note(self._name, self._timed())
+        stamp = read.found.stamp or UNKNOWN
+        path = printable(read.found.path)
         return CatalogueRow(
-            row=replace(row, path=printable(read.found.path)),
+            row=replace(row, path=path, size=stamp.size, modified=stamp.modified),
             sha256=read.sha256,
             model_sha256=self._work.model_sha256,
             retries=read.fetched.retries,

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import os
+import mimetypes
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Final
 
 from fsspec.utils import glob_translate
-from pyarrow import ArrowException, csv, fs, parquet
+from pyarrow import fs
 
 from veriphoto.errors import UnreadableFileError, UsageError
+from veriphoto_client.catalogue.manifests import is_manifest, read_manifest
 from veriphoto_client.catalogue.places import Place, is_uri, place
+from veriphoto_client.scan.pictures import may_be_picture, promises_picture
+from veriphoto_client.scan.stamps import Stamp
 from veriphoto_client.scan.walk import Found, walk
 
-MANIFESTS: Final = (".csv", ".parquet")
-"""Endings of a SOURCE that lists inputs; the same files inside a folder are inputs like any other."""
-URI_COLUMNS: Final = ("uri", "path", "url")
-"""Columns of a manifest that may hold the inputs; the first of these that there is counts."""
 _WILD: Final = re.compile(r"[*?\[]")
+_TYPES: Final = mimetypes.MimeTypes()  # Python's own table: the same on every machine
 
 
-def inputs(source: str, *, leave_out: str | None = None) -> Iterator[Found]:
+def inputs(
+    source: str, *, leave_out: str | None = None, on_skip: Callable[[str], None] = lambda _: None
+) -> Iterator[Found]:
     """Lists the inputs of a source.
 
     Args:
         source: A folder, a glob (``**`` crosses folders), a manifest, or an object store's prefix.
         leave_out: A folder whose content does not count (the output, where it lies in the source).
+        on_skip: Told each file that is no picture: by its first bytes on this machine, by its ending in a store. What
+            a list of URIs names is never skipped.
 
     Yields:
         Absolute paths or URIs, from a manifest also one twice; folders that could not be looked into, with the error.
@@ -39,15 +43,28 @@ def inputs(source: str, *, leave_out: str | None = None) -> Iterator[Found]:
     output = place(leave_out) if leave_out else None
     skip = output.uri(output.path).rstrip("/") + "/" if output else None
     for found in _listed(source, at):
-        if skip is None or not found.path.startswith(skip):
+        if skip is not None and found.path.startswith(skip):
+            continue
+        if found.named or found.error is not None or _may_be_picture(found.path):
             yield found
+        else:
+            on_skip(found.path)
+
+
+def _may_be_picture(path: str) -> bool:
+    if not is_uri(path):
+        return may_be_picture(path)
+    if promises_picture(path):
+        return True
+    # A name that says nothing may be a photo's: keys of stores often have no ending.
+    return _TYPES.guess_type(PurePosixPath(path).name)[0] in (None, "application/octet-stream")
 
 
 def _listed(source: str, at: Place) -> Iterator[Found]:
-    if at.local and Path(at.path).exists() and not at.path.endswith(MANIFESTS):
+    if at.local and Path(at.path).exists() and not (is_manifest(at.path) and Path(at.path).is_file()):
         yield from walk([Path(at.path)])
-    elif source.endswith(MANIFESTS):
-        yield from (Found(uri) for uri in _manifest(at))
+    elif is_manifest(source):
+        yield from read_manifest(at)
     elif _WILD.search(at.path):
         yield from _glob(at)
     elif at.local:
@@ -85,36 +102,5 @@ def _under(root: Place) -> Iterator[Found]:
             if entry.type == fs.FileType.Directory:
                 folders.append(entry.path)
             else:
-                yield Found(root.uri(entry.path))
-
-
-def _manifest(at: Place) -> Iterator[str]:
-    folder = at.path.rpartition("/")[0]
-    try:
-        for batch in _batches(at):
-            for value in batch.column(0).to_pylist():
-                if value:
-                    whole = is_uri(value) or os.path.isabs(value)  # noqa: PTH117
-                    yield value if whole else at.uri(f"{folder}/{value}")
-    except (OSError, ArrowException) as error:
-        raise UsageError(f"the manifest {at.uri(at.path)} cannot be read: {error}") from error
-
-
-def _batches(at: Place) -> Iterator[Any]:
-    if at.path.endswith(".parquet"):
-        file = parquet.ParquetFile(at.system.open_input_file(at.path))
-        yield from file.iter_batches(columns=[_column(file.schema_arrow.names, at)])
-        return
-    parsing = csv.ParseOptions(newlines_in_values=True)
-    with at.system.open_input_stream(at.path) as stream:
-        column = _column(csv.open_csv(stream, parse_options=parsing).schema.names, at)
-    options = csv.ConvertOptions(include_columns=[column], column_types={column: "string"})
-    with at.system.open_input_stream(at.path) as stream:
-        yield from csv.open_csv(stream, parse_options=parsing, convert_options=options)
-
-
-def _column(names: list[str], at: Place) -> str:
-    for name in URI_COLUMNS:
-        if name in names:
-            return name
-    raise UsageError(f"the manifest {at.uri(at.path)} has none of the columns {', '.join(URI_COLUMNS)}")
+                known = entry.mtime_ns is not None and entry.size is not None
+                yield Found(root.uri(entry.path), stamp=Stamp.of(entry.size, entry.mtime_ns) if known else None)

@@ -63,6 +63,22 @@ def read(at: Place) -> bytes:
         return bytes(stream.read())
 
 
+def open_parquet(at: Place) -> Any:
+    """Opens a Parquet file: a ``pyarrow.parquet.ParquetFile``."""
+    return parquet.ParquetFile(at.system.open_input_file(at.path))
+
+
+def is_empty(at: Place) -> bool:
+    """Tells whether a file, unpacked if its name says that it is packed, holds nothing."""
+    with at.system.open_input_stream(at.path) as stream:
+        return not stream.read(1)
+
+
+def modified_ns(at: Place) -> int:
+    """Returns when a file was last modified, in nanoseconds since 1970; 0 where its store does not tell."""
+    return at.system.get_file_info(at.path).mtime_ns or 0
+
+
 def files(at: Place, *, recursive: bool = False) -> Iterator[str]:
     """Lists the names of files under a folder, relative to it and sorted; none where there is no folder."""
     root = at.path.rstrip("/") + "/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from veriphoto_client.scan.job import ScanOptions, ScanReport, scan
+from veriphoto_client.scan.job import ScanOptions, scan
+from veriphoto_client.scan.report import ScanReport
 
 __all__ = ["ScanOptions", "ScanReport", "scan"]

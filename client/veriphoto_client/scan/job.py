@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -17,8 +17,12 @@ from veriphoto.errors import OverloadedError
 from veriphoto_client._async import AsyncDetector
 from veriphoto_client.scan.output import Output, open_output
 from veriphoto_client.scan.patience import score
+from veriphoto_client.scan.pictures import may_be_picture
 from veriphoto_client.scan.progress import ScanProgress
+from veriphoto_client.scan.report import ScanReport
+from veriphoto_client.scan.resume import Standing, file_key
 from veriphoto_client.scan.rows import Row, failed
+from veriphoto_client.scan.stamps import UNKNOWN, Stamp, stamp_of
 from veriphoto_client.scan.walk import Found, walk
 
 
@@ -29,54 +33,13 @@ class ScanOptions:
     paths: Sequence[Path]
     """Files and folders, walked recursively."""
     output: Path | None = None
-    """A ``.csv`` or ``.jsonl`` file, resumed if it exists; None for standard output."""
+    """A ``.csv`` or ``.jsonl`` file, gone on with if it exists; None for standard output."""
+    force: bool = False
+    """Score files again that have not changed since the output's row for them."""
     in_flight: int = 8
     """Requests, and so files in memory, at a time."""
     patience: float = 60.0
     """Seconds to wait for a service that is overloaded or away before the scan stops."""
-
-
-@dataclass(kw_only=True, slots=True)
-class ScanReport:
-    """What a scan has done so far."""
-
-    verdicts: Counter[str] = field(default_factory=Counter)
-    """Files scored in this run, by verdict."""
-    failed: int = 0
-    """Files of this run that have an error in their row."""
-    earlier: int = 0
-    """Rows that the output held already."""
-    earlier_failed: int = 0
-    """Those of them with an error."""
-    seconds: float = 0.0
-
-    @property
-    def scored(self) -> int:
-        """Files scored in this run."""
-        return self.verdicts.total()
-
-    @property
-    def complete(self) -> bool:
-        """Whether no row, of this run or an earlier one, holds an error."""
-        return not self.failed and not self.earlier_failed
-
-    def add(self, row: Row) -> None:
-        """Counts a row."""
-        if row.error:
-            self.failed += 1
-        else:
-            self.verdicts[str(row.verdict)] += 1
-
-    def summary(self) -> str:
-        """Returns one line for people."""
-        kinds = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self.verdicts.items()))
-        rate = (self.scored + self.failed) / self.seconds if self.seconds else 0.0
-        before = f" ({self.earlier} rows were there already)" if self.earlier else ""
-        shown = f" ({kinds})" if kinds else ""
-        return (
-            f"{self.scored + self.failed} files in {self.seconds:.1f} s, {rate:.1f} images/s: "
-            f"{self.scored} scored{shown}, {self.failed} failed{before}"
-        )
 
 
 async def scan(options: ScanOptions, detector: AsyncDetector, console: Console, report: ScanReport) -> None:
@@ -89,13 +52,13 @@ async def scan(options: ScanOptions, detector: AsyncDetector, console: Console, 
         report: Filled in as rows are written, also where the scan does not reach its end.
 
     Raises:
-        UsageError: If the output cannot be used.
+        UsageError: If the output cannot be used, or cannot be written anew at the end.
         ServiceError: If the service is not there, or goes and does not come back. Files without an answer have no
             row, so the same scan run again goes on with them.
     """
     await _knock(detector)
     with open_output(options.output) as output:
-        report.earlier, report.earlier_failed = len(output.earlier), output.earlier.failed
+        report.failed_before = output.earlier.failed
         started = time.monotonic()
         try:
             with ScanProgress(console) as progress:
@@ -112,19 +75,19 @@ async def _knock(detector: AsyncDetector) -> None:
 async def _run(
     options: ScanOptions, detector: AsyncDetector, output: Output, progress: ScanProgress, report: ScanReport
 ) -> None:
-    def finish(row: Row) -> None:
-        output.write(row)
-        report.add(row)
-        progress.advance()
-
     async def work() -> None:
-        for found in todo:
-            finish(await _row(found, options, detector, progress))
+        for task in todo:
+            row = await _row(task, options, detector, progress)
+            output.write(row, replaces=task.standing is not Standing.NEW)
+            report.add(row, task.standing)
+            progress.advance()
 
-    todo = _todo(options, output)  # shared: each worker takes the next
+    todo = _todo(options, output, report)  # shared: each worker takes the next
     stop = threading.Event()
     workers = [asyncio.create_task(work()) for _ in range(options.in_flight)]
-    counter = asyncio.create_task(asyncio.to_thread(_count, _todo(options, output), stop, progress.set_total))
+    # A second walk, beside the first, with a report that nobody reads.
+    counting = _todo(options, output, ScanReport())
+    counter = asyncio.create_task(asyncio.to_thread(_count, counting, stop, progress.set_total))
     try:
         await asyncio.gather(*workers)
     finally:
@@ -134,17 +97,41 @@ async def _run(
         await asyncio.gather(*workers, counter, return_exceptions=True)
 
 
-async def _row(found: Found, options: ScanOptions, detector: AsyncDetector, progress: ScanProgress) -> Row:
-    if found.error is not None:
-        return failed(found.path, found.error)
-    return await score(found.path, detector, patience=options.patience, on_trouble=progress.trouble)
+@dataclass(frozen=True, slots=True)
+class _Task:
+    found: Found
+    stamp: Stamp
+    standing: Standing
 
 
-def _todo(options: ScanOptions, output: Output) -> Iterator[Found]:
-    return (found for found in walk(options.paths, leave_out=options.output) if found.path not in output.earlier)
+async def _row(task: _Task, options: ScanOptions, detector: AsyncDetector, progress: ScanProgress) -> Row:
+    path = os.path.abspath(task.found.path)  # noqa: PTH100  Path.resolve would follow links
+    if task.found.error is not None:
+        return failed(path, task.found.error, task.stamp)
+    return await score(path, detector, stamp=task.stamp, patience=options.patience, on_trouble=progress.trouble)
 
 
-def _count(todo: Iterator[Found], stop: threading.Event, tell: Callable[[int], None]) -> None:
+def _todo(options: ScanOptions, output: Output, report: ScanReport) -> Iterator[_Task]:
+    """Finds what is to be scored, and notes what is passed over."""
+    earlier = output.earlier
+
+    def listed(folder: str) -> None:
+        if earlier.failed and earlier.standing(folder, UNKNOWN) is Standing.FAILED:
+            output.listed.add(file_key(folder))
+
+    for found in walk(options.paths, leave_out=options.output, on_listed=listed):
+        if not found.named and found.error is None and not may_be_picture(found.path):
+            report.skipped += 1
+            continue
+        stamp = stamp_of(found.path)  # before it is read: what is written while that goes on counts as a change
+        standing = earlier.standing(found.path, stamp)
+        if standing is Standing.UNCHANGED and not options.force:
+            report.unchanged += 1
+        else:
+            yield _Task(found, stamp, standing)
+
+
+def _count(todo: Iterator[_Task], stop: threading.Event, tell: Callable[[int], None]) -> None:
     total = 0
     for _ in todo:
         total += 1

@@ -1,4 +1,4 @@
-"""Where rows go: into a file that can be resumed, or to standard output."""
+"""Where rows go: into a file that can be gone on with, or to standard output."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 from veriphoto.errors import UsageError
 from veriphoto_client.scan.resume import Earlier, read_earlier
 from veriphoto_client.scan.rows import CSV, JSONL, TABLE, Format, Row
+from veriphoto_client.scan.settle import settle, upgrade
 
 FORMATS: Final[dict[str, Format]] = {".csv": CSV, ".jsonl": JSONL}
 """Formats of a file by its ending."""
@@ -34,14 +35,23 @@ class Output:
         self._name = name
         self._form = form
         self.earlier = earlier
+        self.listed: set[int] = set()
+        """Keys of folders that were looked into, whose earlier rows say that they could not be."""
+        self.replaced = False
+        """Whether a row was written whose file had one."""
 
-    def write(self, row: Row) -> None:
+    def write(self, row: Row, *, replaces: bool = False) -> None:
         """Writes one row.
+
+        Args:
+            row: The row.
+            replaces: Whether its file has one already.
 
         Raises:
             UsageError: If the file cannot be written.
         """
         self.write_text(self._form.line(row))
+        self.replaced = self.replaced or replaces
 
     def write_text(self, text: str) -> None:
         """Writes text as it is; see ``write``."""
@@ -55,7 +65,7 @@ class Output:
 
 @contextmanager
 def open_output(path: Path | None) -> Iterator[Output]:
-    """Opens the output, resuming one that exists.
+    """Opens the output, going on with one that exists; leaves one row for each file in it, unless it is interrupted.
 
     Args:
         path: A ``.csv`` or ``.jsonl`` file; None for standard output, a table on a terminal and CSV elsewhere.
@@ -64,20 +74,55 @@ def open_output(path: Path | None) -> Iterator[Output]:
         The output, its header written.
 
     Raises:
-        UsageError: If the ending is another, or the file is not ours, cannot be opened, or another scan is writing it.
+        UsageError: If the ending is another, or the file is not ours, cannot be written, or another scan is writing it.
     """
     if path is None:
         put, form = (_to_terminal, TABLE) if sys.stdout.isatty() else (into(sys.stdout.buffer), CSV)
-        output = Output(put, "standard output", form, Earlier(iter(())))
+        output = Output(put, "standard output", form, Earlier(()))
         output.write_text(form.header)
         yield output
         return
-    with _open(path) as file:
-        _lock(path, file)
-        output = Output(into(file), str(path), FORMATS[path.suffix.lower()], read_earlier(path, file))
+    form = _format(path)
+    with _open_own(path, form) as (file, earlier):
+        output = Output(into(file), str(path), form, earlier)
         if file.tell() == 0:
-            output.write_text(FORMATS[path.suffix.lower()].header)
-        yield output
+            output.write_text(form.header)
+        try:
+            yield output
+        except Exception:
+            _settle(path, file, output)
+            raise
+        _settle(path, file, output)  # not after Ctrl-C, where a moment counts: the next run does it
+
+
+def _settle(path: Path, file: BinaryIO, output: Output) -> None:
+    if output.earlier.superseded or output.listed or output.replaced:
+        with _writing(path):
+            settle(path, file, output.listed)
+
+
+@contextmanager
+def _open_own(path: Path, form: Format) -> Iterator[tuple[BinaryIO, Earlier]]:
+    while True:
+        with _open(path) as file:
+            _lock(path, file)
+            if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                continue  # another scan has just put a new file in its place
+            earlier = read_earlier(path, file)
+            if earlier.older:
+                with _writing(path):
+                    upgrade(path, file, form)
+                continue
+            yield file, earlier
+            return
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written anew: {error.strerror}; make room and run again") from error
 
 
 def into(file: BinaryIO) -> Callable[[str], None]:
@@ -96,9 +141,13 @@ def _to_terminal(text: str) -> None:
     sys.stdout.flush()
 
 
-def _open(path: Path) -> BinaryIO:
+def _format(path: Path) -> Format:
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path}: an output ends in {' or '.join(FORMATS)}")
+    return FORMATS[path.suffix.lower()]
+
+
+def _open(path: Path) -> BinaryIO:
     try:
         # Neither cut nor appended to yet: only once it is known to be ours.
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")

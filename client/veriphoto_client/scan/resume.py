@@ -1,51 +1,78 @@
-"""Reads the output of an earlier run, mends what a kill tore, and remembers which files it holds."""
+"""Remembers which files an output holds, and how each of them was when its row was written."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable
+from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol
+from typing import BinaryIO, Final
 
 import numpy as np
 
-from veriphoto.errors import UsageError
-from veriphoto_client.scan.rows import COLUMNS, printable
+from veriphoto_client.scan.readers import foreign, reader
+from veriphoto_client.scan.rows import Row, printable
+from veriphoto_client.scan.stamps import Stamp
 
 _TORN_BYTES: Final = 64 * 1024
 """More than the longest possible row: a longer unreadable end is not a torn row, and is not thrown away."""
+_WITHOUT_STAMP: Final = 0
+_FAILED: Final = 1
+
+
+class Standing(StrEnum):
+    """What an output says about a file that was found."""
+
+    NEW = "new"
+    FAILED = "again after a failure"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
 
 
 class Earlier:
-    """Which files an output already holds, at 8 bytes a file."""
+    """Which files an output already holds, at 16 bytes a file."""
 
-    def __init__(self, paths: Iterator[tuple[str, bool]]) -> None:
-        """Takes in the rows.
-
-        Args:
-            paths: For each row its path as written, and whether it failed.
-        """
-        keys = array("Q")
-        self.failed = 0
-        for path, failed in paths:
-            keys.append(_key(path))
-            self.failed += failed
-        self._keys = np.sort(np.array(keys, dtype=np.uint64))
+    def __init__(self, rows: Iterable[Row]) -> None:
+        """Takes in the rows; where two are of one file, the later one counts."""
+        keys, states = array("Q"), array("Q")
+        for row in rows:
+            keys.append(file_key(row.path))
+            states.append(_FAILED if row.error else row.stamp.number if row.stamp else _WITHOUT_STAMP)
+        order = np.argsort(np.asarray(keys, dtype=np.uint64), kind="stable")
+        ordered = np.asarray(keys, dtype=np.uint64)[order]
+        last = np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]
+        self._keys = ordered[last]
+        self._states = np.asarray(states, dtype=np.uint64)[order][last]
+        self.superseded = len(ordered) - len(self._keys)
+        """Rows behind which there is another one of the same file: a killed scan left them."""
+        self.failed = int(np.count_nonzero(self._states == _FAILED))
+        """Files whose row holds an error."""
+        self.older = False
+        """Whether the output is of the layout without sizes and times."""
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def __contains__(self, path: str) -> bool:
-        """Says whether a file found has its row."""
+    def standing(self, path: str, stamp: Stamp) -> Standing:
+        """Says what is known about a file.
+
+        Args:
+            path: As found.
+            stamp: As it is now.
+        """
         if not len(self._keys):
-            return False
-        key = np.uint64(_key(printable(path)))
+            return Standing.NEW
+        key = np.uint64(file_key(path))
         at = int(np.searchsorted(self._keys, key))
-        return at < len(self._keys) and bool(self._keys[at] == key)
+        if at == len(self._keys) or self._keys[at] != key:
+            return Standing.NEW
+        state = int(self._states[at])
+        if state == _FAILED:
+            return Standing.FAILED
+        return Standing.UNCHANGED if stamp and state == stamp.number else Standing.CHANGED
 
 
 def read_earlier(path: Path, file: BinaryIO) -> Earlier:
@@ -61,83 +88,31 @@ def read_earlier(path: Path, file: BinaryIO) -> Earlier:
     Raises:
         UsageError: If it is not an output of ``veriphoto scan``, which is then left as it is.
     """
-    reader: _Reader = _CsvReader(path, file) if path.suffix.lower() == ".csv" else _JsonReader(path, file)
-    earlier = Earlier(reader.rows())
+    _real.cache_clear()  # links may have been changed since an earlier scan of this process
+    reading = reader(path, file)
+    earlier = Earlier(reading.rows())
+    earlier.older = reading.older
     size = file.seek(0, os.SEEK_END)
-    if size - reader.good > _TORN_BYTES:
-        raise _foreign(path)
-    file.truncate(reader.good)
+    if size - reading.good > _TORN_BYTES:
+        raise foreign(path)
+    file.truncate(reading.good)
     file.seek(0, os.SEEK_END)
     return earlier
 
 
-class _Reader(Protocol):
-    good: int
-    """Bytes up to the end of the last whole row."""
+def file_key(path: str) -> int:
+    """Returns 64 bits that stand for a file, whatever folder the scan was started in and however it was named.
 
-    def rows(self) -> Iterator[tuple[str, bool]]: ...
+    Of ten million files, the chance that any two share a key is one in 400,000.
 
-
-class _CsvReader:
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self._path = path
-        self._file = file
-        self._read = 0
-        self._whole = True
-        self.good = 0
-
-    def rows(self) -> Iterator[tuple[str, bool]]:
-        # A name may hold line feeds, so only the CSV parser knows where a row ends; it asks for one line at a time.
-        records = csv.reader(self._lines(), strict=True)
-        try:
-            for number, record in enumerate(records):
-                if not self._whole:
-                    return
-                if len(record) != len(COLUMNS) or (number == 0 and tuple(record) != COLUMNS):
-                    raise _foreign(self._path)
-                self.good = self._read
-                if number:
-                    yield record[0], bool(record[-1])
-        except csv.Error:  # a quote that never closes: torn inside a name
-            return
-
-    def _lines(self) -> Iterator[str]:
-        for line in self._file:
-            self._read += len(line)
-            self._whole = line.endswith(b"\n")
-            yield line.decode("utf-8", "replace")
+    Args:
+        path: As found or as in a row. Links to folders on the way are followed; the last name, a link or not, counts.
+    """
+    folder, name = os.path.split(printable(os.path.abspath(path)))  # noqa: PTH100  Path.resolve would follow all links
+    whole = f"{_real(folder)}\0{name}".encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.blake2b(whole, digest_size=8).digest(), "big")
 
 
-class _JsonReader:
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self._path = path
-        self._file = file
-        self.good = 0
-
-    def rows(self) -> Iterator[tuple[str, bool]]:
-        for line in self._file:
-            if not line.endswith(b"\n"):
-                return
-            record = self._parse(line)
-            self.good += len(line)
-            yield record["path"], bool(record["error"])
-
-    def _parse(self, line: bytes) -> dict[str, Any]:
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise _foreign(self._path) from error
-        if not isinstance(record, dict) or set(record) != set(COLUMNS):
-            raise _foreign(self._path)
-        return record
-
-
-def _key(path: str) -> int:
-    # Absolute, so that the same file is known under `photos`, `./photos` and the full path. Of ten million files, the
-    # chance that any two share a key is one in 400,000.
-    name = os.path.abspath(path).encode("utf-8", "surrogateescape")  # noqa: PTH100 (Path.resolve would follow links)
-    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
-
-
-def _foreign(path: Path) -> UsageError:
-    return UsageError(f"{path} is no output of `veriphoto scan`, or is damaged; name another file with --output")
+@lru_cache(maxsize=16384)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)

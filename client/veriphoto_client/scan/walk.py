@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from veriphoto.errors import UnreadableFileError
+from veriphoto_client.scan.stamps import Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +18,15 @@ class Found:
     path: str
     error: UnreadableFileError | None = None
     """Set for such a folder."""
+    named: bool = False
+    """Whether it was asked for by its own name, and not found in a folder."""
+    stamp: Stamp | None = None
+    """Size and time, where the listing that it was found in told them."""
 
 
-def walk(roots: Sequence[Path], *, leave_out: Path | None = None) -> Iterator[Found]:
+def walk(
+    roots: Sequence[Path], *, leave_out: Path | None = None, on_listed: Callable[[str], None] | None = None
+) -> Iterator[Found]:
     """Walks files and folders.
 
     Everything that is not a folder counts, whatever its name or kind. Links to files are followed when they are read.
@@ -28,13 +35,14 @@ def walk(roots: Sequence[Path], *, leave_out: Path | None = None) -> Iterator[Fo
     Args:
         roots: Files and folders; one inside another is walked once.
         leave_out: A file that does not count (the output).
+        on_listed: Told each folder that could be looked into.
 
     Yields:
         Each file once, in the order of the file system.
     """
     unwanted = os.path.realpath(leave_out) if leave_out else None
     for root in _distinct(roots):
-        for found in _walk(root):
+        for found in _walk(root, on_listed or (lambda _: None)):
             if unwanted is None or not _same(found.path, unwanted):
                 yield found
 
@@ -46,9 +54,9 @@ def _distinct(roots: Sequence[Path]) -> list[str]:
     return [root for real, root in kept.items() if not any(str(parent) in kept for parent in Path(real).parents)]
 
 
-def _walk(root: str) -> Iterator[Found]:
+def _walk(root: str, on_listed: Callable[[str], None]) -> Iterator[Found]:
     if not Path(root).is_dir():
-        yield Found(root)
+        yield Found(root, named=True)
         return
     folders = [root]
     while folders:
@@ -60,6 +68,7 @@ def _walk(root: str) -> Iterator[Found]:
                         folders.append(entry.path)
                     elif not _links_to_folder(entry):
                         yield Found(entry.path)
+            on_listed(folder)
         except OSError as error:
             reason = f"the folder {folder} cannot be listed: {error.strerror}; allow this user to read it"
             yield Found(folder, UnreadableFileError(reason))

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from veriphoto_monitoring.drift.alarms import Alarm
+from veriphoto_monitoring.drift.results import WindowEvaluation
 from veriphoto_monitoring.drift.sidecar import BAD_LINES, LAST_TIME, RECORDS, Sidecar, Switch
 from veriphoto_monitoring.input.features import LOW, MONITORED, VERDICTS, Floats, column
 from veriphoto_monitoring.stats import performance

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from veriphoto.errors import StartupError
+from veriphoto.errors import StartupError, install_command
 from veriphoto_serving.triton import repository, shared_memory
 from veriphoto_serving.triton.installation import (
     STUB,
@@ -127,7 +127,7 @@ class _Checks:
             yield Finding(
                 "packages",
                 f"{', '.join(seen['missing'])} is not installed in {seen['prefix']}, where the models look for it; "
-                "install it with: pip install 'veriphoto[serving]'",
+                f"in the project's folder run: {install_command('serving')}",
             )
         if self.installation.wheel is None:
             return
@@ -141,7 +141,7 @@ class _Checks:
             yield Finding(
                 "numpy",
                 f"the models would see numpy {seen['numpy']} in {seen['prefix']}, with which this server returns empty "
-                "arrays; install an older one with: pip install 'numpy<2'",
+                "arrays; install an older one with: .venv/bin/pip install 'numpy<2'",
             )
 
     @cached_property

@@ -22,6 +22,7 @@ from veriphoto.errors import (
 from veriphoto_client import AsyncDetector, FakeTransport
 from veriphoto_client._codec import canary
 from veriphoto_client.scan import ScanOptions, ScanReport, scan
+from veriphoto_client.scan.resume import Standing
 
 POISON = picture(99)
 
@@ -68,9 +69,11 @@ def test_a_thousand_files_of_which_fifty_are_broken(tmp_path, suffix):
 
     asked = fake.requests
     again = run(fake, [tmp_path / "photos"], output)
-    assert (again.scored, again.failed, again.earlier, again.earlier_failed) == (0, 0, 1000, 50)
+    assert (again.scored, again.failed, again.unchanged) == (0, 50, 950)
+    assert again.standings == {Standing.FAILED: 50}
     assert not again.complete
-    assert fake.requests == asked + 1  # the knock at the door
+    # The knock at the door, and the broken ones again, but for those that cannot be read or are too large to send.
+    assert fake.requests == asked + 1 + 7 * 5
     assert_once_each(output, sound, broken)
 
 
@@ -82,7 +85,7 @@ def test_a_torn_output_is_gone_on_with(tmp_path):
     output.write_bytes(whole[: len(whole) // 2])
     report = run(FakeTransport(), [tmp_path / "photos"], output)
     assert 0 < report.scored + report.failed < 100
-    assert report.earlier + report.scored + report.failed == 100
+    assert report.unchanged + report.scored + report.failed == 100
     assert_once_each(output, sound, broken)
 
 
@@ -179,6 +182,7 @@ def test_the_summary_tells_what_happened(tmp_path):
     assert "18 scored" in summary
     assert "2 failed" in summary
     assert "images/s" in summary
+    assert "20 new, 0 again after a failure, 0 changed, 0 unchanged, 0 skipped" in summary
 
 
 def test_the_test_picture_has_no_row(tmp_path):

@@ -11,15 +11,17 @@ from veriphoto.errors import UnreadableFileError, UsageError
 from veriphoto_client import FakeTransport
 from veriphoto_client._codec import decode_answer
 from veriphoto_client.scan.output import FORMATS, Output, into, open_output
-from veriphoto_client.scan.resume import Earlier
+from veriphoto_client.scan.resume import Earlier, Standing
 from veriphoto_client.scan.rows import failed, scored
+from veriphoto_client.scan.stamps import UNKNOWN, Stamp
 
 DETECTION = decode_answer(FakeTransport.answer(picture()))
+STAMP = Stamp.of(1234, 1_700_000_000_123_456_789)
 ROWS = [
-    scored("photos/a.jpg", DETECTION),
-    scored('photos/say "two\nlines", please.jpg', DETECTION),
-    failed("=b.jpg", UnreadableFileError("gone")),
-    scored("photos/naïve.jpg", DETECTION),
+    scored("/photos/a.jpg", DETECTION, STAMP),
+    scored('/photos/say "two\nlines", please.jpg', DETECTION, STAMP),
+    failed("/b.jpg", UnreadableFileError("gone")),
+    scored("/photos/naïve.jpg", DETECTION, STAMP),
 ]
 SUFFIXES = pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 
@@ -38,8 +40,12 @@ def test_a_whole_output_is_known_and_kept(tmp_path, suffix):
     with open_output(path) as output:
         assert len(output.earlier) == 4
         assert output.earlier.failed == 1
-        assert all(row.path in output.earlier for row in ROWS)
-        assert "photos/c.jpg" not in output.earlier
+        standings = [output.earlier.standing(row.path, STAMP) for row in ROWS]
+        assert standings == [Standing.UNCHANGED, Standing.UNCHANGED, Standing.FAILED, Standing.UNCHANGED]
+        assert output.earlier.standing("/photos/c.jpg", STAMP) is Standing.NEW
+        assert output.earlier.standing("/photos/a.jpg", Stamp.of(1235, 1_700_000_000_123_456_789)) is Standing.CHANGED
+        assert output.earlier.standing("/photos/a.jpg", Stamp.of(1234, 1_700_000_000_123_457_000)) is Standing.CHANGED
+        assert output.earlier.standing("/photos/a.jpg", UNKNOWN) is Standing.CHANGED
     assert path.read_bytes() == whole
 
 
@@ -62,19 +68,21 @@ def test_a_torn_end_is_cut_off_wherever_it_was_torn(tmp_path, suffix):
 
 
 @SUFFIXES
-def test_a_file_is_known_under_every_spelling(tmp_path, suffix, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write(Path(f"out{suffix}"))
-    with open_output(Path(f"out{suffix}")) as output:
-        for path in (
-            "photos/a.jpg",
-            "./photos/a.jpg",
-            "photos//a.jpg",
-            str(tmp_path / "photos/a.jpg"),
-            "./=b.jpg",
-            "=b.jpg",
-        ):
-            assert path in output.earlier
+def test_a_file_is_known_under_every_spelling_and_from_every_folder(tmp_path, suffix, monkeypatch):
+    path, photo = tmp_path / f"out{suffix}", tmp_path / "photos" / "=b.jpg"
+    photo.parent.mkdir()
+    (tmp_path / "link").symlink_to(photo.parent)
+    with open_output(path) as output:
+        output.write(scored(str(photo), DETECTION, STAMP))
+    for folder, spellings in {
+        tmp_path: ("photos/=b.jpg", "./photos/=b.jpg", "photos//=b.jpg", "link/=b.jpg", str(photo)),
+        photo.parent: ("=b.jpg", "./=b.jpg", "../photos/=b.jpg"),
+    }.items():
+        monkeypatch.chdir(folder)
+        with open_output(path) as output:
+            for spelling in spellings:
+                assert output.earlier.standing(spelling, STAMP) is Standing.UNCHANGED
+            assert output.earlier.standing("photos/photos/=b.jpg", STAMP) is Standing.NEW
 
 
 @pytest.mark.parametrize(
@@ -83,6 +91,8 @@ def test_a_file_is_known_under_every_spelling(tmp_path, suffix, monkeypatch):
         ("notes.csv", "name,age\nada,36\n"),
         ("mine.csv", "path,verdict\n"),
         ("short.csv", "path,verdict,probability,confidence,model_version,error\na,b\n"),
+        ("mixed.csv", "path,verdict,probability,confidence,model_version,error\na,real,0.1,high,1,,2,\n"),
+        ("words.csv", "path,verdict,probability,confidence,model_version,error,size,modified\na,real,b,high,1,,2,\n"),
         ("prose.jsonl", "my diary\n"),
         ("other.jsonl", '{"path": "a"}\n'),
         ("list.jsonl", "[1]\n"),
@@ -123,4 +133,4 @@ def test_a_full_disk_is_said():
         pytest.skip("no /dev/full here")
     file = full.open("r+b", buffering=0)
     with file, pytest.raises(UsageError, match="No space left"):
-        Output(into(file), "out.csv", FORMATS[".csv"], Earlier(iter(()))).write(ROWS[0])
+        Output(into(file), "out.csv", FORMATS[".csv"], Earlier(())).write(ROWS[0])

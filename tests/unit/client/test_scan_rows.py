@@ -14,6 +14,7 @@ from veriphoto.errors import UnreadableFileError
 from veriphoto_client import FakeTransport
 from veriphoto_client._codec import decode_answer
 from veriphoto_client.scan.rows import COLUMNS, CSV, JSONL, TABLE, csv_line, failed, json_line, scored, table_line
+from veriphoto_client.scan.stamps import UNKNOWN, Stamp, stamp_of, utc
 
 DETECTION = decode_answer(FakeTransport.answer(picture()))
 NAMES = [
@@ -38,18 +39,19 @@ def test_any_name_comes_back_whole(name):
 
 
 def test_a_scored_row_has_everything_but_an_error():
-    row = scored("a.jpg", DETECTION)
+    row = scored("a.jpg", DETECTION, Stamp.of(1234, 1_700_000_000_123_456_789))
     record = next(csv.DictReader(io.StringIO(CSV.header + csv_line(row))))
     assert tuple(record) == COLUMNS == tuple(json.loads(json_line(row)))
     assert record["verdict"] in ("real", "ai_generated", "unsure")
     assert float(record["probability"]) == pytest.approx(DETECTION.verdict.probability, abs=1e-6)
     assert record["model_version"] == "1"
     assert record["error"] == ""
+    assert (record["size"], record["modified"]) == ("1234", "2023-11-14T22:13:20.123456Z")
 
 
 def test_a_failed_row_has_nothing_but_the_error():
     row = failed("a.jpg", UnreadableFileError("it is\ngone"))
-    assert csv_line(row) == "a.jpg,,,,,[unreadable_file] it is gone\n"
+    assert csv_line(row) == "a.jpg,,,,,[unreadable_file] it is gone,,\n"
     assert json.loads(json_line(row)) == {
         "path": "a.jpg",
         "verdict": None,
@@ -57,6 +59,8 @@ def test_a_failed_row_has_nothing_but_the_error():
         "confidence": None,
         "model_version": None,
         "error": "[unreadable_file] it is gone",
+        "size": None,
+        "modified": None,
     }
 
 
@@ -81,6 +85,24 @@ def test_a_table_line_is_one_line_whatever_the_name_does():
 
 
 def test_formats_start_as_they_should():
-    assert CSV.header == "path,verdict,probability,confidence,model_version,error\n"
+    assert CSV.header == "path,verdict,probability,confidence,model_version,error,size,modified\n"
     assert JSONL.header == ""
     assert TABLE.header.startswith("verdict")
+
+
+def test_a_table_shows_what_is_below_the_working_folder_from_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert table_line(scored(str(tmp_path / "a" / "b.jpg"), DETECTION)).endswith(" a/b.jpg\n")
+    assert table_line(scored("/elsewhere/b.jpg", DETECTION)).endswith(" /elsewhere/b.jpg\n")
+
+
+@pytest.mark.parametrize("when", [0, -1, 10**9 - 1, 1_700_000_000_123_456_789, -(10**19), 10**22, 2**63 - 1])
+def test_any_time_of_a_file_can_be_written(when):
+    assert utc(when) != utc(when + 1000)
+    assert Stamp.of(1, when)
+    assert Stamp.of(1, when).number != Stamp.of(1, when + 1000).number != Stamp.of(2, when).number
+
+
+def test_a_file_that_is_gone_has_no_stamp(tmp_path):
+    assert stamp_of(str(tmp_path / "gone")) == stamp_of("nul\0") == UNKNOWN
+    assert not UNKNOWN

@@ -37,4 +37,4 @@ def test_other_texts_are_no_image_error(text: str) -> None:
 
 
 def test_a_missing_extra_says_what_to_install() -> None:
-    assert "pip install 'veriphoto[train]'" in str(errors.MissingExtraError("train", "torch"))
+    assert ".venv/bin/pip install -e '.[train]'" in str(errors.MissingExtraError("train", "torch"))

@@ -20,7 +20,7 @@ from veriphoto_export.tensorrt_plan import build_plan, to_fp16
 
 needs_builder = pytest.mark.skipif(
     not any(importlib.util.find_spec(name) for name in tensorrt_plan.PACKAGES),
-    reason="no TensorRT builder here; pip install 'veriphoto[tensorrt]'",
+    reason="no TensorRT builder here; .venv/bin/pip install -e '.[tensorrt]'",
 )
 SHAPE = (CONTRACT.crops, CONTRACT.crop_size, CONTRACT.crop_size, 3)
 

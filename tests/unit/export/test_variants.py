@@ -151,7 +151,7 @@ def test_a_missing_file_says_how_to_make_it(own: Path, tmp_path: Path) -> None:
 
 
 needs_openvino = pytest.mark.skipif(
-    not importlib.util.find_spec("openvino"), reason="pip install 'veriphoto[openvino]'"
+    not importlib.util.find_spec("openvino"), reason=".venv/bin/pip install -e '.[openvino]'"
 )
 
 SCORE = """

@@ -108,7 +108,7 @@ def test_missing_packages(options: TritonOptions, tmp_path: Path, monkeypatch: p
     pretend_python(monkeypatch, tmp_path / "venv", missing=["onnxruntime", "numpy"], numpy="")
     message = only(run(options), "packages")
     assert "onnxruntime, numpy is not installed" in message
-    assert "pip install 'veriphoto[serving]'" in message
+    assert ".venv/bin/pip install -e '.[serving]'" in message
 
 
 def test_another_python(options: TritonOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

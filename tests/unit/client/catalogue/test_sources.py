@@ -30,8 +30,10 @@ def names(source: str | Path, folder: Path, **options) -> list[str]:
 
 
 def test_a_folder(folder: Path):
-    expected = ["a.jpg", "b.png", "list.csv", "shop 1/c.jpg", "shop 1/deep/d.jpg", "shop 2/e,f.webp"]
-    assert names(folder, folder) == expected
+    expected = ["a.jpg", "b.png", "shop 1/c.jpg", "shop 1/deep/d.jpg", "shop 2/e,f.webp"]
+    skipped: list[str] = []
+    assert names(folder, folder, on_skip=skipped.append) == expected
+    assert skipped == [str(folder / "list.csv")]
     assert names(f"file://{folder}", folder) == expected
 
 
@@ -59,12 +61,12 @@ def test_an_output_inside_the_source_does_not_count(folder: Path):
     assert "shop 1/c.jpg" not in names(folder, folder, leave_out=str(folder / "shop 1"))
 
 
-@pytest.mark.parametrize("column", ["uri", "path", "url"])
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("column", ["uri", "path", "url", "URL"])
+@pytest.mark.parametrize("ending", ["csv", "parquet", "CSV", "Parquet"])
 def test_a_manifest(folder: Path, tmp_path: Path, column: str, ending: str):
     listed = [str(folder / "a.jpg"), f"file://{folder}/b.png", "photos/shop 2/e,f.webp", "s3://bucket/x.jpg", ""]
     manifest = tmp_path / f"list.{ending}"
-    if ending == "csv":
+    if ending.lower() == "csv":
         with manifest.open("w", newline="") as file:
             csv.writer(file).writerows([("price", column), *(("1", uri) for uri in listed)])
     else:

@@ -8,7 +8,9 @@ import zipfile
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from photo_corpus import picture
 
 from veriphoto.contract import MAX_FILE_BYTES
 from veriphoto_client.page.drawing import scale, table, to_csv
@@ -16,9 +18,9 @@ from veriphoto_client.page.gateway import MOST_FILES, Gateway, PageError, Photo,
 from veriphoto_client.page.uploads import MOST_PHOTOS, photos_of
 
 
-def zipped(files: dict[str, bytes]) -> bytes:
+def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return buffer.getvalue()
@@ -39,6 +41,35 @@ def test_a_zip_bomb_is_not_unpacked() -> None:
 def test_a_damaged_zip_is_named(content: bytes) -> None:
     with pytest.raises(PageError, match=r"all\.zip cannot be opened"):
         photos_of([("all.zip", content)])
+
+
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_zip_damaged_anywhere_is_named_or_read(method: int) -> None:
+    """Eight bytes at a time: whatever zipfile makes of them, the reader of the page is told, and nothing else."""
+    random = np.random.default_rng(method)
+    whole = zipped({"a.jpg": picture(1), "b.jpg": picture(2) * 3}, method)
+    raised = set()
+    for _ in range(400):
+        at = int(random.integers(4, len(whole) - 8))
+        try:
+            photos_of([("all.zip", whole[:at] + random.bytes(8) + whole[at + 8 :])])
+        except PageError as error:
+            raised.add(type(error.__cause__).__name__)
+    assert len(raised) >= 2  # several kinds of damage were met
+
+
+def test_a_zip_with_a_password_or_a_method_of_its_own_is_named() -> None:
+    whole = zipped({"a.jpg": b"1"})
+    entry, listed = whole.index(b"PK\x03\x04"), whole.index(b"PK\x01\x02")
+    for offset, value in ((0, b"\x01"), (2, b"\x63")):  # flags, method
+        changed = bytearray(whole)
+        changed[entry + 6 + offset : entry + 7 + offset] = value
+        changed[listed + 8 + offset : listed + 9 + offset] = value
+        with pytest.raises(PageError, match=r"all\.zip cannot be opened"):
+            photos_of([("all.zip", bytes(changed))])
 
 
 def test_too_much_at_once_is_refused() -> None:

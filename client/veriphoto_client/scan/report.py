@@ -1,0 +1,76 @@
+"""What a scan has done so far."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from veriphoto_client.scan.resume import Standing
+from veriphoto_client.scan.rows import Row
+
+
+@dataclass(kw_only=True, slots=True)
+class ScanReport:
+    """Counts of files."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    """Files scored in this run, by verdict."""
+    failed: int = 0
+    """Files of this run that have an error in their row."""
+    standings: Counter[Standing] = field(default_factory=Counter)
+    """Files of this run by what the output said of them before; unchanged ones only where they were forced."""
+    unchanged: int = 0
+    """Files that have kept their row."""
+    skipped: int = 0
+    """Files that are no pictures."""
+    failed_before: int = 0
+    """Rows with an error that the output held when it was opened."""
+    seconds: float = 0.0
+
+    @property
+    def scored(self) -> int:
+        """Files scored in this run."""
+        return self.verdicts.total()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every picture that was found has a verdict."""
+        return not self.failed
+
+    def add(self, row: Row, standing: Standing) -> None:
+        """Counts a row that was written."""
+        self.standings[standing] += 1
+        if row.error:
+            self.failed += 1
+        else:
+            self.verdicts[str(row.verdict)] += 1
+
+    def summary(self) -> str:
+        """Returns one line for people."""
+        kinds = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self.verdicts.items()))
+        rate = (self.scored + self.failed) / self.seconds if self.seconds else 0.0
+        shown = f" ({kinds})" if kinds else ""
+        return (
+            f"{self.scored + self.failed} files in {self.seconds:.1f} s, {rate:.1f} images/s: "
+            f"{self.scored} scored{shown}, {self.failed} failed; "
+            f"{standings_line(self.standings, self.unchanged, self.skipped)}{self._elsewhere()}"
+        )
+
+    def _elsewhere(self) -> str:
+        left = self.failed_before - self.standings[Standing.FAILED]
+        return f"; {left} rows of files that were not found now hold an error" if left > 0 else ""
+
+
+def standings_line(standings: Mapping[Standing, int], unchanged: int, skipped: int) -> str:
+    """Says how many files were new, and so on, in the words of every scan.
+
+    Args:
+        standings: Of the files that were scored.
+        unchanged: Files that were not, because nothing has changed.
+        skipped: Files that are no pictures.
+    """
+    forced = standings.get(Standing.UNCHANGED, 0)
+    words = [f"{standings.get(each, 0)} {each}" for each in Standing if each is not Standing.UNCHANGED]
+    words += [f"{forced} forced"] if forced else []
+    return ", ".join([*words, f"{unchanged} unchanged", f"{skipped} skipped (no pictures)"])
