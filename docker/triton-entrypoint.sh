@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Starts tritonserver with the flags it is given, with VERIPHOTO_FLAVOUR (onnxruntime or tensorrt: how the classifier
-# runs), and with the two flags that hold a secret, which therefore stand in no compose file and no manifest: the administrative APIs answer only to the key in VERIPHOTO_TRITON_ADMIN_KEY_FILE. Without such
-# a file the key is made up here and told to nobody, so those APIs are closed.
+# Starts tritonserver with the flags it is given; with VERIPHOTO_FLAVOUR (onnxruntime or tensorrt: how the classifier
+# runs); with the second opinion's encoder where it was built into the repository; and with the two flags that hold a
+# secret, which therefore stand in no compose file and no manifest: the administrative APIs answer only to the key in
+# VERIPHOTO_TRITON_ADMIN_KEY_FILE. Without such a file the key is made up here and told to nobody, so those APIs are
+# closed.
 set -eu
 
 key_file=${VERIPHOTO_TRITON_ADMIN_KEY_FILE:-/run/secrets/triton_admin_key}
@@ -23,6 +25,17 @@ case ${VERIPHOTO_FLAVOUR:-onnxruntime} in
     onnxruntime) ;;
     *) set -- "$@" "--model-config-name=$VERIPHOTO_FLAVOUR" ;;
 esac
+
+# As in `veriphoto serve`: a model of its own, where it is there and wanted.
+for flag in "$@"; do
+    case $flag in
+        --model-repository=*)
+            if [ -e "${flag#*=}/encoder/1/encoder.json" ] && [ "${VERIPHOTO_SECOND_OPINION:-auto}" != off ]; then
+                set -- "$@" --load-model=encoder
+            fi
+            ;;
+    esac
+done
 
 # Triton parses some request bodies on its stack: with the usual 8 MB, 4.2 MB of form data would end it.
 ulimit -s 65536

@@ -88,7 +88,7 @@ resource "google_cloud_run_v2_service" "veriphoto" {
       args = [
         "--model-repository=/models",
         "--model-control-mode=explicit",
-        "--load-model=*",
+        "--load-model=detector",
         "--disable-auto-complete-config",
         "--strict-readiness=true",
         "--exit-on-error=true",

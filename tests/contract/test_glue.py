@@ -53,7 +53,7 @@ def refusal(response: InferenceResponse) -> TritonError:
 
 
 def test_there_is_glue() -> None:
-    assert {path.parts[-3] for path in GLUE} == {"preprocess", "classifier", "recorder"}
+    assert {path.parts[-3] for path in GLUE} == {"preprocess", "classifier", "second_opinion", "recorder"}
 
 
 @pytest.mark.parametrize("path", GLUE, ids=lambda path: str(path.relative_to(REPOSITORY)))

@@ -87,6 +87,18 @@ def test_the_entry_point_knows_flavours_as_the_launcher_does(started: Path, flav
     assert added == launcher_flags("0.0.0.0", flavour=flavour) - launcher_flags("0.0.0.0")  # noqa: S104
 
 
+@pytest.mark.parametrize(("mode", "loaded"), [("auto", True), ("always", True), ("off", False), (None, True)])
+def test_the_entry_point_loads_the_encoder_that_is_there(
+    started: Path, tmp_path: Path, mode: str | None, loaded: bool
+) -> None:
+    repository = tmp_path / "the models"
+    flag, variables = f"--model-repository={repository}", {"VERIPHOTO_SECOND_OPINION": mode} if mode else {}
+    assert "--load-model=encoder" not in run_entrypoint(started, flag, **variables)
+    (repository / "encoder" / "1").mkdir(parents=True)
+    (repository / "encoder" / "1" / "encoder.json").touch()
+    assert ("--load-model=encoder" in run_entrypoint(started, flag, **variables)) is loaded
+
+
 def test_without_a_key_the_entry_point_makes_up_a_new_one(started: Path) -> None:
     keys = {run_entrypoint(started)[1].rpartition("=")[2] for _ in range(2)}
     assert len(keys) == 2

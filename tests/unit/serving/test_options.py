@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from veriphoto.second_opinion import Mode
 from veriphoto_serving.triton.installation import Installation
 from veriphoto_serving.triton.options import RESTRICTED, Flavour, TritonOptions
 
@@ -14,7 +15,7 @@ OPTIONS = TritonOptions(
 COMMON = [
     "--model-repository=models",
     "--model-control-mode=explicit",
-    "--load-model=*",
+    "--load-model=detector",
     "--disable-auto-complete-config",
     "--strict-readiness=true",
     "--exit-on-error=true",
@@ -82,7 +83,30 @@ def test_models_are_told_where_the_prediction_log_is(given: str | None, director
     assert options.environment == {
         "VERIPHOTO_PREDICTION_LOG": directory,
         "VERIPHOTO_PREDICTION_LOG_MB": "12.5",
+        "VERIPHOTO_SECOND_OPINION": "auto",
     }
+
+
+@pytest.mark.parametrize(
+    ("flavour", "mode", "there", "loaded"),
+    [
+        (Flavour.ONNXRUNTIME, Mode.AUTO, True, True),
+        (Flavour.ONNXRUNTIME, Mode.AUTO, False, False),
+        (Flavour.ONNXRUNTIME, Mode.OFF, True, False),
+        (Flavour.TENSORRT, Mode.ALWAYS, True, True),
+        (Flavour.EMBEDDED, Mode.ALWAYS, True, False),
+    ],
+)
+def test_the_encoder_is_loaded_where_triton_is_to_run_it(
+    tmp_path: Path, flavour: Flavour, mode: Mode, there: bool, loaded: bool
+) -> None:
+    if there:
+        (tmp_path / "encoder" / "1").mkdir(parents=True)
+        (tmp_path / "encoder" / "1" / "encoder.json").touch()
+    options = TritonOptions(model_repository=tmp_path, flavour=flavour, second_opinion=mode)
+    flags = options.argv(CONTAINER)
+    assert "--load-model=detector" in flags
+    assert ("--load-model=encoder" in flags) is loaded
 
 
 def test_the_key_is_not_printed_with_the_options() -> None:
