@@ -27,13 +27,16 @@ from veriphoto.contract import (
     LOGIT,
     MAX_BATCH_SIZE,
     OPERATING_POINT,
+    OPINION_VALUES,
     OPINIONS,
     PROBABILITY,
     STATISTICS,
 )
 from veriphoto.errors import ImageError, NotAnImageError, TruncatedImageError, from_wire
 from veriphoto.manifest import latest_version, read_manifest
+from veriphoto.opinions import EncoderPackage, fitting, open_opinions
 from veriphoto.preprocessing import preprocess
+from veriphoto.second_opinion import Mode
 from veriphoto_serving.triton.launcher import TritonServer
 
 FILES = [path.read_bytes() for path in SAMPLES]
@@ -70,8 +73,12 @@ def offline() -> dict[str, np.ndarray]:
     session = onnxruntime.InferenceSession(version / "model.onnx", providers=["CPUExecutionProvider"])
     prepared = [preprocess(data) for data in FILES]
     names = (PROBABILITY, LOGIT, EVIDENCE, OPERATING_POINT)
-    runs = [session.run(names, {CROPS: each.crops[np.newaxis]}) for each in prepared]
-    scores = {name: np.concatenate(parts) for name, parts in zip(names, zip(*runs, strict=True), strict=True)}
+    opinions = open_opinions(REPOSITORY, Mode.AUTO)
+    joined = [
+        opinions.joined(each.crops, dict(zip(names, session.run(names, {CROPS: each.crops[np.newaxis]}), strict=True)))
+        for each in prepared
+    ]
+    scores = {name: np.concatenate([each[name] for each in joined]) for name in (*names, OPINIONS)}
     return scores | {STATISTICS: np.stack([each.statistics for each in prepared])}
 
 
@@ -90,16 +97,21 @@ def test_a_batch_scores_as_its_pictures(door: Door, offline: dict[str, np.ndarra
 
 
 def test_an_answer_explains_itself(door: Door) -> None:
-    """The map adds up to the logit, the logit gives the probability, and the version answers for its own threshold."""
+    """The map adds up to the classifier's logit, the logit gives the probability, and the version names its threshold."""
     version = latest_version(REPOSITORY / "classifier")
     manifest = read_manifest(version)
     answer = door.score(FILES[0])
     logit = float(answer[LOGIT][0, 0])
+    opinions = dict(zip(OPINION_VALUES, answer[OPINIONS][0].tolist(), strict=True))
     assert answer[EVIDENCE].shape == (1, CONTRACT.crops, CONTRACT.grid, CONTRACT.grid)
-    assert answer[EVIDENCE].mean() + manifest.evidence_bias == pytest.approx(logit, abs=1e-4)
+    assert answer[EVIDENCE].mean() + manifest.evidence_bias == pytest.approx(opinions["first_logit"], abs=1e-4)
     assert float(answer[PROBABILITY][0, 0]) == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
-    expected = np.float32(manifest.findings.operating_point.to_tensor())
-    np.testing.assert_array_equal(answer[OPERATING_POINT][0], expected)
+    first = manifest.findings.operating_point
+    assert opinions["first_threshold"] == pytest.approx(first.threshold)
+    encoder = EncoderPackage.read(REPOSITORY / "encoder" / "1", Mode.AUTO)
+    opinion = fitting(version, encoder.encoder, manifest.model_version) if encoder else None
+    expected = (opinion.operating_point if opinion else first).to_tensor()
+    np.testing.assert_array_equal(answer[OPERATING_POINT][0], np.float32(expected))
 
 
 def refused(door: Door, *files: bytes) -> tuple[str, ImageError]:

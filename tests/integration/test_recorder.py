@@ -52,7 +52,7 @@ StartTriton = Callable[..., TritonServer]
 # Put before the recorder's model.py: what it opens to write is a pipe that nobody reads.
 HANGING_DISK = """
 import os
-from veriphoto.prediction_log.recorder import segments
+from veriphoto.prediction_log import segments
 _reads, _writes = os.pipe()
 class _HangingDisk:
     def __getattr__(self, name):
@@ -147,26 +147,26 @@ def test_whoever_asks_and_whatever_for_leaves_a_line(logging: Logging) -> None:
     answers = [ask(logging.server, path.read_bytes(), request_id=ids[0]) for path in SAMPLES[:1]]
     for name, request_id in zip(OUTPUTS, ids[1:], strict=False):
         ask(logging.server, PICTURE, outputs=(name,), request_id=request_id)
-    batch = ask(logging.server, *(path.read_bytes() for path in SAMPLES[:3]), request_id=ids[6])
+    batch = ask(logging.server, *(path.read_bytes() for path in SAMPLES[:3]), request_id=ids[7])
     verdicts = []
     for url in (f"http://{logging.server.http_url}", f"grpc://{logging.server.grpc_url}"):
         with Detector(url) as detector:
-            verdicts.append(detector.predict(PICTURE, request_id=ids[7]))
+            verdicts.append(detector.predict(PICTURE, request_id=ids[8]))
             detector.predict(PICTURE)
             assert detector.health().model_version == 1
     assert Triton(http_url=logging.server.http_url).score(PICTURE).version == 1
 
     found = logging.wait(1 + len(OUTPUTS) + 3 + 6 + 1)
     assert [each.request_id for each in found] == [
-        *ids[:6],
-        *(f"{ids[6]}#{place}" for place in range(3)),
-        *([ids[7], "", "probe-health"] * 2),
+        *ids[:7],
+        *(f"{ids[7]}#{place}" for place in range(3)),
+        *([ids[8], "", "probe-health"] * 2),
         "probe-golden",
     ]
     assert found[0].probability == pytest.approx(float(answers[0][PROBABILITY][0, 0]), abs=1e-6)
-    assert [each.logit for each in found[6:9]] == pytest.approx(batch[LOGIT][:, 0].tolist(), abs=1e-4)
-    np.testing.assert_allclose([each.statistics for each in found[6:9]], batch[STATISTICS], atol=1e-3)
-    assert found[9].verdict == verdicts[0].verdict.verdict
+    assert [each.logit for each in found[7:10]] == pytest.approx(batch[LOGIT][:, 0].tolist(), abs=1e-4)
+    np.testing.assert_allclose([each.statistics for each in found[7:10]], batch[STATISTICS], atol=1e-3)
+    assert found[10].verdict == verdicts[0].verdict.verdict
     assert {each.model_version for each in found} == {1}
     assert all(abs(each.time - time.time()) < 300 for each in found)
 
