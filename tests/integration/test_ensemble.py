@@ -97,7 +97,7 @@ def test_a_batch_scores_as_its_pictures(door: Door, offline: dict[str, np.ndarra
 
 
 def test_an_answer_explains_itself(door: Door) -> None:
-    """The map adds up to the classifier's logit, the logit gives the probability, and the version names its threshold."""
+    """The map adds up to the classifier's logit, the logit gives the probability, the version names its threshold."""
     version = latest_version(REPOSITORY / "classifier")
     manifest = read_manifest(version)
     answer = door.score(FILES[0])
