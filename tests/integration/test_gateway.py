@@ -21,7 +21,7 @@ from toy_model import copy_repository, publish_toy
 
 from veriphoto_client import Detector
 from veriphoto_serving import shm
-from veriphoto_serving.gateway.vigil import stubs
+from veriphoto_serving.gateway.workers import stubs
 from veriphoto_serving.ports import free_ports
 
 ROOT = Path(__file__).parent.parent.parent

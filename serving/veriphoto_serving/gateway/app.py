@@ -134,7 +134,7 @@ def _desk(settings: GatewaySettings, detector: AsyncDetector, server: TritonServ
 
 @contextlib.asynccontextmanager
 async def _lifespan(desk: Desk, detector: AsyncDetector, server: TritonServer | None) -> AsyncIterator[None]:
-    vigil = Vigil(desk.watchdog.alarm)
+    vigil = Vigil(desk.watchdog.alarm, desk.watchdog.stuck)
     if server is not None:
         desk.watchdog.on_beat(lambda: vigil.watch(server.pid))
     watching = asyncio.create_task(desk.watchdog.run())
