@@ -25,6 +25,7 @@ from veriphoto_serving.gateway.drift import Sidecar
 from veriphoto_serving.gateway.envelope import PREFIX, Envelope
 from veriphoto_serving.gateway.errors import BadRequestError, GatewayError, MethodNotAllowedError, NotFoundError
 from veriphoto_serving.gateway.keys import KeyRing
+from veriphoto_serving.gateway.memory import upload_budget
 from veriphoto_serving.gateway.metrics import Metrics
 from veriphoto_serving.gateway.ratelimit import RateLimit
 from veriphoto_serving.gateway.revival import LocalReviver
@@ -109,6 +110,7 @@ def _desk(settings: GatewaySettings, detector: AsyncDetector, server: TritonServ
         observe=lambda outcome: metrics.canary.labels(outcome).inc(),
     )
     places = Bound(settings.places, "pictures")
+    budget = settings.max_buffered_bytes or upload_budget(beside_triton=server is not None)
     versions = ServedVersion(settings.triton_url) if settings.cache_mb else None
     scorer = Scorer(
         detector,
@@ -116,13 +118,14 @@ def _desk(settings: GatewaySettings, detector: AsyncDetector, server: TritonServ
         places=places,
         deadline=settings.request_timeout,
         batch_places=min(settings.batch_in_flight, max(1, settings.places // 2)),
+        transit=budget // 3,
         cache=AnswerCache(settings.cache_mb, versions.is_served, metrics.cached) if versions else None,
     )
     metrics.watch(lambda: watchdog.state == "ok", lambda: places.taken)
     return Desk(
         settings=settings,
         scorer=scorer,
-        uploads=Uploads(Bound(settings.max_buffered_bytes, "uploads"), settings.upload_timeout),
+        uploads=Uploads(Bound(budget - budget // 3, "uploads"), settings.upload_timeout),
         watchdog=watchdog,
         metrics=metrics,
         rate=RateLimit(settings.rate_limit, settings.rate_burst),

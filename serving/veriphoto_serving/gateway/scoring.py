@@ -6,12 +6,16 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from veriphoto.errors import DeadlineExceededError, ServiceError, VeriphotoError
 from veriphoto_client import AsyncDetector, Detection
-from veriphoto_serving.gateway.admission import Bound
+from veriphoto_serving.gateway.admission import Bound, Queue
 from veriphoto_serving.gateway.cache import AnswerCache
 from veriphoto_serving.gateway.watchdog import Watchdog
+
+_COPIES: Final = 2
+"""Of a file on its way to Triton, beside the upload itself: the message and gRPC's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Scorer:
         places: Bound,
         deadline: float,
         batch_places: int,
+        transit: int,
         cache: AnswerCache | None = None,
     ) -> None:
         """Puts it together.
@@ -43,6 +48,7 @@ class Scorer:
             places: Bounds the pictures at Triton.
             deadline: Seconds for one picture.
             batch_places: How many places one batch takes.
+            transit: Bytes that copies on their way to Triton may take.
             cache: Remembers answers; None where nothing is remembered.
         """
         self.places = places
@@ -50,6 +56,7 @@ class Scorer:
         self._watchdog = watchdog
         self._deadline = deadline
         self._batch_places = batch_places
+        self._transit = Queue(transit)
         self.cache = cache
         self._waiting: set[asyncio.Timeout] = set()
         watchdog.on_down(self._give_up)
@@ -134,7 +141,8 @@ class Scorer:
             async with asyncio.timeout(self._deadline) as scope:
                 self._waiting.add(scope)
                 try:
-                    detection = await self._detector.predict(data, request_id=request_id)
+                    async with self._transit.hold(_COPIES * len(data)):
+                        detection = await self._detector.predict(data, request_id=request_id)
                 finally:
                     self._waiting.discard(scope)
         except TimeoutError as error:

@@ -19,6 +19,7 @@ from veriphoto_client import Transport
 from veriphoto_serving.gateway.app import create_app
 from veriphoto_serving.gateway.connection import guarded
 from veriphoto_serving.gateway.desk import Desk
+from veriphoto_serving.gateway.memory import return_large_blocks
 from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.launcher import TritonServer
 
@@ -106,6 +107,7 @@ def prepare(
         StartupError: If the address cannot be listened on.
         UsageError: If the gateway would be open to the world without keys.
     """
+    return_large_blocks()
     app = create_app(settings, server=server, transport=transport)
     _allow_files(settings.max_connections + _SPARE_FILES)
     door = _listen(settings)

@@ -116,12 +116,10 @@ async def _judge_files(desk: Desk, files: list[File], request_id: str) -> list[O
 
     In the prediction log each has the id of the request and its place in it.
     """
-    fit = {
-        f"{request_id}#{place}": file.content for place, file in enumerate(files) if len(file.content) <= MAX_FILE_BYTES
-    }
+    fit = {f"{request_id}#{place}": file.content for place, file in enumerate(files) if not file.too_large}
     judged = iter(await desk.judge_together(fit))
     too_large = FileTooLargeError(f"the file has more than {MAX_FILE_BYTES // 1_000_000} MB; send a smaller copy")
-    return [next(judged) if len(file.content) <= MAX_FILE_BYTES else too_large for file in files]
+    return [too_large if file.too_large else next(judged) for file in files]
 
 
 def _result(desk: Desk, file: File, answer: Opinion | VeriphotoError) -> dict[str, Any]:
