@@ -18,6 +18,7 @@ from veriphoto.errors import StartupError
 from veriphoto_client import Transport
 from veriphoto_serving.gateway.app import create_app
 from veriphoto_serving.gateway.connection import guarded
+from veriphoto_serving.gateway.crowd import SPARE
 from veriphoto_serving.gateway.desk import Desk
 from veriphoto_serving.gateway.memory import return_large_blocks
 from veriphoto_serving.gateway.settings import GatewaySettings
@@ -109,13 +110,15 @@ def prepare(
     """
     return_large_blocks()
     app = create_app(settings, server=server, transport=transport)
-    _allow_files(settings.max_connections + _SPARE_FILES)
+    _allow_files(settings.max_connections + SPARE + _SPARE_FILES)
     door = _listen(settings)
     host, port = door.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     config = uvicorn.Config(
         app,
-        http=guarded(settings.header_timeout, settings.max_connections),
+        http=guarded(
+            settings.header_timeout, settings.write_timeout, settings.max_connections, app.state.desk.metrics.ended
+        ),
         ws="none",
         loop="uvloop",
         log_config=None,

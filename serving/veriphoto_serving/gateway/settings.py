@@ -77,8 +77,13 @@ class GatewaySettings:
             "0 is 500, or what the container's memory limit leaves."
         },
     )
-    max_connections: int = field(default=2000, metadata={"help": "Connections at a time; more are closed at once."})
+    max_connections: int = field(
+        default=2000, metadata={"help": "Connections at a time; then the one that was idle longest makes room."}
+    )
     header_timeout: float = field(default=10.0, metadata={"help": "Seconds in which a request's headers must arrive."})
+    write_timeout: float = field(
+        default=10.0, metadata={"help": "Seconds in which a caller must have read a part of an answer."}
+    )
     upload_timeout: float = field(default=20.0, metadata={"help": "Seconds in which a request's body must arrive."})
     request_timeout: float = field(default=10.0, metadata={"help": "Seconds in which Triton must have answered."})
     canary_interval: float = field(
