@@ -16,6 +16,7 @@ from veriphoto_client.page.command import PAGE_PORT
 from veriphoto_serving.gateway.command import gateway, with_settings
 from veriphoto_serving.gateway.settings import DEFAULT_SIDECAR_URL, GatewaySettings
 from veriphoto_serving.options import Flavour, TritonOptions
+from veriphoto_serving.secrecy import conceal
 
 _SOME_FAILED: Final = 1
 _COULD_NOT_RUN: Final = 2
@@ -98,6 +99,7 @@ def serve(
         from veriphoto_serving.service import Front, serve_until_stopped  # noqa: PLC0415 - a light command line without it
     except ImportError as error:
         raise MissingExtraError("serving", error.name) from error
+    conceal()
     options = TritonOptions(
         model_repository=model_repository,
         var=var,

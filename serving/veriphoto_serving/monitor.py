@@ -13,6 +13,7 @@ from veriphoto.errors import MissingExtraError
 from veriphoto_serving.companion import companion
 from veriphoto_serving.options import TritonOptions
 from veriphoto_serving.ports import LOOPBACK
+from veriphoto_serving.secrecy import without_secrets
 
 _EXTRA: Final = "monitor"
 _NEEDS: Final = "scipy"
@@ -41,5 +42,5 @@ def serve_monitor(options: TritonOptions, port: int) -> Iterator[None]:
         f"--port={port}",
         *([f"--log={options.predictions}"] if options.predictions else []),  # without one it lives by the metrics
     ]
-    with companion(command, os.environ, options.var / "monitor.log"):
+    with companion(command, without_secrets(os.environ), options.var / "monitor.log"):
         yield

@@ -9,6 +9,7 @@ from pathlib import Path
 from veriphoto_client.page.command import page_process
 from veriphoto_serving.companion import companion
 from veriphoto_serving.ports import LOOPBACK, free_ports
+from veriphoto_serving.secrecy import without_secrets
 
 
 @contextlib.contextmanager
@@ -26,5 +27,5 @@ def serve_page(gateway_url: str, port: int, key: str, var: Path) -> Iterator[str
     """
     port = port or free_ports(1)[0]
     command, environment = page_process(gateway_url, LOOPBACK, port)
-    with companion(command, {**environment, "VERIPHOTO_API_KEY": key}, var / "page.log"):
+    with companion(command, {**without_secrets(environment), "VERIPHOTO_API_KEY": key}, var / "page.log"):
         yield f"http://{LOOPBACK}:{port}"

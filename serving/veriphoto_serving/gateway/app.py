@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def create_app(
         max_in_flight=settings.places + _ABOVE_ALL_PLACES,
         transport=transport,
     )
-    desk = _desk(settings, detector, server)
+    desk = _desk(replace(settings, api_keys=""), detector, server)  # from here on there are digests only
     app = FastAPI(
         title="Veriphoto",
         version=__version__,

@@ -50,6 +50,7 @@ class GatewaySettings:
     )
     api_keys: str = field(
         default="",
+        repr=False,
         metadata={"help": "API keys, name=key,name=key. Command lines can be read by others: use the variable."},
     )
     api_keys_file: Path | None = field(default=None, metadata={"help": "File of API keys, one name=key a line."})
