@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from httptools import HttpParserError
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from veriphoto_serving.gateway.crowd import Crowd
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 _MOST_HEADER_BYTES: Final = 65_536
 _MOST_AHEAD: Final = 8
@@ -28,6 +31,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _header_bytes = 0
     _only_probes = False
+    _answering: RequestResponseCycle | None = None
+    """The request being answered; ``cycle`` is the last one that has come in."""
     _ended = False
     """Whether the caller has said that no more requests come; they may still wait for an answer."""
 
@@ -44,6 +49,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stop_timer()
         self.crowd.leave(self)
         self.pipeline.clear()
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -91,6 +99,11 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._ended:
                 self.transport.close()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        cycle.transport = cast(asyncio.Transport, _Quiet(self.transport))
+        super()._start_asgi_task(cycle, app)
+
     def send_400_response(self, msg: str) -> None:
         """Says so only where somebody can hear it."""
         if not self.transport.is_closing():
@@ -111,6 +124,18 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class _Quiet:
+    """A transport that may be written to after its end: callers vanish at any moment, and that is no fault."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.close, self.is_closing = transport.close, transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
 
 async def _full(scope: Scope, receive: Receive, send: Send) -> None:

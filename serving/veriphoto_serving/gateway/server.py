@@ -22,6 +22,7 @@ from veriphoto_serving.gateway.crowd import SPARE
 from veriphoto_serving.gateway.desk import Desk
 from veriphoto_serving.gateway.memory import return_large_blocks
 from veriphoto_serving.gateway.settings import GatewaySettings
+from veriphoto_serving.gateway.sparing import spare_the_log
 from veriphoto_serving.launcher import TritonServer
 
 _BACKLOG: Final = 512
@@ -109,6 +110,7 @@ def prepare(
         UsageError: If the gateway would be open to the world without keys.
     """
     return_large_blocks()
+    spare_the_log()
     app = create_app(settings, server=server, transport=transport)
     _allow_files(settings.max_connections + SPARE + _SPARE_FILES)
     door = _listen(settings)
