@@ -77,9 +77,10 @@ async def predict_explain(request: Request) -> JSONResponse:
     await desk.scorer.admit()
     desk.drawings.check()
     async with desk.uploads.single(request) as file:
+        deadline = asyncio.get_running_loop().time() + desk.settings.request_timeout
         with desk.drawings.take():
             opinion = await desk.judge(file.content, request.state.request_id)
-            explanation = await desk.explain(file.content, opinion.scored.detection)
+            explanation = await desk.explain(file.content, opinion.scored.detection, deadline)
     return JSONResponse({**opinion.to_json(), **explanation.to_json(), "request_id": request.state.request_id})
 
 
