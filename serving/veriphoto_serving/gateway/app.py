@@ -74,6 +74,7 @@ def create_app(
         title="Veriphoto",
         version=__version__,
         summary="Tells whether a product photo was taken by a camera or made by an AI generator.",
+        redirect_slashes=False,  # behind TLS it would send callers to http://; the envelope takes the slash away
         lifespan=lambda _: _lifespan(desk, detector, server),
     )
     app.state.desk = desk

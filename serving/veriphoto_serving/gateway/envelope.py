@@ -64,6 +64,8 @@ class _Exchange:
 
     def __init__(self, app: ASGIApp, desk: Desk, keys: KeyRing, scope: Scope, receive: Receive, send: Send) -> None:
         self._app, self._desk, self._keys = app, desk, keys
+        if scope["path"].endswith("/"):
+            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
         self._scope, self._receive, self._send = scope, receive, send
         self._headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self._id = own_id(self._headers.get(b"x-request-id", b""))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from veriphoto.errors import DeadlineExceededError, ServiceError, VeriphotoError
+from veriphoto.errors import DeadlineExceededError, OverloadedError, ServiceError, VeriphotoError
 from veriphoto_client import AsyncDetector, Detection
 from veriphoto_serving.gateway.admission import Bound, Queue
 from veriphoto_serving.gateway.cache import AnswerCache
 from veriphoto_serving.gateway.watchdog import Watchdog
+from veriphoto_serving.shm import shared_memory_hint
 
+_LOG: Final = logging.getLogger(__name__)
 _COPIES: Final = 2
 """Of a file on its way to Triton, beside the upload itself: the message and gRPC's own."""
 
@@ -149,6 +152,8 @@ class Scorer:
             self._watchdog.require()
             raise DeadlineExceededError(f"no answer within {self._deadline:g} s") from error
         except ServiceError as error:
+            if not isinstance(error, OverloadedError):
+                _LOG.error("Triton answers no picture: %s%s", error.message, shared_memory_hint(), exc_info=error)
             self._watchdog.suspect(error)
             raise
         self._watchdog.proof()

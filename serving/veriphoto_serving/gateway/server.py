@@ -32,22 +32,47 @@ _SPARE_FILES: Final = 256
 class GatewayServer(uvicorn.Server):
     """uvicorn that fails readiness first, then closes, then waits for what is in flight."""
 
-    def __init__(self, config: uvicorn.Config, desk: Desk, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, desk: Desk, ready: Callable[[], None], *, wait: bool) -> None:
         """Takes what to serve.
 
         Args:
             config: uvicorn's.
             desk: The gateway's parts.
             ready: Called once requests are accepted.
+            wait: Whether to call it only when a picture can be scored, too.
         """
         super().__init__(config)
         self._desk = desk
-        self._ready = ready
+        self._ready: Callable[[], None] | None = ready
+        self._wait = wait
+        self._failure: Exception | None = None
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves until it is told to end.
+
+        Raises:
+            Exception: What ``ready`` raised; nothing is served then.
+        """
+        super().run(sockets)
+        if self._failure is not None:
+            raise self._failure
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts, and says so."""
         await super().startup(sockets)
-        self._ready()
+        if self._wait and self._desk.watchdog.state != "ok":
+            self._desk.watchdog.on_beat(self._say_so)
+        else:
+            self._say_so()
+
+    def _say_so(self) -> None:
+        ready, self._ready = self._ready, None
+        if ready is None:
+            return
+        try:
+            ready()
+        except Exception as error:  # noqa: BLE001 - the watchdog, which may be the caller, must go on until the end
+            self._failure, self.should_exit = error, True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -100,7 +125,7 @@ def prepare(
         settings: How.
         server: The Triton to watch over, where this process has started it.
         transport: Reaches Triton instead of ``settings.triton_url``.
-        ready: Told the address once requests are accepted.
+        ready: Told the address once requests are accepted and, where ``server`` is given, pictures are scored.
 
     Returns:
         What serves, and the socket that it listens on; the caller closes it.
@@ -132,7 +157,7 @@ def prepare(
         timeout_keep_alive=30,
         timeout_graceful_shutdown=round(settings.request_timeout + settings.upload_timeout) + 1,
     )
-    return GatewayServer(config, app.state.desk, lambda: ready(address)), door
+    return GatewayServer(config, app.state.desk, lambda: ready(address), wait=server is not None), door
 
 
 def run(

@@ -9,7 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-_LOGGERS: Final = ("veriphoto_serving.gateway.envelope", "uvicorn.error", "asyncio")
+_LOGGERS: Final = (
+    "veriphoto_serving.gateway.envelope",
+    "veriphoto_serving.gateway.scoring",
+    "uvicorn.error",
+    "asyncio",
+)
 _MINUTE: Final = 60.0
 
 

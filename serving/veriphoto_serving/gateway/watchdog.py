@@ -22,6 +22,7 @@ from typing import Final, Literal, Protocol
 from veriphoto.errors import DeadlineExceededError, OverloadedError, ServiceUnavailableError, VeriphotoError
 from veriphoto_client import Detection
 from veriphoto_serving.gateway.workers import Pulse, model_of
+from veriphoto_serving.shm import shared_memory_hint
 
 State = Literal["starting", "ok", "down"]
 Finding = Literal["alive", "dead", "hung"]
@@ -281,7 +282,7 @@ class Watchdog:
         try:
             await asyncio.to_thread(reviver.restart)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is to be tried again
-            _LOG.error("restarting Triton failed: %s", error)
+            _LOG.error("restarting Triton failed: %s%s", error, shared_memory_hint())
             return False
         deadline = time.monotonic() + _SETTLE_S
         while (finding := await self._look()) == "dead" and time.monotonic() < deadline:
@@ -299,7 +300,7 @@ class Watchdog:
 
     def _down(self, why: str) -> None:
         if self.state == "ok":
-            _LOG.error("Triton is down: %s", why)
+            _LOG.error("Triton is down: %s%s", why, shared_memory_hint())
             self.state = "down"
             for listener in self._listeners:
                 listener()
