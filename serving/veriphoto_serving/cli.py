@@ -95,6 +95,8 @@ def serve(
     """Start Triton on this machine, score the sample photos, and serve the REST API until Ctrl-C."""
     if demo and no_samples:
         raise UsageError("--demo is about the samples; leave out --no-samples")
+    # Children here are new programs; gRPC, once it runs, would remark on the console that they are forked first.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         from veriphoto_serving.service import Front, serve_until_stopped  # noqa: PLC0415 - a light command line without it
     except ImportError as error:

@@ -30,8 +30,8 @@ OPEN: Final = frozenset(
 PREFIX: Final = "/v1"
 
 _LOG: Final = logging.getLogger(__name__)
-_LINGER_S: Final = 2.0
-_LINGER_BYTES: Final = 64_000_000
+_LINGER_S: Final = 5.0
+_LINGER_BYTES: Final = 128_000_000
 _SIP_S: Final = 0.02
 _SIP_BYTES: Final = 1_000_000
 

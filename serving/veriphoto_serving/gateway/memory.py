@@ -10,8 +10,8 @@ from typing import Final
 
 _MEGA: Final = 1_000_000
 _MOST: Final = 500 * _MEGA
-_LEAST: Final = 25 * _MEGA
-"""One picture of the largest size, and what surrounds it."""
+_LEAST: Final = 64 * _MEGA
+"""One picture of the largest size, its copies, and some small ones."""
 _PROCESS: Final = 250 * _MEGA
 """The gateway without uploads: measured 105 MB idle, 190 MB after all its parts were used."""
 _DECODE: Final = 400 * _MEGA

@@ -104,9 +104,11 @@ class Uploads:
         take: Callable[[bytes], None],
     ) -> AsyncIterator[None]:
         """Reads a body piece by piece; its memory counts until the block ends."""
-        if _length(request.headers) > limit:
+        limit = min(limit, self.memory.places)  # more would be refused for ever, and is better told so
+        announced = _length(request.headers)
+        if announced > limit:
             raise too_large(_too_large(limit))
-        self.memory.check()
+        self.memory.check(max(1, announced))
         size = 0
         try:
             async with asyncio.timeout(self.timeout):
