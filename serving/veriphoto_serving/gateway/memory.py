@@ -57,6 +57,7 @@ def _limit_files(root: Path) -> Iterator[Path]:
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, path = line.split(":", 2)
+            tops: tuple[Path, ...]
             if not controllers:
                 tops, name = (root / "sys/fs/cgroup", root / "sys/fs/cgroup/unified"), "memory.max"
             elif "memory" in controllers.split(","):

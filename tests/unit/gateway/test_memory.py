@@ -93,7 +93,7 @@ async def test_endless_headers_of_a_part_are_refused(uploads: Uploads) -> None:
 
 
 @pytest.mark.parametrize(("free", "status"), [(150, 503), (80, 413)])
-async def test_a_batch_that_does_not_fit_is_refused_unread(open_gateway: Open, free: int, status: int) -> None:
+async def test_a_batch_that_does_not_fit_is_refused(open_gateway: Open, free: int, status: int) -> None:
     async with open_gateway(max_buffered_mb=free * 3 // 2) as gateway:
 
         async def body() -> AsyncIterator[bytes]:
