@@ -10,8 +10,8 @@ import asyncio
 from typing import Final
 from urllib.parse import urlsplit
 
-import grpc  # type: ignore[import-untyped]
-import grpc.aio  # type: ignore[import-untyped]
+import grpc
+import grpc.aio
 
 from veriphoto.contract import CLASSIFIER, TRITON_GRPC_PORT
 from veriphoto.errors import UsageError

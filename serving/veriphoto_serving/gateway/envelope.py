@@ -64,8 +64,7 @@ class _Exchange:
 
     def __init__(self, app: ASGIApp, desk: Desk, keys: KeyRing, scope: Scope, receive: Receive, send: Send) -> None:
         self._app, self._desk, self._keys = app, desk, keys
-        if scope["path"].endswith("/"):
-            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
+        scope = {**scope, "path": plain_path(scope["path"])}
         self._scope, self._receive, self._send = scope, receive, send
         self._headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self._id = own_id(self._headers.get(b"x-request-id", b""))
@@ -187,6 +186,12 @@ def refusal_headers(error: VeriphotoError) -> dict[str, str]:
 def bare_path(path: str) -> str:
     """Returns a path without the version in front."""
     return (path[len(PREFIX) :] or "/") if path == PREFIX or path.startswith(f"{PREFIX}/") else path
+
+
+def plain_path(path: str) -> str:
+    """Returns a path as the routes are written: without slashes at its end, unless it is the start of all routes."""
+    bare = path.rstrip("/")
+    return f"{bare}/" if bare in ("", PREFIX) else bare
 
 
 def route_of(scope: Scope) -> str:

@@ -53,8 +53,6 @@ def test_one_line_for_each_cause_and_minute(
 
 async def test_a_fault_of_every_request_is_one_line(open_gateway: Open, caplog: pytest.LogCaptureFixture) -> None:
     spare_the_log()
-    for each in logging.getLogger("veriphoto_serving.gateway.envelope").filters:
-        each._causes.clear()  # type: ignore[union-attr]
     async with open_gateway() as gateway:
         gateway.triton.fault = ZeroDivisionError("what a caller sent")
         for _ in range(20):
