@@ -42,22 +42,6 @@ OUTPUT_SHAPES: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType(
 """What is asked of the ensemble for every picture; shapes without the batch dimension."""
 
 
-def encode_request(data: bytes) -> npt.NDArray[np.object_]:
-    """Wraps one file for the IMAGE tensor.
-
-    One picture a request: Triton refuses a whole request for one bad picture in it, and batches by itself.
-
-    Args:
-        data: The bytes of an encoded file.
-
-    Returns:
-        BYTES [1, 1].
-    """
-    tensor = np.empty((1, 1), dtype=np.object_)  # np.array would strip trailing NULs by making it dtype S
-    tensor[0, 0] = data
-    return tensor
-
-
 def decode_answer(outputs: Outputs) -> Detection:
     """Reads an answer.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -226,12 +226,16 @@ def sigmoid(logit: float) -> float:
 
 
 def _opinion(body: dict[str, Any]) -> SecondOpinion:
-    numbers: dict[str, Sequence[float]] = {name: body.pop(name) for name in ("weights", "real_levels", "real_logits")}
+    def numbers(name: str) -> tuple[float, ...]:
+        return tuple(map(float, body.pop(name)))
+
     return SecondOpinion(
         rule=Rule(**body.pop("rule")),
         operating_point=OperatingPoint(**body.pop("operating_point")),
         drift_reference=DriftReference(**body.pop("drift_reference")),
-        **{name: tuple(map(float, values)) for name, values in numbers.items()},
+        weights=numbers("weights"),
+        real_levels=numbers("real_levels"),
+        real_logits=numbers("real_logits"),
         **body,
     )
 

@@ -98,7 +98,7 @@ def _tower(graph: onnx.GraphProto) -> Tower:
     arrays = {tensor.name: tensor for tensor in graph.initializer}
 
     def array(name: str) -> npt.NDArray[Any]:
-        return numpy_helper.to_array(arrays[name])
+        return np.asarray(numpy_helper.to_array(arrays[name]))
 
     prefix = "vision_model."
     tensors = {name.removeprefix(prefix): array(name) for name in arrays if name.startswith(prefix)}

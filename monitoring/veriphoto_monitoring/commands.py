@@ -134,9 +134,9 @@ def baseline(
 ) -> None:
     """Make a healthy period of the prediction log the reference; a running monitor takes it up by itself."""
     try:
+        from veriphoto_monitoring.reference import baseline as making  # noqa: PLC0415 - a light command line without it
         from veriphoto_monitoring.reference.sources import BASELINE  # noqa: PLC0415 - likewise
         from veriphoto_monitoring.service import DIRECTORY  # noqa: PLC0415
-        from veriphoto_monitoring.stats.distributions import baseline as making  # noqa: PLC0415 - a light command line without it
     except ImportError as error:
         raise MissingExtraError("monitor", error.name) from error
     path = var / DIRECTORY / BASELINE

@@ -17,6 +17,7 @@ from veriphoto.second_opinion import MODE_VARIABLE, Mode
 from veriphoto_client.page.command import PAGE_PORT
 from veriphoto_serving.gateway.command import gateway, with_settings
 from veriphoto_serving.gateway.settings import DEFAULT_SIDECAR_URL, GatewaySettings
+from veriphoto_serving.secrecy import conceal
 from veriphoto_serving.triton.options import Flavour, TritonOptions
 
 _SOME_FAILED: Final = 1
@@ -103,10 +104,13 @@ def serve(
     """Start Triton on this machine, score the sample photos, and serve the REST API until Ctrl-C."""
     if demo and no_samples:
         raise UsageError("--demo is about the samples; leave out --no-samples")
+    # Children here are new programs; gRPC, once it runs, would remark on the console that they are forked first.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         from veriphoto_serving.service import Front, serve_until_stopped  # noqa: PLC0415 - a light command line without it
     except ImportError as error:
         raise MissingExtraError("serving", error.name) from error
+    conceal()
     options = TritonOptions(
         model_repository=model_repository,
         var=var,

@@ -20,7 +20,7 @@ import pytest
 from toy_model import copy_repository, publish_toy
 
 from veriphoto_client import Detector
-from veriphoto_serving.gateway.health.process_watch import stubs
+from veriphoto_serving.gateway.health.workers import stubs
 from veriphoto_serving.triton import shared_memory
 from veriphoto_serving.triton.ports import free_ports
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from veriphoto_serving.gateway.health.watchdog import Watchdog
 from veriphoto_serving.gateway.metrics import Metrics
 from veriphoto_serving.gateway.middleware.admission import Bound
 from veriphoto_serving.gateway.middleware.keys import KeyRing
+from veriphoto_serving.gateway.middleware.memory import upload_budget
 from veriphoto_serving.gateway.middleware.ratelimit import RateLimit
 from veriphoto_serving.gateway.middleware.request import PREFIX, RequestMiddleware
 from veriphoto_serving.gateway.middleware.upload import Uploads
@@ -65,11 +67,12 @@ def create_app(
         max_in_flight=settings.places + _ABOVE_ALL_PLACES,
         transport=transport,
     )
-    services = _services(settings, detector, server)
+    services = _services(replace(settings, api_keys=""), detector, server)  # from here on there are digests only
     app = FastAPI(
         title="Veriphoto",
         version=__version__,
         summary="Tells whether a product photo was taken by a camera or made by an AI generator.",
+        redirect_slashes=False,  # behind TLS it would send callers to http://; the envelope takes the slash away
         lifespan=lambda _: _lifespan(services, detector, server),
     )
     app.state.services = services
@@ -107,18 +110,20 @@ def _services(settings: GatewaySettings, detector: AsyncDetector, server: Triton
         observe=lambda outcome: metrics.canary.labels(outcome).inc(),
     )
     places = Bound(settings.places, "pictures")
+    budget = settings.max_buffered_bytes or upload_budget(beside_triton=server is not None)
     scorer = Scorer(
         detector,
         watchdog,
         places=places,
         deadline=settings.request_timeout,
         batch_places=min(settings.batch_in_flight, max(1, settings.places // 2)),
+        transit=budget // 3,
     )
     metrics.watch(lambda: watchdog.state == "ok", lambda: places.taken)
     return Services(
         settings=settings,
         scorer=scorer,
-        uploads=Uploads(Bound(settings.max_buffered_bytes, "uploads"), settings.upload_timeout),
+        uploads=Uploads(Bound(budget - budget // 3, "uploads"), settings.upload_timeout),
         watchdog=watchdog,
         metrics=metrics,
         rate=RateLimit(settings.rate_limit, settings.rate_burst),
@@ -129,7 +134,7 @@ def _services(settings: GatewaySettings, detector: AsyncDetector, server: Triton
 
 @contextlib.asynccontextmanager
 async def _lifespan(services: Services, detector: AsyncDetector, server: TritonServer | None) -> AsyncIterator[None]:
-    watch = ProcessWatch(services.watchdog.alarm)
+    watch = ProcessWatch(services.watchdog.alarm, services.watchdog.stuck)
     if server is not None:
         services.watchdog.on_beat(lambda: watch.watch(server.pid))
     watching = asyncio.create_task(services.watchdog.run())

@@ -12,6 +12,7 @@ import typer
 
 from veriphoto.errors import MissingExtraError
 from veriphoto_serving.gateway.settings import GatewaySettings, environment_variable
+from veriphoto_serving.secrecy import conceal
 
 PANEL: Final = "Gateway"
 
@@ -56,4 +57,5 @@ def gateway(settings: dict[str, Any]) -> None:
         from veriphoto_serving.gateway.server import run  # noqa: PLC0415 - a light command line without it
     except ImportError as error:
         raise MissingExtraError("gateway", error.name) from error
+    conceal()
     run(GatewaySettings(**settings), ready=lambda address: typer.echo(f"Veriphoto's gateway listens at {address}"))

@@ -54,6 +54,9 @@ class Metrics:
         self.canary = Counter(
             "veriphoto_gateway_canary", "Test pictures and revivals by outcome.", ["outcome"], registry=registry
         )
+        self.connections = Counter(
+            "veriphoto_gateway_connections_ended", "Connections ended by the gateway.", ["reason"], registry=registry
+        )
         self.healthy = Gauge("veriphoto_gateway_healthy", "1 while Triton scores pictures.", registry=registry)
         self.in_flight = Gauge("veriphoto_gateway_in_flight", "Pictures at Triton now.", registry=registry)
 
@@ -71,6 +74,10 @@ class Metrics:
         self.images.labels(FORMATS[int(statistics["format"])]).inc()
         verdict = detection.verdict
         self.verdicts.labels(verdict.verdict, str(verdict.model_version)).inc()
+
+    def ended(self, reason: str) -> None:
+        """Counts a connection that the gateway has ended."""
+        self.connections.labels(reason).inc()
 
     def refused(self, code: str) -> None:
         """Counts a refusal by its stable code."""

@@ -18,33 +18,62 @@ from veriphoto.errors import StartupError
 from veriphoto_client import Transport
 from veriphoto_serving.gateway.app import create_app
 from veriphoto_serving.gateway.middleware.connection import guarded
+from veriphoto_serving.gateway.middleware.crowd import SPARE
+from veriphoto_serving.gateway.middleware.memory import return_large_blocks
 from veriphoto_serving.gateway.services import Services
 from veriphoto_serving.gateway.settings import GatewaySettings
+from veriphoto_serving.gateway.sparing import spare_the_log
 from veriphoto_serving.triton.launcher import TritonServer
 
 _BACKLOG: Final = 512
 _SPARE_FILES: Final = 256
+_SEND_BUFFER: Final = 256 * 1024
 
 
 class GatewayServer(uvicorn.Server):
     """uvicorn that fails readiness first, then closes, then waits for what is in flight."""
 
-    def __init__(self, config: uvicorn.Config, services: Services, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, services: Services, ready: Callable[[], None], *, wait: bool) -> None:
         """Takes what to serve.
 
         Args:
             config: uvicorn's.
             services: The gateway's parts.
             ready: Called once requests are accepted.
+            wait: Whether to call it only when a picture can be scored, too.
         """
         super().__init__(config)
         self._services = services
-        self._ready = ready
+        self._ready: Callable[[], None] | None = ready
+        self._wait = wait
+        self._failure: Exception | None = None
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves until it is told to end.
+
+        Raises:
+            Exception: What ``ready`` raised; nothing is served then.
+        """
+        super().run(sockets)
+        if self._failure is not None:
+            raise self._failure
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts, and says so."""
         await super().startup(sockets)
-        self._ready()
+        if self._wait and self._services.watchdog.state != "ok":
+            self._services.watchdog.on_beat(self._say_so)
+        else:
+            self._say_so()
+
+    def _say_so(self) -> None:
+        ready, self._ready = self._ready, None
+        if ready is None:
+            return
+        try:
+            ready()
+        except Exception as error:  # noqa: BLE001 - the watchdog, which may be the caller, must go on until the end
+            self._failure, self.should_exit = error, True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -97,7 +126,7 @@ def prepare(
         settings: How.
         server: The Triton to watch over, where this process has started it.
         transport: Reaches Triton instead of ``settings.triton_url``.
-        ready: Told the address once requests are accepted.
+        ready: Told the address once requests are accepted and, where ``server`` is given, pictures are scored.
 
     Returns:
         What serves, and the socket that it listens on; the caller closes it.
@@ -106,14 +135,18 @@ def prepare(
         StartupError: If the address cannot be listened on.
         UsageError: If the gateway would be open to the world without keys.
     """
+    return_large_blocks()
+    spare_the_log()
     app = create_app(settings, server=server, transport=transport)
-    _allow_files(settings.max_connections + _SPARE_FILES)
+    _allow_files(settings.max_connections + SPARE + _SPARE_FILES)
     door = _listen(settings)
     host, port = door.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     config = uvicorn.Config(
         app,
-        http=guarded(settings.header_timeout, settings.max_connections),
+        http=guarded(
+            settings.header_timeout, settings.write_timeout, settings.max_connections, app.state.services.metrics.ended
+        ),
         ws="none",
         loop="uvloop",
         log_config=None,
@@ -125,7 +158,7 @@ def prepare(
         timeout_keep_alive=30,
         timeout_graceful_shutdown=round(settings.request_timeout + settings.upload_timeout) + 1,
     )
-    return GatewayServer(config, app.state.services, lambda: ready(address)), door
+    return GatewayServer(config, app.state.services, lambda: ready(address), wait=server is not None), door
 
 
 def run(
@@ -145,6 +178,8 @@ def _listen(settings: GatewaySettings) -> socket.socket:
         door = socket.socket(family, kind, protocol)
         try:
             door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Connections inherit it. By itself the kernel takes 4 MB of an answer that nobody reads, of each of them.
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             door.bind(where)  # uvicorn listens, once there is somebody to answer
         except OSError:
             door.close()

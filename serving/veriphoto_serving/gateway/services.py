@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from starlette.requests import Request
 
-from veriphoto.errors import VeriphotoError
+from veriphoto.errors import DeadlineExceededError, VeriphotoError
 from veriphoto_client import Detection
 from veriphoto_serving.gateway.answering.explanation import Explanation, explain
 from veriphoto_serving.gateway.answering.scoring import Scored, Scorer
@@ -96,7 +96,9 @@ class Services:
         try:
             await asyncio.sleep(0)  # sends the picture on its way before a thread begins to compete
             claims = self._inspect(data)
-            return self._opinion(data, await score, await _in_time(claims))
+            scored = await score
+            enough = asyncio.get_running_loop().time() + _METADATA_S
+            return self._opinion(data, scored, await _in_time(claims, enough))
         except BaseException:
             score.cancel()
             raise
@@ -115,19 +117,28 @@ class Services:
         """
         claims = [self._inspect(data) for data in pictures.values()]
         answers = await self.scorer.score_together(pictures)
+        enough = asyncio.get_running_loop().time() + _METADATA_S  # for all together
         return [
-            answer if isinstance(answer, VeriphotoError) else self._opinion(data, answer, await _in_time(claim))
+            answer if isinstance(answer, VeriphotoError) else self._opinion(data, answer, await _in_time(claim, enough))
             for data, answer, claim in zip(pictures.values(), answers, claims, strict=True)
         ]
 
-    async def explain(self, data: bytes, detection: Detection) -> Explanation:
+    async def explain(self, data: bytes, detection: Detection, deadline: float) -> Explanation:
         """Draws the evidence of an answer, one picture at a time.
 
         Args:
             data: The bytes of the file.
             detection: The answer.
+            deadline: When nobody waits any more, by the loop's clock: others may be drawn first, and slowly.
+
+        Raises:
+            DeadlineExceededError: If there is no drawing by then.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._artists, explain, data, detection)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.get_running_loop().run_in_executor(self._artists, explain, data, detection)
+        except TimeoutError as error:
+            raise DeadlineExceededError("the evidence was not drawn in time") from error
 
     def _inspect(self, data: bytes) -> asyncio.Future[Provenance] | None:
         if not may_claim(data):
@@ -150,11 +161,11 @@ class Services:
         await self.sidecar.close()
 
 
-async def _in_time(claims: asyncio.Future[Provenance] | None) -> Provenance:
+async def _in_time(claims: asyncio.Future[Provenance] | None, enough: float) -> Provenance:
     if claims is None:
         return provenance.NO_CLAIMS
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_METADATA_S):
+        async with asyncio.timeout_at(enough):
             return await claims
     return provenance.UNKNOWN
 

@@ -24,7 +24,14 @@ DEFAULT_SIDECAR_URL: Final = drift_url(SIDECAR_PORT)
 _MEGA: Final = 1_000_000
 _PLACES_A_CORE: Final = 4
 """One being scored, three waiting: what is let in takes four times as long as on an idle machine, not longer."""
-_MAY_BE_ZERO: Final = ("gateway_port", "rate_limit", "drain", "shadow_share", "max_in_flight")
+_MAY_BE_ZERO: Final = (
+    "gateway_port",
+    "rate_limit",
+    "drain",
+    "shadow_share",
+    "max_in_flight",
+    "max_buffered_mb",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +49,7 @@ class GatewaySettings:
     )
     api_keys: str = field(
         default="",
+        repr=False,
         metadata={"help": "API keys, name=key,name=key. Command lines can be read by others: use the variable."},
     )
     api_keys_file: Path | None = field(default=None, metadata={"help": "File of API keys, one name=key a line."})
@@ -63,10 +71,19 @@ class GatewaySettings:
     max_batch_files: int = field(default=20, metadata={"help": "Files in one batch."})
     max_batch_mb: int = field(default=100, metadata={"help": "Megabytes in one batch."})
     max_buffered_mb: int = field(
-        default=500, metadata={"help": "Megabytes of uploads in memory at a time; more are refused."}
+        default=0,
+        metadata={
+            "help": "Megabytes of uploads and their copies in memory at a time; more are refused. "
+            "0 is 500, or what the container's memory limit leaves."
+        },
     )
-    max_connections: int = field(default=2000, metadata={"help": "Connections at a time; more are closed at once."})
+    max_connections: int = field(
+        default=2000, metadata={"help": "Connections at a time; then the one that was idle longest makes room."}
+    )
     header_timeout: float = field(default=10.0, metadata={"help": "Seconds in which a request's headers must arrive."})
+    write_timeout: float = field(
+        default=10.0, metadata={"help": "Seconds in which a caller must have read a part of an answer."}
+    )
     upload_timeout: float = field(default=20.0, metadata={"help": "Seconds in which a request's body must arrive."})
     request_timeout: float = field(default=10.0, metadata={"help": "Seconds in which Triton must have answered."})
     canary_interval: float = field(
@@ -114,7 +131,7 @@ class GatewaySettings:
 
     @property
     def max_buffered_bytes(self) -> int:
-        """``max_buffered_mb`` in bytes."""
+        """``max_buffered_mb`` in bytes; 0 where the limit of the container decides."""
         return self.max_buffered_mb * _MEGA
 
     @property

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from veriphoto_serving.secrecy import without_secrets
+
 BINARY: Final = "tritonserver"
 STUB: Final = "triton_python_backend_stub"
 _WHEEL: Final = "pytriton"
@@ -101,7 +103,7 @@ def child_environment(installation: Installation, environment: Mapping[str, str]
         The environment with the stub's needs in it: it takes site-packages from the first ``python3`` on PATH and
         finds its Python library through LD_LIBRARY_PATH.
     """
-    child = dict(os.environ if environment is None else environment)
+    child = without_secrets(os.environ if environment is None else environment)
     # The stub is told where Python is by PATH alone; a PYTHONHOME of another Python would stop it.
     child.pop("PYTHONHOME", None)
     # Each stub's numpy would start a thread for each core; the instances of a model are the parallelism.

@@ -185,6 +185,7 @@ class TritonServer:
             return
         server_file.remove(self.options)
         self._supervisor.terminate()
+        self._supervisor.send_signal(signal.SIGCONT)  # one that somebody has stopped would not hear it
         try:
             self._supervisor.wait(self.options.exit_timeout_s + 2 * _KILL_AFTER_S)
         except subprocess.TimeoutExpired:

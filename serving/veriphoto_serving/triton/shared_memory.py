@@ -10,12 +10,16 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Final
 
 DIRECTORY: Final = Path("/dev/shm")  # noqa: S108 - where shm_open puts regions, not a temporary file of ours
 PREFIX: Final = "triton_python_backend_shm_region_"
+
+_NEARLY_FULL: Final = 32_000_000
+"""Free bytes with which a picture of the largest size, or a server that starts, may fail."""
 
 # Where the kernel grants no leases, a region without a process may be one that is just being made.
 _NEWBORN_S: Final = 5.0
@@ -49,6 +53,21 @@ def users(prefix: str, directory: Path = DIRECTORY) -> set[int]:
             if start in (process / "maps").read_text(encoding="utf-8", errors="replace"):
                 found.add(int(process.name))
     return found
+
+
+def shared_memory_hint(directory: Path = DIRECTORY) -> str:
+    """Returns what to do where shared memory is nearly full, to be put behind an error's message; else nothing.
+
+    Pictures travel through it to Triton's Python processes, and what they say of a full one is hard to understand.
+
+    Args:
+        directory: Where regions lie.
+    """
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(directory).free
+        if free < _NEARLY_FULL:
+            return f"; {directory} has {free // 1_000_000} MB left: make it larger (docker: --shm-size) or remove files"
+    return ""
 
 
 def remove_stale(directory: Path = DIRECTORY) -> list[Path]:

@@ -5,13 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from photo_corpus import picture
+from tritonclient.grpc import InferInput
+from tritonclient.grpc.service_pb2 import ModelInferRequest
 
-from veriphoto.contract import CONTRACT, EVIDENCE, LOGIT, OPERATING_POINT, OPINIONS, PROBABILITY, STATISTICS
+from veriphoto.contract import (
+    CONTRACT,
+    ENSEMBLE,
+    EVIDENCE,
+    IMAGE,
+    LOGIT,
+    OPERATING_POINT,
+    OPINIONS,
+    PROBABILITY,
+    STATISTICS,
+)
 from veriphoto.errors import ServiceError
 from veriphoto.preprocessing import preprocess
 from veriphoto.verdict import OperatingPoint
 from veriphoto_client import FakeTransport
-from veriphoto_client._codec import canary, decode_answer, encode_request
+from veriphoto_client._codec import OUTPUT_SHAPES, canary, decode_answer
+from veriphoto_client._grpc import _message
 
 POINT = OperatingPoint(model_version=7, threshold=0.5, unsure_low=0.4, unsure_high=0.6, min_side=32, max_blockiness=9)
 EVIDENCE_SHAPE = (CONTRACT.crops, CONTRACT.grid, CONTRACT.grid)
@@ -93,11 +106,20 @@ def test_an_answer_that_breaks_the_contract_is_refused(changes, what):
         decode_answer(answer(**changes))
 
 
-@pytest.mark.parametrize("data", [b"", b"\0", b"photo\0\0", bytes(range(256))])
+@pytest.mark.parametrize("data", [b"", b"\0", b"photo\0\0", bytes(range(256)), bytes(3_000_000)])
 def test_a_request_keeps_every_byte(data):
-    tensor = encode_request(data)
-    assert tensor.shape == (1, 1)
-    assert tensor[0, 0] == data
+    """And is what tritonclient would send."""
+    image = InferInput(IMAGE, [1, 1], "BYTES")
+    tensor = np.empty((1, 1), dtype=np.object_)
+    tensor[0, 0] = data
+    image.set_data_from_numpy(tensor)
+    message = ModelInferRequest.FromString(_message(data, "an-id"))
+
+    assert message.raw_input_contents[0][4:] == data
+    assert message.raw_input_contents[0] == image._get_content()
+    assert message.inputs[0] == image._get_tensor()
+    assert (message.model_name, message.id) == (ENSEMBLE, "an-id")
+    assert {output.name for output in message.outputs} == set(OUTPUT_SHAPES)
 
 
 def test_the_test_picture_is_sound():

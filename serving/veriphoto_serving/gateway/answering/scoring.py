@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from veriphoto.errors import DeadlineExceededError, ServiceError, VeriphotoError
+from veriphoto.errors import DeadlineExceededError, OverloadedError, ServiceError, VeriphotoError
 from veriphoto_client import AsyncDetector, Detection
 from veriphoto_serving.gateway.health.watchdog import Watchdog
-from veriphoto_serving.gateway.middleware.admission import Bound
+from veriphoto_serving.gateway.middleware.admission import Bound, Queue
+from veriphoto_serving.triton.shared_memory import shared_memory_hint
+
+_LOG: Final = logging.getLogger(__name__)
+_COPIES: Final = 2
+"""Of a file on its way to Triton, beside the upload itself: the message and gRPC's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,7 @@ class Scorer:
         places: Bound,
         deadline: float,
         batch_places: int,
+        transit: int,
     ) -> None:
         """Puts it together.
 
@@ -41,12 +49,14 @@ class Scorer:
             places: Bounds the pictures at Triton.
             deadline: Seconds for one picture.
             batch_places: How many places one batch takes.
+            transit: Bytes that copies on their way to Triton may take.
         """
         self.places = places
         self._detector = detector
         self._watchdog = watchdog
         self._deadline = deadline
         self._batch_places = batch_places
+        self._transit = Queue(transit)
         self._waiting: set[asyncio.Timeout] = set()
         watchdog.on_down(self._give_up)
 
@@ -119,13 +129,16 @@ class Scorer:
             async with asyncio.timeout(self._deadline) as scope:
                 self._waiting.add(scope)
                 try:
-                    detection = await self._detector.predict(data, request_id=request_id)
+                    async with self._transit.hold(_COPIES * len(data)):
+                        detection = await self._detector.predict(data, request_id=request_id)
                 finally:
                     self._waiting.discard(scope)
         except TimeoutError as error:
             self._watchdog.require()
             raise DeadlineExceededError(f"no answer within {self._deadline:g} s") from error
         except ServiceError as error:
+            if not isinstance(error, OverloadedError):
+                _LOG.error("Triton answers no picture: %s%s", error.message, shared_memory_hint(), exc_info=error)
             self._watchdog.suspect(error)
             raise
         self._watchdog.proof()

@@ -1,4 +1,7 @@
-"""Notices at once when a process of Triton dies on this machine: the kernel says so through a pidfd."""
+"""Notices when a process of Triton dies on this machine, at once, or stands still, within two seconds.
+
+Of a death the kernel tells through a pidfd; of a stop it does not, so that is looked for.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,30 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
-_STUB: Final = "triton_python_backend_stub"
-_INSTANCE: Final = 8
-"""Place of a model instance's name, such as ``preprocess_0_1``, on a stub's command line."""
+from veriphoto_serving.gateway.health.workers import is_stopped, stubs
+
 _GRACE_S: Final = 0.005
+_ROUND_S: Final = 1.0
+"""Between looks for stopped processes, of which the kernel does not tell. Two looks must agree."""
 
 
 class ProcessWatch:
     """Watches a server and the stubs of its models, on one event loop."""
 
-    def __init__(self, alarm: Callable[[str], None]) -> None:
+    def __init__(self, alarm: Callable[[str], None], stuck: Callable[[str], None] = lambda _: None) -> None:
         """Prepares.
 
         Args:
-            alarm: Told when a process that was needed is gone.
+            alarm: Told when a process that was needed is gone, or the server itself stands still.
+            stuck: Told the name of a model instance whose process stands still.
         """
         self._alarm = alarm
+        self._stuck = stuck
+        self._names: dict[int, str] = {}
+        self._still: set[int] = set()
+        self._round: asyncio.TimerHandle | None = None
         self._server: int | None = None
         self._watched: dict[int, int] = {}
         self._instances: set[str] = set()
@@ -46,14 +54,18 @@ class ProcessWatch:
         if server is None:
             return
         found = await asyncio.to_thread(stubs, server)  # milliseconds, which others should not wait
-        self._instances = set(found.values())
+        self._instances, self._names = set(found.values()), found
         for process in (server, *found):
             self._add(process)
+        if self._round is None:
+            self._look_for_stopped()
 
     def close(self) -> None:
         """Stops watching."""
         if self._survey is not None:
             self._survey.cancel()
+        if self._round is not None:
+            self._round.cancel()
         self._forget()
 
     def _forget(self) -> None:
@@ -82,30 +94,19 @@ class ProcessWatch:
             # A version swap ends stubs too, after their successors have started: then no instance is missing.
             asyncio.get_running_loop().call_later(_GRACE_S, self._look)
 
+    def _look_for_stopped(self) -> None:
+        """Reads one line for each process: microseconds."""
+        before, self._still = self._still, {process for process in self._watched if is_stopped(process)}
+        for process in before & self._still:
+            if process == self._server:
+                self._alarm("the server's process was stopped")
+            elif process in self._names:
+                self._stuck(self._names[process])
+        self._round = asyncio.get_running_loop().call_later(_ROUND_S, self._look_for_stopped)
+
     def _look(self) -> None:
         if self._server is None:
             return
         missing = self._instances - set(stubs(self._server).values())
         if missing:
             self._alarm(f"the process of {', '.join(sorted(missing))} has ended")
-
-
-def stubs(server: int) -> dict[int, str]:
-    """Finds the living stubs of a server.
-
-    Args:
-        server: Its process id.
-
-    Returns:
-        Process id -> name of the model instance.
-    """
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError, UnicodeDecodeError):
-            state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
-            if int(parent) != server or state in "ZX":
-                continue
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            if words[0].decode().endswith(_STUB):
-                found[int(process.name)] = words[_INSTANCE].decode()
-    return found

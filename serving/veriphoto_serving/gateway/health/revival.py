@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import signal
-from typing import Final
+import threading
+import time
+from collections.abc import Collection
+from typing import Any, Final
 
+from veriphoto_serving.gateway.health.workers import Pulse, survey
 from veriphoto_serving.triton.launcher import TritonServer
+from veriphoto_serving.triton.options import ADMIN_HEADER
 
 _BRIEF_S: Final = 1.0
+_LOAD_S: Final = 30.0
+_FAREWELL_S: Final = 10.0
+"""What processes that were replaced have to finish what they were given."""
 _ANSWERED: Final = "nv_inference_request_success{"
 
 
@@ -29,15 +38,65 @@ class LocalReviver:
         self._server.stop()
         self._server.launch()
 
-    def progress(self) -> int | None:
-        """See ``Reviver.progress``: read from Triton's own metrics."""
-        host, _, port = self._server.metrics_url.partition(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=_BRIEF_S)
+    def pulse(self) -> Pulse:
+        """See ``Reviver.pulse``: from Triton's own metrics and the kernel's table of processes."""
+        return Pulse(self._answered(), survey(self._server.pid) if self._server.pid else {})
+
+    def replace(self, model: str) -> None:
+        """See ``Reviver.replace``.
+
+        Triton never replaces a process of a Python model. Loading the model anew does: the new processes are there
+        before the old ones stop getting requests. The configuration must differ for that, so it gets a parameter that
+        nobody reads. A request that a dead process took along keeps the old instances for as long as the server runs;
+        their processes are ended here.
+
+        Raises:
+            OSError: If Triton does not answer.
+            RuntimeError: If it will not load the model.
+        """
+        before = self.pulse()
+        old = {process: worker for process, worker in before.workers.items() if worker.model == model}
+        config = self._admin("GET", f"/v2/models/{model}/config")
+        config.setdefault("parameters", {})["replaced"] = {"string_value": str(time.time())}
+        self._admin("POST", f"/v2/repository/models/{model}/load", {"parameters": {"config": json.dumps(config)}})
+        now = self.pulse()
+        if not {process for process, worker in now.workers.items() if worker.model == model} - old.keys():
+            raise RuntimeError("no new process has appeared")
+        stuck = {process for process in old if process in now.workers and now.workers[process].stopped}
+        self._end(stuck)
+        farewell = threading.Timer(_FAREWELL_S, self._end, [old.keys() - stuck])
+        farewell.daemon = True
+        farewell.start()
+
+    def _end(self, processes: Collection[int]) -> None:
+        """Kills processes that are still this server's."""
+        if self._server.pid is None:
+            return
+        for process in survey(self._server.pid).keys() & set(processes):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    def _admin(self, method: str, path: str, body: Any = None) -> Any:
+        text = self._ask(self._server.http_url, method, path, json.dumps(body) if body else None, _LOAD_S)
+        return json.loads(text) if text else None
+
+    def _answered(self) -> int | None:
         try:
-            connection.request("GET", "/metrics")
-            lines = connection.getresponse().read().decode().splitlines()
+            lines = self._ask(self._server.metrics_url, "GET", "/metrics", None, _BRIEF_S).splitlines()
             return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(_ANSWERED))
-        except (OSError, http.client.HTTPException, ValueError):
+        except (OSError, http.client.HTTPException, ValueError, RuntimeError):
             return None
+
+    def _ask(self, address: str, method: str, path: str, body: str | None, patience: float) -> str:
+        host, _, port = address.partition(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=patience)
+        try:
+            headers = {ADMIN_HEADER: self._server.admin_key, "Content-Type": "application/json"}
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            if answer.status != http.client.OK:
+                raise RuntimeError(f"{path} answers {answer.status}")
+            return text
         finally:
             connection.close()

@@ -3,6 +3,10 @@
 Triton goes on calling itself ready after the process of a Python model has died, and never restarts it. So a test
 picture is scored every few seconds; on this machine the deaths of Triton's processes are also watched for (``watch``),
 which is faster. While it is down every request is refused at once.
+
+A server that answers late is judged by what its processes do. One that computes is busy, however late it is, and is
+left alone; only one that does nothing is restarted. A single process that stands still, or computes without end, is
+replaced together with its model's others, while the server goes on.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from typing import Final, Literal, Protocol
 
 from veriphoto.errors import DeadlineExceededError, OverloadedError, ServiceUnavailableError, VeriphotoError
 from veriphoto_client import Detection
+from veriphoto_serving.gateway.health.workers import Pulse, model_of
+from veriphoto_serving.triton.shared_memory import shared_memory_hint
 
 State = Literal["starting", "ok", "down"]
 Finding = Literal["alive", "dead", "hung"]
@@ -27,6 +33,8 @@ _SETTLE_S: Final = 3.0
 _AGAIN_S: Final = 0.1
 _DOUBT_S: Final = 5.0
 """Two requests that found Triton away within this time are no accident."""
+_ENDLESS_S: Final = 30.0
+"""Computing for so long without an answer to anybody is no work: no picture may take a tenth of it."""
 _SAME: Final = 1e-2
 """Logits between two answers of one version to one picture; what lies further apart is not noise of batching."""
 
@@ -41,8 +49,11 @@ class Reviver(Protocol):
     def restart(self) -> None:
         """Starts the server anew."""
 
-    def progress(self) -> int | None:
-        """Returns how many requests the server has answered, whoever asked; None where it does not say."""
+    def pulse(self) -> Pulse:
+        """Looks at what the server does."""
+
+    def replace(self, model: str) -> None:
+        """Gives a model new processes while the server goes on; those that stand still or compute are killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +85,7 @@ class Watchdog:
             interval: Seconds between them.
             timeout: Seconds that one may take.
             reviver: Brings Triton back; None where somebody else must.
-            observe: Told of each ``ok``, ``late``, ``failed``, ``wrong``, ``restart``, for metrics.
+            observe: Told of each ``ok``, ``late``, ``failed``, ``wrong``, ``replace``, ``restart``, for metrics.
         """
         self.state: State = "starting"
         self.beat: Beat | None = None
@@ -87,6 +98,10 @@ class Watchdog:
         self._known_dead = False
         self._late_before = False
         self._proven = 0.0
+        self._unanswered: float | None = None
+        self._replacements: dict[str, asyncio.Task[None]] = {}
+        self._replaced: dict[str, float] = {}
+        self._restarts = 0
         self._doubted = float("-inf")
         self._logits: dict[int, float] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -120,6 +135,9 @@ class Watchdog:
         """
         if not isinstance(error, ServiceUnavailableError) or self.state != "ok":
             return
+        if self._reviver is not None and (model := model_of(error.message)):
+            self.stuck(model)
+            return
         now = time.monotonic()
         if now - self._doubted < _DOUBT_S:
             self._doubted = float("-inf")
@@ -127,6 +145,38 @@ class Watchdog:
         else:
             self._doubted = now
             self._wake.set()
+
+    def stuck(self, model: str) -> None:
+        """Replaces the processes of a model of which one stands still; the others go on answering meanwhile.
+
+        Args:
+            model: The model, or one of its instances.
+        """
+        model = model_of(model) or model
+        if self._reviver is None or self.state != "ok" or model in self._replacements:
+            return
+        since = time.monotonic() - self._replaced.get(model, float("-inf"))
+        if since < _DOUBT_S:
+            return  # a request that the old process took along
+        if since < _ENDLESS_S:
+            self.alarm(f"{model} is stuck again")
+            return
+        _LOG.warning("a process of %s is stuck: replacing it", model)
+        self._observe("replace")
+        task = asyncio.create_task(self._replace(self._reviver, model))
+        self._replacements[model] = task
+        task.add_done_callback(lambda _: self._replacements.pop(model, None))
+
+    async def _replace(self, reviver: Reviver, model: str) -> None:
+        restarts = self._restarts
+        try:
+            await asyncio.to_thread(reviver.replace, model)
+        except Exception as error:  # noqa: BLE001 - whatever it is, a restart is what is left
+            if restarts == self._restarts:
+                self.alarm(f"{model} cannot be replaced ({type(error).__name__})")
+        else:
+            self._replaced[model] = time.monotonic()
+            _LOG.warning("%s has new processes", model)
 
     def alarm(self, why: str) -> None:
         """Declares Triton dead.
@@ -165,34 +215,54 @@ class Watchdog:
 
     async def _look(self) -> Finding:
         started = time.monotonic()
-        answered = await self._progress()
+        before = await self._pulse()
         try:
             async with asyncio.timeout(self._timeout):
                 detection = await self._probe()
         except OverloadedError:
             return "alive"  # a full queue is a living server's answer
         except (TimeoutError, DeadlineExceededError):
-            return await self._late(started, answered)
-        except VeriphotoError:
+            return await self._late(started, before)
+        except VeriphotoError as error:
             self._observe("failed")
+            if self.state == "ok" and self._reviver is not None and (model := model_of(error.message)):
+                self.stuck(model)
+                return "alive" if self.state == "ok" else "dead"
             return "dead"
-        self._late_before = False
+        self._late_before, self._unanswered = False, None
         return "alive" if self._plausible(detection, started) else "dead"
 
-    async def _late(self, started: float, answered: int | None) -> Finding:
+    async def _late(self, started: float, before: Pulse) -> Finding:
         """Tells a server that hangs from one that is busy: under load the test picture waits behind others."""
         self._observe("late")
-        if self._proven > started:
+        now = await self._pulse()
+        activity = now.since(before)
+        if self._proven > started or activity == "answers":
+            self._unanswered = None
             return "alive"
-        now = await self._progress()
-        if answered is not None and now is not None:
-            return "alive" if now > answered else "hung"
+        if activity == "works":
+            if self._unanswered is None:
+                self._unanswered = started
+            if time.monotonic() - self._unanswered > _ENDLESS_S:
+                self._unanswered = None
+                return self._end_work(now.working(before))
+            return "alive"
+        if activity == "idle":
+            return "hung"
         # Nobody can say what it does for others: once may be a coincidence.
         again, self._late_before = self._late_before, True
         return "hung" if again else "alive"
 
-    async def _progress(self) -> int | None:
-        return await asyncio.to_thread(self._reviver.progress) if self._reviver else None
+    def _end_work(self, models: set[str]) -> Finding:
+        """Ends what computes without end."""
+        if not models or "" in models:
+            return "hung"  # it is the server itself
+        for model in models:
+            self.stuck(model)
+        return "alive"
+
+    async def _pulse(self) -> Pulse:
+        return await asyncio.to_thread(self._reviver.pulse) if self._reviver else Pulse()
 
     def _plausible(self, detection: Detection, started: float) -> bool:
         version = detection.verdict.model_version
@@ -205,12 +275,14 @@ class Watchdog:
         return True
 
     async def _revive(self, reviver: Reviver) -> bool:
+        self._restarts += 1
+        self._replaced.clear()
         _LOG.warning("Triton is away: restarting it")
         self._observe("restart")
         try:
             await asyncio.to_thread(reviver.restart)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is to be tried again
-            _LOG.error("restarting Triton failed: %s", error)
+            _LOG.error("restarting Triton failed: %s%s", error, shared_memory_hint())
             return False
         deadline = time.monotonic() + _SETTLE_S
         while (finding := await self._look()) == "dead" and time.monotonic() < deadline:
@@ -228,7 +300,7 @@ class Watchdog:
 
     def _down(self, why: str) -> None:
         if self.state == "ok":
-            _LOG.error("Triton is down: %s", why)
+            _LOG.error("Triton is down: %s%s", why, shared_memory_hint())
             self.state = "down"
             for listener in self._listeners:
                 listener()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
 from veriphoto_serving.gateway.errors import BusyError
@@ -82,3 +82,56 @@ class Bound:
                 turn = self._waiting.popleft()
                 if not turn.done():
                     turn.set_result(None)
+
+
+class Queue:
+    """A number of bytes in which others wait for their turn, in order; on one event loop.
+
+    For copies that are made of what was let in already: refusing would come too late, and they are given back within
+    tenths of a second.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Sets the number.
+
+        Args:
+            size: Bytes that may be held together. Who wants more holds all.
+        """
+        self.size = size
+        self.taken = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def hold(self, wanted: int) -> AsyncIterator[None]:
+        """Holds bytes for the length of a block, and waits for them before.
+
+        Args:
+            wanted: How many.
+        """
+        wanted = min(wanted, self.size)
+        if self._waiting or self.taken + wanted > self.size:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((wanted, turn))
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._give_back(wanted)
+                raise
+        else:
+            self.taken += wanted
+        try:
+            yield
+        finally:
+            self._give_back(wanted)
+
+    def _give_back(self, held: int) -> None:
+        self.taken -= held
+        while self._waiting:
+            wanted, turn = self._waiting[0]
+            if not turn.done():
+                if self.taken + wanted > self.size:
+                    return
+                self.taken += wanted
+                turn.set_result(None)
+            self._waiting.popleft()

@@ -1,13 +1,16 @@
-"""Finds the files in a multipart body that lies in memory whole; python-multipart does the parsing."""
+"""Finds the files in a multipart body while it arrives, so that it lies in memory once; python-multipart parses it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from veriphoto.contract import MAX_FILE_BYTES
 from veriphoto_serving.gateway.errors import BadRequestError, MissingFileError, TooManyFilesError
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ class File:
     name: str
     """As the client calls it; for the answer only, never logged."""
     content: bytes = field(repr=False)
+    too_large: bool = False
+    """Whether it is larger than any picture may be; there is no content then."""
 
 
 def boundary_of(content_type: str) -> bytes | None:
@@ -48,35 +53,57 @@ def boundary_of(content_type: str) -> bytes | None:
     return boundary
 
 
-def split(body: bytes, boundary: bytes, wanted: str, most: int) -> list[File]:
-    """Cuts a multipart body into its files.
+class Splitter:
+    """Cuts a multipart body into its files, piece by piece."""
 
-    Args:
-        body: The whole body.
-        boundary: What separates its parts.
-        wanted: Name of the form field that holds files; others are ignored.
-        most: How many there may be.
+    def __init__(self, boundary: bytes, wanted: str, most: int) -> None:
+        """Prepares.
 
-    Returns:
-        The files, one or more, in order.
+        Args:
+            boundary: What separates the body's parts.
+            wanted: Name of the form field that holds files; others are ignored.
+            most: How many there may be.
 
-    Raises:
-        BadRequestError: If the body is not what multipart promises.
-        MissingFileError: If there is no such field.
-        TooManyFilesError: If there are too many.
-    """
-    collector = _Collector(wanted, most)
+        Raises:
+            BadRequestError: If the boundary is none.
+        """
+        self._wanted = wanted
+        self._collector = _Collector(wanted, most)
+        with _readable():
+            self._parser = MultipartParser(boundary, self._collector.callbacks())
+
+    def feed(self, piece: bytes) -> None:
+        """Takes the next piece of the body.
+
+        Raises:
+            BadRequestError: If the body is not what multipart promises.
+            TooManyFilesError: If there are too many files.
+        """
+        with _readable():
+            self._parser.write(piece)
+
+    def files(self) -> list[File]:
+        """Returns the files, one or more, in order, once the body has ended.
+
+        Raises:
+            BadRequestError: If the body is not what multipart promises.
+            MissingFileError: If there is no such field.
+        """
+        with _readable():
+            self._parser.finalize()
+        if not self._collector.ended:
+            raise BadRequestError("the multipart body ends before its closing boundary")
+        if not self._collector.files:
+            raise MissingFileError(f"there is no picture in the form; send it as the field {self._wanted!r}")
+        return self._collector.files
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
     try:
-        parser = MultipartParser(boundary, collector.callbacks())
-        parser.write(body)
-        parser.finalize()
+        yield
     except FormParserError as error:
         raise BadRequestError("the multipart body cannot be read; let your HTTP library build it") from error
-    if not collector.ended:
-        raise BadRequestError("the multipart body ends before its closing boundary")
-    if not collector.files:
-        raise MissingFileError(f"there is no picture in the form; send it as the field {wanted!r}")
-    return collector.files
 
 
 class _Collector:
@@ -89,7 +116,8 @@ class _Collector:
         self._most = most
         self._parts = 0
         self._name: str | None = None
-        self._chunks: list[bytes] = []
+        self._content = bytearray()
+        self._too_large = False
         self._field = b""
         self._value = b""
 
@@ -108,7 +136,7 @@ class _Collector:
         self._parts += 1
         if self._parts > self._most + _OTHER_FIELDS:
             raise BadRequestError("the form has too many fields")
-        self._name, self._chunks = None, []
+        self._name, self._content, self._too_large = None, bytearray(), False
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
@@ -121,19 +149,24 @@ class _Collector:
             _, options = parse_options_header(self._value)
             if options.get(b"name") == self._wanted:
                 self._name = options.get(b"filename", b"").decode(errors="replace")[:_LONGEST_NAME]
+                if len(self.files) == self._most:
+                    more = "one file" if self._most == 1 else f"{self._most} files"
+                    raise TooManyFilesError(f"send {more} a request")
         self._field = self._value = b""
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._name is not None:
-            self._chunks.append(data[start:end])
+        if self._name is None or self._too_large:
+            return
+        if len(self._content) + end - start > MAX_FILE_BYTES:
+            self._content, self._too_large = bytearray(), True
+            return
+        self._content += memoryview(data)[start:end]
 
     def _part_end(self) -> None:
         if self._name is None:
             return
-        if len(self.files) == self._most:
-            more = "one file" if self._most == 1 else f"{self._most} files"
-            raise TooManyFilesError(f"send {more} a request")
-        self.files.append(File(self._name, b"".join(self._chunks)))
+        content, self._content = bytes(self._content), bytearray()
+        self.files.append(File(self._name, content, self._too_large))
 
     def _end(self) -> None:
         self.ended = True

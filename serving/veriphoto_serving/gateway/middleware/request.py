@@ -29,8 +29,8 @@ OPEN: Final = frozenset(
 PREFIX: Final = "/v1"
 
 _LOG: Final = logging.getLogger(__name__)
-_LINGER_S: Final = 2.0
-_LINGER_BYTES: Final = 64_000_000
+_LINGER_S: Final = 5.0
+_LINGER_BYTES: Final = 128_000_000
 _SIP_S: Final = 0.02
 _SIP_BYTES: Final = 1_000_000
 
@@ -65,6 +65,7 @@ class _Exchange:
         self, app: ASGIApp, services: Services, keys: KeyRing, scope: Scope, receive: Receive, send: Send
     ) -> None:
         self._app, self._services, self._keys = app, services, keys
+        scope = {**scope, "path": plain_path(scope["path"])}
         self._scope, self._receive, self._send = scope, receive, send
         self._headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self._id = own_id(self._headers.get(b"x-request-id", b""))
@@ -86,9 +87,8 @@ class _Exchange:
             await self._app(self._scope, self.receive, self.send)
         except VeriphotoError as error:
             await self._refuse(error)
-        except Exception as error:
-            # The type only: messages may hold what the caller sent.
-            _LOG.exception("request %s failed: %s", self._id, type(error).__name__)
+        except Exception:
+            _LOG.exception("request %s failed", self._id)  # the filter of the log leaves the error's type only
             if self._status:
                 raise
             await self._refuse(VeriphotoError("internal error"))
@@ -187,6 +187,12 @@ def refusal_headers(error: VeriphotoError) -> dict[str, str]:
 def bare_path(path: str) -> str:
     """Returns a path without the version in front."""
     return (path[len(PREFIX) :] or "/") if path == PREFIX or path.startswith(f"{PREFIX}/") else path
+
+
+def plain_path(path: str) -> str:
+    """Returns a path as the routes are written: without slashes at its end, unless it is the start of all routes."""
+    bare = path.rstrip("/")
+    return f"{bare}/" if bare in ("", PREFIX) else bare
 
 
 def route_of(scope: Scope) -> str:

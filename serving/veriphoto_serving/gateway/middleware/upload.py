@@ -6,7 +6,7 @@ Starlette's own form parser would write uploads over 1 MB to a temporary file, a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -24,7 +24,7 @@ from veriphoto_serving.gateway.errors import (
     UploadTimeoutError,
 )
 from veriphoto_serving.gateway.middleware.admission import Bound
-from veriphoto_serving.gateway.middleware.multipart import File, boundary_of, split
+from veriphoto_serving.gateway.middleware.multipart import File, Splitter, boundary_of
 
 _MEGA: Final = 1_000_000
 ENVELOPE_BYTES: Final = 64_000
@@ -56,13 +56,22 @@ class Uploads:
         """
         boundary = boundary_of(request.headers.get("content-type", ""))
         limit = MAX_FILE_BYTES + (ENVELOPE_BYTES if boundary else 0)
-        async with self._body(request, limit, FileTooLargeError) as body:
-            if boundary is None:
-                if not body:
-                    raise BadRequestError("the body is empty; send a picture as the body or as the form field 'file'")
-                yield File("", body)
-            else:
-                yield split(body, boundary, "file", most=1)[0]
+        if boundary is not None:
+            form = Splitter(boundary, "file", most=1)
+            async with self._body(request, limit, FileTooLargeError, form.feed):
+                file = form.files()[0]
+                if file.too_large:
+                    raise FileTooLargeError(_too_large(MAX_FILE_BYTES))
+                del form
+                yield file
+            return
+        body = bytearray()
+        async with self._body(request, limit, FileTooLargeError, body.extend):
+            if not body:
+                raise BadRequestError("the body is empty; send a picture as the body or as the form field 'file'")
+            file = File("", bytes(body))
+            body.clear()
+            yield file
 
     @asynccontextmanager
     async def batch(self, request: Request, most: int, limit: int) -> AsyncIterator[list[File]]:
@@ -82,36 +91,46 @@ class Uploads:
         boundary = boundary_of(request.headers.get("content-type", ""))
         if boundary is None:
             raise BadRequestError("send multipart/form-data with the pictures as fields 'files'")
-        async with self._body(request, limit, BodyTooLargeError) as body:
-            yield split(body, boundary, "files", most=most)
+        form = Splitter(boundary, "files", most=most)
+        async with self._body(request, limit, BodyTooLargeError, form.feed):
+            yield form.files()
 
     @asynccontextmanager
     async def _body(
-        self, request: Request, limit: int, too_large: type[FileTooLargeError | BodyTooLargeError]
-    ) -> AsyncIterator[bytes]:
-        message = f"the upload has more than the {limit / _MEGA:.0f} MB allowed; send less, or a smaller copy"
-        if _length(request.headers) > limit:
-            raise too_large(message)
-        self.memory.check()
-        chunks: list[bytes] = []
+        self,
+        request: Request,
+        limit: int,
+        too_large: type[FileTooLargeError | BodyTooLargeError],
+        take: Callable[[bytes], None],
+    ) -> AsyncIterator[None]:
+        """Reads a body piece by piece; its memory counts until the block ends."""
+        limit = min(limit, self.memory.places)  # more would be refused for ever, and is better told so
+        announced = _length(request.headers)
+        if announced > limit:
+            raise too_large(_too_large(limit))
+        self.memory.check(max(1, announced))
         size = 0
         try:
             async with asyncio.timeout(self.timeout):
                 async for chunk in request.stream():
                     size += len(chunk)
                     self.memory.taken += len(chunk)
-                    chunks.append(chunk)
                     if size > limit:
-                        raise too_large(message)
+                        raise too_large(_too_large(limit))
                     if self.memory.taken > self.memory.places:
                         raise BusyError("too many uploads at a time; try again in a moment")
-            yield b"".join(chunks)
+                    take(chunk)
+            yield
         except TimeoutError as error:
             raise UploadTimeoutError(f"the upload took more than {self.timeout:g} s; send a smaller copy") from error
         except ClientDisconnect as error:
             raise BadRequestError("the connection ended before the upload did") from error
         finally:
             self.memory.taken -= size
+
+
+def _too_large(limit: int) -> str:
+    return f"the upload has more than the {limit / _MEGA:.0f} MB allowed; send less, or a smaller copy"
 
 
 def _length(headers: Mapping[str, str]) -> int:

@@ -77,9 +77,10 @@ async def predict_explain(request: Request) -> JSONResponse:
     await services.scorer.admit()
     services.drawings.check()
     async with services.uploads.single(request) as file:
+        deadline = asyncio.get_running_loop().time() + services.settings.request_timeout
         with services.drawings.take():
             opinion = await services.judge(file.content, request.state.request_id)
-            explanation = await services.explain(file.content, opinion.scored.detection)
+            explanation = await services.explain(file.content, opinion.scored.detection, deadline)
     return JSONResponse({**opinion.to_json(), **explanation.to_json(), "request_id": request.state.request_id})
 
 
@@ -118,12 +119,10 @@ async def _judge_files(services: Services, files: list[File], request_id: str) -
 
     In the prediction log each has the id of the request and its place in it.
     """
-    fit = {
-        f"{request_id}#{place}": file.content for place, file in enumerate(files) if len(file.content) <= MAX_FILE_BYTES
-    }
+    fit = {f"{request_id}#{place}": file.content for place, file in enumerate(files) if not file.too_large}
     judged = iter(await services.judge_together(fit))
     too_large = FileTooLargeError(f"the file has more than {MAX_FILE_BYTES // 1_000_000} MB; send a smaller copy")
-    return [next(judged) if len(file.content) <= MAX_FILE_BYTES else too_large for file in files]
+    return [too_large if file.too_large else next(judged) for file in files]
 
 
 def _result(services: Services, file: File, answer: Opinion | VeriphotoError) -> dict[str, Any]:

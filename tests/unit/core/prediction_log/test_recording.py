@@ -23,18 +23,25 @@ from veriphoto.prediction_log.segments import Segments
 
 STATISTICS = (1024.0, 768.0, 150_000.0, 2.0, 0.0, 120.5, 40.25, 30.0, 0.5, 1.125)
 POINT = (3.0, 0.5, 0.4, 0.6, 96.0, 2.5)
+OPINIONS = (1.0, -0.5, 0.5, 2.0, 0.1)
 QUICK_S = 0.5
 """Far more than a queue costs, far less than a disk that hangs."""
 
 
 def record(number: int = 0) -> Record:
-    return make_record(f"{number:032x}", -1.5, 0.182426, STATISTICS, POINT)
+    return make_record(f"{number:032x}", -1.5, 0.182426, STATISTICS, POINT, OPINIONS)
 
 
 def tensors(*logits: float) -> list[np.ndarray]:
     column = np.array(logits, np.float32)[:, np.newaxis]
     rows = len(logits)
-    return [column, 1 / (1 + np.exp(-column)), np.float32([STATISTICS] * rows), np.float32([POINT] * rows)]
+    return [
+        column,
+        1 / (1 + np.exp(-column)),
+        np.float32([STATISTICS] * rows),
+        np.float32([POINT] * rows),
+        np.float32([OPINIONS] * rows),
+    ]
 
 
 def lines(directory: Path) -> list[Record]:
@@ -76,10 +83,10 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 def test_the_verdict_is_the_clients() -> None:
     assert record().verdict == "real"
-    assert make_record("", 0.0, 0.5, STATISTICS, POINT).verdict == "unsure"
-    assert make_record("", 2.0, 0.88, STATISTICS, POINT).verdict == "ai_generated"
+    assert make_record("", 0.0, 0.5, STATISTICS, POINT, OPINIONS).verdict == "unsure"
+    assert make_record("", 2.0, 0.88, STATISTICS, POINT, OPINIONS).verdict == "ai_generated"
     small = (50.0, *STATISTICS[1:])
-    assert make_record("", 2.0, 0.88, small, POINT).verdict == "unsure"
+    assert make_record("", 2.0, 0.88, small, POINT, OPINIONS).verdict == "unsure"
     assert record().model_version == 3
 
 
@@ -265,7 +272,7 @@ from veriphoto.prediction_log.segments import Segments
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 segments = Segments(Path({str(log)!r}))
-records = [make_record(f"{{number:032x}}", -1.5, 0.18, {STATISTICS}, {POINT}) for number in range(7)]
+records = [make_record(f"{{number:032x}}", -1.5, 0.18, {STATISTICS}, {POINT}, {OPINIONS}) for number in range(7)]
 assert segments.append(records) == 7
 assert segments.written == 7
 """

@@ -100,6 +100,7 @@ PROVOKED: dict[type[VeriphotoError], tuple[Provoke, dict[str, Any]]] = {
     core.NotAnImageError: (raw(b"hello"), {}),
     core.TruncatedImageError: (raw(picture()[:-300]), {}),
     core.CorruptImageError: (raw(PNG[:60] + bytes(8) + PNG[68:]), {}),
+    core.ImageError: (faulty(core.ImageError("of a kind that is in no row")), {}),
     own.RateLimitedError: (twice, {"rate_limit": 1}),
     own.BusyError: (crowd, {"max_in_flight": 1}),
     core.OverloadedError: (faulty(core.OverloadedError("queue full at 10.0.0.7")), {}),

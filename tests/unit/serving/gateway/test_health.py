@@ -118,6 +118,6 @@ async def test_drift_says_so_when_the_sidecar_is_away(gateway: Gateway) -> None:
     assert (answer.status_code, answer.json()["state"]) == (200, "away")
 
 
-@pytest.mark.parametrize("route", ["/", "/privacy", "/v1/", "/v1/privacy"])
+@pytest.mark.parametrize("route", ["/", "/privacy", "/v1", "/v1/", "/v1/privacy"])
 async def test_about(gateway: Gateway, route: str) -> None:
     assert (await gateway.http.get(route)).status_code == 200

@@ -161,8 +161,9 @@ async def test_no_place_is_lost_when_callers_hang_up(gateway: Gateway, photo: by
 
 
 async def test_uploads_together_have_a_bound(open_gateway: Open) -> None:
-    async with open_gateway(max_buffered_mb=1) as gateway:
-        answer = await gateway.http.post("/predict", content=bytes(1_500_000))
+    async with open_gateway(max_buffered_mb=3) as gateway:  # of which a third is for copies
+        with gateway.services.uploads.memory.take(1_000_000):
+            answer = await gateway.http.post("/predict", content=bytes(1_500_000))
         assert (answer.status_code, answer.json()["error"]) == (503, "overloaded")
         assert gateway.services.uploads.memory.taken == 0
         assert (await gateway.http.post("/predict", content=picture())).status_code == 200

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from veriphoto_serving.gateway.health.process_watch import ProcessWatch, stubs
+from veriphoto_serving.gateway.health.process_watch import ProcessWatch
+from veriphoto_serving.gateway.health.workers import Pulse, Worker, stubs, survey
 
 from .conftest import wait_for
 
@@ -61,7 +64,7 @@ async def alarms(server: Server) -> list[str]:
 async def watch(server: Server, alarms: list[str]) -> ProcessWatch:
     for instance in ("preprocess_0_0", "classifier_0_0"):
         await server.start(instance)
-    watching = ProcessWatch(alarms.append)
+    watching = ProcessWatch(alarms.append, lambda instance: alarms.append(f"{instance} is stuck"))
     watching.watch(server.process.pid)
     await wait_for(lambda: len(watching._watched) == 3)
     yield watching
@@ -85,6 +88,42 @@ async def test_the_death_of_the_server_is_noticed_at_once(
     for pid in found:
         os.kill(pid, signal.SIGKILL)
     assert alarms == ["the server's process has ended"]
+
+
+@pytest.mark.parametrize("instance", ["preprocess_0_0", ""])
+async def test_what_stands_still_is_noticed(
+    server: Server, watch: ProcessWatch, alarms: list[str], instance: str
+) -> None:
+    process = next((pid for pid, name in stubs(server.process.pid).items() if name == instance), server.process.pid)
+    os.kill(process, signal.SIGSTOP)
+    await wait_for(lambda: bool(alarms), 4.0)
+    os.kill(process, signal.SIGCONT)
+    assert alarms[0] == (f"{instance} is stuck" if instance else "the server's process was stopped")
+
+
+async def test_who_computes_is_told_from_who_waits(server: Server) -> None:
+    await server.start("preprocess_0_0")
+    server.process.stdin.write("classifier_0_0\n")  # type: ignore[union-attr]
+    server.process.stdin.flush()  # type: ignore[union-attr]
+    await wait_for(lambda: len(stubs(server.process.pid)) == 2)
+    await asyncio.sleep(0.5)  # until they have started
+    before = Pulse(3, survey(server.process.pid))
+    burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        await asyncio.sleep(0.5)
+        now = Pulse(3, survey(server.process.pid))
+        assert now.since(before) == "idle"
+        workers = {**survey(server.process.pid), burner.pid: Worker("preprocess_0_0", 0.0, "S")}
+        later = {
+            **survey(server.process.pid),
+            burner.pid: replace(survey(burner.pid)[burner.pid], instance="preprocess_0_0"),
+        }
+        assert Pulse(3, later).working(Pulse(3, workers, at=now.at)) == {"preprocess"}
+        assert Pulse(4, later).since(Pulse(3, workers)) == "answers"
+        assert Pulse(None).since(Pulse(None)) is None
+    finally:
+        burner.kill()
+        burner.wait()
 
 
 async def test_a_version_swap_is_no_death(server: Server, watch: ProcessWatch, alarms: list[str]) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from collections.abc import Callable
 
 import pytest
@@ -8,8 +10,10 @@ import pytest
 from veriphoto.errors import OverloadedError, ServiceUnavailableError, StartupError
 from veriphoto_client import Detection, FakeTransport
 from veriphoto_client._codec import decode_answer
+from veriphoto_serving.gateway.health import watchdog as module
 from veriphoto_serving.gateway.health.probe import probe_picture
 from veriphoto_serving.gateway.health.watchdog import Watchdog
+from veriphoto_serving.gateway.health.workers import Pulse, Worker
 
 from .conftest import wait_for
 
@@ -22,7 +26,9 @@ class Patient:
         self.fault: Exception | None = None
         self.hangs = False
         self.answered: int | None = 0
+        self.computes = False
         self.restarts = 0
+        self.replaced: list[str] = []
         self.bias = 0.0
 
     async def probe(self) -> Detection:
@@ -40,8 +46,14 @@ class Patient:
             raise StartupError("the port is taken")
         self.fault, self.hangs, self.bias = None, False, 0.0
 
-    def progress(self) -> int | None:
-        return self.answered
+    def pulse(self) -> Pulse:
+        seconds = time.monotonic() if self.computes else 1.0
+        return Pulse(self.answered, {1: Worker("", 1.0, "S"), 2: Worker("preprocess_0_0", seconds, "S")})
+
+    def replace(self, model: str) -> None:
+        self.replaced.append(model)
+        self.restart()
+        self.restarts -= 1
 
 
 @pytest.fixture
@@ -67,7 +79,7 @@ async def test_what_is_dead_is_restarted(watch: Watch) -> None:
     patient = Patient()
     watchdog = watch(patient)
     await wait_for(lambda: watchdog.state == "ok")
-    patient.fault = ServiceUnavailableError("stub process is not healthy")
+    patient.fault = ServiceUnavailableError("the connection was refused")
     await wait_for(lambda: patient.restarts > 0)
     await wait_for(lambda: watchdog.state == "ok")
 
@@ -102,13 +114,68 @@ async def test_a_server_that_hangs_is_restarted_and_one_that_works_is_not(watch:
     patient = Patient()
     watchdog = watch(patient)
     await wait_for(lambda: watchdog.state == "ok")
-    answered = iter(range(10_000))
-    patient.progress = lambda: next(answered)  # type: ignore[method-assign]
+    answered = itertools.count()
+    patient.pulse = lambda: Pulse(next(answered))  # type: ignore[method-assign]
     patient.hangs = True
     await asyncio.sleep(0.5)
     assert (watchdog.state, patient.restarts) == ("ok", 0), "busy with others' pictures"
 
-    patient.progress = lambda: 7  # type: ignore[method-assign]
+    del patient.pulse  # type: ignore[attr-defined]
+    await wait_for(lambda: patient.restarts == 1)
+    await wait_for(lambda: watchdog.state == "ok")
+
+
+async def test_processes_that_all_compute_are_busy_and_not_hung(watch: Watch) -> None:
+    patient = Patient()
+    watchdog = watch(patient)
+    await wait_for(lambda: watchdog.state == "ok")
+    patient.hangs = patient.computes = True
+    await asyncio.sleep(0.6)
+
+    assert (watchdog.state, patient.restarts, patient.replaced) == ("ok", 0, [])
+
+
+async def test_who_computes_without_end_is_replaced(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ENDLESS_S", 0.5)
+    patient = Patient()
+    watchdog = watch(patient)
+    await wait_for(lambda: watchdog.state == "ok")
+    patient.hangs = patient.computes = True
+    await wait_for(lambda: patient.replaced == ["preprocess"])
+    await asyncio.sleep(0.3)
+
+    assert (watchdog.state, patient.restarts, patient.replaced) == ("ok", 0, ["preprocess"])
+
+
+@pytest.mark.parametrize("found_by", ["a request", "the test picture", "the vigil"])
+async def test_one_that_is_stuck_is_replaced_and_the_others_go_on(watch: Watch, found_by: str) -> None:
+    patient = Patient()
+    watchdog = watch(patient)
+    await wait_for(lambda: watchdog.state == "ok")
+    fault = ServiceUnavailableError("in ensemble 'detector', Stub process 'classifier_0_1' is not healthy.")
+    if found_by == "the test picture":
+        patient.fault = fault
+    for _ in range(3):
+        if found_by == "a request":
+            watchdog.suspect(fault)
+        if found_by == "the vigil":
+            watchdog.stuck("classifier_0_1")
+    await wait_for(lambda: bool(patient.replaced))
+    await asyncio.sleep(0.2)
+
+    assert (watchdog.state, patient.restarts, patient.replaced) == ("ok", 0, ["classifier"])
+
+
+async def test_what_cannot_be_replaced_is_restarted(watch: Watch) -> None:
+    patient = Patient()
+    watchdog = watch(patient)
+    await wait_for(lambda: watchdog.state == "ok")
+
+    def refuse(model: str) -> None:
+        raise RuntimeError(model)
+
+    patient.replace = refuse  # type: ignore[method-assign]
+    watchdog.stuck("classifier_0_1")
     await wait_for(lambda: patient.restarts == 1)
     await wait_for(lambda: watchdog.state == "ok")
 
@@ -127,9 +194,9 @@ async def test_two_unanswered_requests_outweigh_a_good_test_picture(watch: Watch
     patient = Patient()
     watchdog = watch(patient)
     await wait_for(lambda: watchdog.state == "ok")
-    watchdog.suspect(ServiceUnavailableError("stub process is not healthy"))
+    watchdog.suspect(ServiceUnavailableError("the connection was refused"))
     assert watchdog.state == "ok"
-    watchdog.suspect(ServiceUnavailableError("stub process is not healthy"))
+    watchdog.suspect(ServiceUnavailableError("the connection was refused"))
 
     assert watchdog.state == "down"
     await wait_for(lambda: patient.restarts == 1)

@@ -48,7 +48,9 @@ EXPOSURE: list[Tag] = [
 ]
 
 
-@pytest.mark.parametrize(("tool", "container", "make", "fields"), WRITERS, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(
+    ("tool", "container", "make", "fields"), WRITERS, ids=lambda value: "maker" if callable(value) else str(value)[:30]
+)
 def test_every_writer_is_recognised_and_no_prompt_repeated(
     tool: str, container: str, make: Make, fields: list[str]
 ) -> None:
@@ -62,7 +64,9 @@ def test_every_writer_is_recognised_and_no_prompt_repeated(
         assert "handbag" not in str(found)
 
 
-@pytest.mark.parametrize(("tool", "container", "make", "fields"), WRITERS, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(
+    ("tool", "container", "make", "fields"), WRITERS, ids=lambda value: "maker" if callable(value) else str(value)[:30]
+)
 def test_iptc_source_types_are_found_wherever_they_stand(
     tool: str, container: str, make: Make, fields: list[str]
 ) -> None:

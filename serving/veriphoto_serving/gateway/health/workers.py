@@ -1,0 +1,133 @@
+"""What the processes of a Triton on this machine are doing: who works, who waits, who is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+Activity = Literal["answers", "works", "idle"]
+
+_STUB: Final = "triton_python_backend_stub"
+_INSTANCE: Final = 8
+"""Place of a model instance's name, such as ``preprocess_0_1``, on a stub's command line."""
+_TICK_S: Final = 1.0 / os.sysconf("SC_CLK_TCK")
+_WORKING: Final = 0.03
+"""Share of one core above which a process works; waiting ones, with their health threads, take a tenth of that."""
+_NAME: Final = re.compile(r"(\w+)_\d+_\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One process of a server."""
+
+    instance: str
+    """The model instance that it runs; empty for the server itself."""
+    seconds: float
+    """Processor time that it has used."""
+    state: str
+    """The kernel's letter for it; see proc(5)."""
+
+    @property
+    def model(self) -> str:
+        """The model whose instance it runs."""
+        return model_of(self.instance)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped by a signal."""
+        return self.state == "T"
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """A server at one moment."""
+
+    answered: int | None = None
+    """Requests answered since it started, whoever asked; None where it does not say."""
+    workers: Mapping[int, Worker] = field(default_factory=dict)
+    """The server and the processes of its models, by process id."""
+    at: float = field(default_factory=time.monotonic)
+
+    def since(self, earlier: Pulse) -> Activity | None:
+        """Tells what the server has done.
+
+        Args:
+            earlier: The pulse before.
+
+        Returns:
+            ``answers`` if somebody got an answer, ``works`` if a process at least computes, ``idle`` if neither;
+            None where nothing can be known of it.
+        """
+        if self.answered is not None and earlier.answered is not None and self.answered > earlier.answered:
+            return "answers"
+        if self.working(earlier):
+            return "works"
+        return None if self.answered is None and not self.workers else "idle"
+
+    def working(self, earlier: Pulse) -> set[str]:
+        """Returns the models (empty name: the server itself) that have used the processor, or are waiting for it.
+
+        Args:
+            earlier: The pulse before.
+        """
+        least = max(_TICK_S, _WORKING * (self.at - earlier.at))
+        return {
+            now.model
+            for process, now in self.workers.items()
+            if (then := earlier.workers.get(process)) is not None
+            and not now.stopped
+            and (now.seconds - then.seconds > least or now.state == then.state == "R")
+        }
+
+
+def survey(server: int) -> dict[int, Worker]:
+    """Finds a server's process and the living stubs of its models.
+
+    Args:
+        server: Its process id.
+    """
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError, UnicodeDecodeError):
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            state, parent, seconds = fields[0], int(fields[1]), _TICK_S * (int(fields[11]) + int(fields[12]))
+            if state in "ZX":
+                continue
+            if int(process.name) == server:
+                found[server] = Worker("", seconds, state)
+            elif parent == server:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                if words[0].decode().endswith(_STUB):
+                    found[int(process.name)] = Worker(words[_INSTANCE].decode(), seconds, state)
+    return found
+
+
+def stubs(server: int) -> dict[int, str]:
+    """Finds the living stubs of a server.
+
+    Args:
+        server: Its process id.
+
+    Returns:
+        Process id -> name of the model instance.
+    """
+    return {process: worker.instance for process, worker in survey(server).items() if worker.instance}
+
+
+def is_stopped(process: int) -> bool:
+    """Tells whether a process was stopped by a signal."""
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    return False
+
+
+def model_of(text: str) -> str:
+    """Returns the model of the first instance that a text names, such as ``Stub process 'preprocess_0_1' is ...``."""
+    found = _NAME.search(text)
+    return found[1] if found else ""

@@ -1,0 +1,86 @@
+"""What faults and vanishing callers leave in the log."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import struct
+import time
+
+import httpx
+import pytest
+
+from veriphoto_serving.gateway.sparing import Sparing, spare_the_log
+
+from .conftest import Open, listening, picture
+from .test_door import connect, ready
+
+
+@pytest.fixture
+def now() -> list[float]:
+    return [0.0]
+
+
+@pytest.fixture
+def logger(now: list[float]) -> logging.Logger:
+    logger = logging.getLogger("tests.sparing")
+    logger.filters[:] = [Sparing(clock=lambda: now[0])]
+    return logger
+
+
+def fail(logger: logging.Logger, error: Exception) -> None:
+    try:
+        raise error
+    except Exception:
+        logger.exception("request %s failed", "an-id")
+
+
+def test_one_line_for_each_cause_and_minute(
+    logger: logging.Logger, now: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    for second in range(130):
+        now[0] = float(second)
+        for _ in range(10):
+            fail(logger, ValueError("what a caller sent"))
+            fail(logger, KeyError("what a caller sent"))
+    assert len(caplog.messages) == 6
+    assert "a caller sent" not in caplog.text
+    assert "Traceback" not in caplog.text
+    assert caplog.messages[0].startswith("request an-id failed [ValueError in test_sparing.py:")
+    assert caplog.messages[2].endswith("(599 more like it since this was last said)")
+
+
+async def test_a_fault_of_every_request_is_one_line(open_gateway: Open, caplog: pytest.LogCaptureFixture) -> None:
+    spare_the_log()
+    async with open_gateway() as gateway:
+        gateway.triton.fault = ZeroDivisionError("what a caller sent")
+        for _ in range(20):
+            assert (await gateway.http.post("/predict", content=picture())).status_code == 500
+    lines = [record for record in caplog.records if record.name == "veriphoto_serving.gateway.middleware.request"]
+    assert len(lines) == 1
+    assert "ZeroDivisionError" in lines[0].getMessage()
+    assert "a caller sent" not in caplog.text
+
+
+@pytest.mark.parametrize("abrupt", [True, False])
+@pytest.mark.parametrize("ahead", [1, 2, 5])
+@pytest.mark.parametrize("whole", [True, False])
+def test_vanishing_callers_leave_no_line(
+    caplog: pytest.LogCaptureFixture, abrupt: bool, ahead: int, whole: bool
+) -> None:
+    with listening() as (url, server):
+        ready(url)
+        server._services.scorer._detector._transport._delay = 0.05
+        body = picture()
+        request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        for _ in range(20):
+            with contextlib.suppress(ConnectionError):
+                line: socket.socket = connect(url)
+                line.sendall(request * ahead if whole else request * (ahead - 1) + request[:-10])
+                if abrupt:
+                    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                line.close()
+        time.sleep(0.5)
+        assert httpx.post(f"{url}/predict", content=body).status_code == 200
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
