@@ -21,9 +21,17 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from PIL import AvifImagePlugin, Image, UnidentifiedImageError
+import numpy.typing as npt
+from PIL import AvifImagePlugin, Image, ImageFile, UnidentifiedImageError
 
-from veriphoto.contract import MAX_DECODE_BYTES, MAX_DECODE_SECONDS, MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE
+from veriphoto.contract import (
+    MAX_DECODE_BYTES,
+    MAX_DECODE_SECONDS,
+    MAX_FILE_BYTES,
+    MAX_HEIF_DECODE_SECONDS,
+    MAX_PIXELS,
+    MAX_SIDE,
+)
 from veriphoto.errors import (
     CorruptImageError,
     DecompressionBombError,
@@ -56,6 +64,8 @@ _TURNS: Final = {
 _END_OF_JPEG: Final = b"\xff\xd9"
 _TAILS: Final = (b"", bytes(32), b"\xff\0" * 16)
 """Put behind the coded data of a JPEG without end mark. Where pixels are missing, each makes others of them."""
+
+_Box = tuple[int, int, int, int]
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a core belongs to one picture at a time
 
@@ -170,7 +180,7 @@ def _load_heif(header: Header) -> Image.Image:
     pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
     opened = pi_heif.open_heif(header.clean)
     picture = opened[opened.primary_index]
-    return Image.frombuffer(picture.mode, picture.size, picture.data, "raw", picture.mode, picture.stride)
+    return Image.frombuffer(picture.mode, picture.size, picture.data, "raw", picture.mode, picture.stride, 1)
 
 
 _LOADERS: Final[dict[str, Callable[[Header], Image.Image]]] = {
@@ -199,10 +209,11 @@ def _check_size(width: int, height: int) -> None:
 
 def _check_work(header: Header, held: int) -> None:
     size, kind = f"{header.width} x {header.height} pixels", header.format.upper()
-    if header.seconds > MAX_DECODE_SECONDS:
+    most = MAX_HEIF_DECODE_SECONDS if header.format == "heif" else MAX_DECODE_SECONDS
+    if header.seconds > most:
         raise TooCostlyError(
             f"{size}, as this {kind} stores them, take about {header.seconds:.1f} s to decode, the limit is "
-            f"{MAX_DECODE_SECONDS:.0f} s; send a smaller copy, or save it again as a plain JPEG"
+            f"{most:.1f} s; send a smaller copy, or save it again as a plain JPEG"
         )
     memory = header.width * header.height * header.pixel_bytes + held
     if memory > MAX_DECODE_BYTES:
@@ -213,17 +224,22 @@ def _check_work(header: Header, held: int) -> None:
 
 
 def _to_rgb(image: Image.Image, header: Header) -> Image.Image:
-    if header.colour_key is not None:
-        return _on_white_but(header.colour_key, image, header)
+    key = header.colour_key
+    if key is not None and header.depth <= 8:
+        image = image.convert("L") if image.mode == "1" else image
+        scaled = tuple(value * (255 // ((1 << header.depth) - 1)) for value in key)
+        image.info["transparency"] = scaled if len(scaled) > 1 else scaled[0]
+    elif key is not None:
+        return _on_white_but(key, image, header)
     if image.mode.startswith("I"):
-        return _by_bands(image, lambda band, _: Image.fromarray(_high_byte(band)))
+        return _by_bands(image, lambda band, _: Image.fromarray(_high_byte(_deep(band))))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         return _by_bands(image, lambda band, _: _on_white(band))
     # Not a copy: at 12 megapixels that would cost a fifth of the decoding. The file behind it is only memory.
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _by_bands(image: Image.Image, convert: Callable[[Image.Image, tuple[int, int, int, int]], Image.Image]) -> Image.Image:
+def _by_bands(image: Image.Image, convert: Callable[[Image.Image, _Box], Image.Image]) -> Image.Image:
     width, height = image.size
     rows = max(1, _BAND // width)
     made = Image.new("RGB", image.size)
@@ -235,43 +251,42 @@ def _by_bands(image: Image.Image, convert: Callable[[Image.Image, tuple[int, int
 
 def _on_white(band: Image.Image) -> Image.Image:
     page = Image.new("RGBA", band.size, "white")
-    page.alpha_composite(band.convert("RGBA"))
+    page.alpha_composite(band if band.mode == "RGBA" else band.convert("RGBA"))
     return page
 
 
-def _high_byte(band: Image.Image) -> np.ndarray:
-    return (np.asarray(band).astype(np.uint16) >> 8).astype(np.uint8)
+def _deep(band: Image.Image) -> npt.NDArray[np.uint16]:
+    return np.asarray(band).astype("<u2", copy=False)
+
+
+def _high_byte(stored: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(stored.view(np.uint8)[:, 1::2])
 
 
 def _on_white_but(key: tuple[int, ...], image: Image.Image, header: Header) -> Image.Image:
-    """Makes white what has the key's colour, compared in all bits that the file has."""
-    low = None
-    if image.mode == "RGB" and header.depth == 16:
-        # Pillow reads the high byte of such pixels; read as if the other byte came first, they give the low one.
-        low = _open(header, header.clean)
-        low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]
-        low.load()
+    """Makes white, in a picture of 16 bits a channel, what has the key's colour in all of them."""
+    if len(key) == 1:
 
-    def convert(band: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-        if band.mode.startswith("I"):
-            stored = np.asarray(band).astype(np.uint16)
-            shown, same = np.stack([(stored >> 8).astype(np.uint8)] * 3, axis=2), stored == key[0]
-        else:
-            stored = np.asarray(band.convert("RGB")).astype(np.uint16)
-            shown = stored.astype(np.uint8)
-            if low is not None:
-                stored = stored << 8 | np.asarray(low.crop(box))
-            same = (stored == _scaled(key, header.depth)).all(axis=2)
-        shown[same] = 255
-        return Image.fromarray(shown)
+        def grey(band: Image.Image, _: _Box) -> Image.Image:
+            stored = _deep(band)
+            return Image.fromarray(np.where(stored == key[0], np.uint8(255), _high_byte(stored)))
 
-    return _by_bands(image, convert)
+        return _by_bands(image, grey)
+    # Pillow reads the high byte of such pixels; read as if the other byte came first, they give the low one.
+    low = _open(header, header.clean)
+    assert isinstance(low, ImageFile.ImageFile)
+    low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]
+    low.load()
 
+    def colour(band: Image.Image, box: _Box) -> Image.Image:
+        same = np.ones((band.height, band.width), bool)
+        for value, high_plane, low_plane in zip(key, band.split(), low.crop(box).split(), strict=True):
+            same &= np.asarray(high_plane) == value >> 8
+            same &= np.asarray(low_plane) == value & 255
+        band.paste((255, 255, 255), mask=Image.fromarray(same))
+        return band
 
-def _scaled(key: tuple[int, ...], depth: int) -> list[int]:
-    """Returns the key as RGB in the range of decoded pixels."""
-    factor = 255 // ((1 << depth) - 1) if depth < 8 else 1
-    return [value * factor for value in (key if len(key) == 3 else key * 3)]
+    return _by_bands(image, colour)
 
 
 def _sum(image: Image.Image) -> int:

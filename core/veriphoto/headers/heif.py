@@ -22,9 +22,14 @@ _VIDEOS: Final = {b"qt  ": "a QuickTime video", b"crx ": "CR3 (Canon's raw)", b"
 _ALPHA: Final = b"alpha"
 
 # CPU time at its worst, fitted on the largest files of either kind (docs/robustness.md).
-_A_PIXEL: Final = {"heif": 22e-9, "avif": 12e-9}
-_A_BYTE: Final = {"heif": 110e-9, "avif": 110e-9}
-_PIXEL_BYTES: Final = {"heif": 11, "avif": 10}
+_A_PIXEL: Final = {"heif": 16e-9, "avif": 16e-9}
+_A_BYTE: Final = {"heif": 200e-9, "avif": 50e-9}
+_A_FURTHER_BYTE: Final = {"heif": 80e-9, "avif": 50e-9}
+_FEW_BYTES: Final = 0.15
+"""Bytes a pixel up to which the first price of a byte holds: after them come coefficients, which are cheaper."""
+_A_CLEAR_PIXEL: Final = 14e-9  # more, to put it on white
+_PIXEL_BYTES: Final = {"heif": 9, "avif": 10}
+_CLEAR_PIXEL_BYTES: Final = 5  # more, to put it on white
 
 _Properties = list[tuple[bytes, memoryview]]
 
@@ -94,23 +99,32 @@ def _header(data: bytes, meta: _Meta) -> Header:
         name = (coded - _CODED.keys() or {kind}).pop().decode("latin-1").strip()
         raise unsupported(f"a HEIF file whose picture is of the kind '{name}'")
     format_ = _CODED[coded.pop()]
-    for reference, item, to in meta.references:
-        auxiliary = meta.of(item, b"auxC")
-        if reference == b"auxl" and primary in to and auxiliary is not None and _ALPHA in bytes(auxiliary[:100]):
-            items.append(item)
+    alpha = [
+        item
+        for reference, item, to in meta.references
+        if reference == b"auxl" and primary in to and _ALPHA in bytes(meta.of(item, b"auxC") or b"")[:100]
+    ]
     size = meta.of(primary, b"ispe")
     if size is None or len(size) < 12:
         raise _broken()
     width, height = struct.unpack(">II", size[4:12])
     pixels = max(width * height, sum(map(meta.area, items)))
-    coded_bytes = sum(meta.sizes.get(item, 0) for item in items)
+    clear = sum(map(meta.area, alpha))
+    coded_bytes = sum(meta.sizes.get(item, 0) for item in items + alpha)
+    few = min(coded_bytes, int(_FEW_BYTES * (pixels + clear)))
+    seconds = (
+        (pixels + clear) * _A_PIXEL[format_]
+        + few * _A_BYTE[format_]
+        + (coded_bytes - few) * _A_FURTHER_BYTE[format_]
+        + (width * height * _A_CLEAR_PIXEL if alpha else 0)
+    )
     return Header(
         format=format_,
         width=width,
         height=height,
         clean=data,
-        seconds=pixels * _A_PIXEL[format_] + min(coded_bytes, 1 << 40) * _A_BYTE[format_],
-        pixel_bytes=_PIXEL_BYTES[format_] * pixels / max(width * height, 1),
+        seconds=seconds,
+        pixel_bytes=_PIXEL_BYTES[format_] * pixels / max(width * height, 1) + (_CLEAR_PIXEL_BYTES if alpha else 0),
     )
 
 
