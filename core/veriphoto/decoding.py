@@ -50,6 +50,8 @@ _MEGA: Final = 1_000_000
 _MOST_SECONDS: Final = 4.0
 """CPU time after which the decoding of a JPEG or PNG is given up between two blocks of its file, whatever its price was:
 four times the highest price, for slower processors."""
+_AT_REST: Final = 12 * _MEGA
+"""Memory of a decoder, and of the band of pixels it works on, whatever the picture's size."""
 _BAND: Final = 1 << 19
 """Pixels that are converted at a time, so that intermediate steps do not multiply the memory of a large picture."""
 _TURNS: Final = {
@@ -180,7 +182,8 @@ def _load_heif(header: Header) -> Image.Image:
     pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
     opened = pi_heif.open_heif(header.clean)
     picture = opened[opened.primary_index]
-    return Image.frombuffer(picture.mode, picture.size, picture.data, "raw", picture.mode, picture.stride, 1)
+    # A copy: the library's buffer does not outlive its own object.
+    return Image.frombytes(picture.mode, picture.size, picture.data, "raw", picture.mode, picture.stride)
 
 
 _LOADERS: Final[dict[str, Callable[[Header], Image.Image]]] = {
@@ -215,7 +218,7 @@ def _check_work(header: Header, held: int) -> None:
             f"{size}, as this {kind} stores them, take about {header.seconds:.1f} s to decode, the limit is "
             f"{most:.1f} s; send a smaller copy, or save it again as a plain JPEG"
         )
-    memory = header.width * header.height * header.pixel_bytes + held
+    memory = header.width * header.height * header.pixel_bytes + held + _AT_REST
     if memory > MAX_DECODE_BYTES:
         raise TooCostlyError(
             f"{size}, as this {kind} stores them, take about {memory / _MEGA:.0f} MB to decode, the limit is "

@@ -27,9 +27,9 @@ _A_BYTE: Final = {"heif": 200e-9, "avif": 50e-9}
 _A_FURTHER_BYTE: Final = {"heif": 80e-9, "avif": 50e-9}
 _FEW_BYTES: Final = 0.15
 """Bytes a pixel up to which the first price of a byte holds: after them come coefficients, which are cheaper."""
-_A_CLEAR_PIXEL: Final = 14e-9  # more, to put it on white
+_A_CLEAR_PIXEL: Final = 30e-9  # more, to put it on white
 _PIXEL_BYTES: Final = {"heif": 9, "avif": 10}
-_CLEAR_PIXEL_BYTES: Final = 5  # more, to put it on white
+_CLEAR_PIXEL_BYTES: Final = 8  # more, to put it on white
 
 _Properties = list[tuple[bytes, memoryview]]
 
