@@ -65,7 +65,7 @@ class _Child:
         except (EOFError, OSError):
             answer = b""
         if not answer:
-            raise self._ended()
+            raise self._reason(self.end())
         if answer[:1] == b"-":
             raise from_wire(answer[1:].decode()) or CorruptImageError(f"the picture cannot be decoded; {SAVE_AGAIN}")
         size = int(np.prod(_CROPS))
@@ -90,15 +90,20 @@ class _Child:
         self._pipe = ours
         return ours
 
-    def _ended(self) -> ImageError:
+    def end(self) -> int:
+        """Ends the child, if there is one, and returns how it ended, as ``os.waitpid`` says it."""
+        if self._pipe is None:
+            return 0
+        self._pipe.close()
+        self._pipe, status = None, 0
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
-        status = 0
         with contextlib.suppress(ChildProcessError):
             status = os.waitpid(self._pid, 0)[1]
-        if self._pipe is not None:
-            self._pipe.close()
-        self._pipe = None
+        return status
+
+    @staticmethod
+    def _reason(status: int) -> ImageError:
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGKILL, signal.SIGXCPU):
             return TooCostlyError(f"the picture takes more than {_CPU_SECONDS} s to decode; {SAVE_AGAIN}")
         return CorruptImageError(f"the picture cannot be decoded; {SAVE_AGAIN}")

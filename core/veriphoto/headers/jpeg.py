@@ -120,13 +120,13 @@ def _segments(view: memoryview, data: bytes, walk: _Walk) -> None:
             raise TooCostlyError(f"the file has {fill:,} bytes of filling between its segments; {SAVE_AGAIN}")
         if found is None:
             break
+        budget.spend()
         code, at = data[found.start()], found.end()
         if code == 0 or code == 1 or 0xD0 <= code <= 0xD8:  # stuffing, TEM, restarts, SOI: no length follows
             continue
         if code == _EOI:
             walk.ended = True
             break
-        budget.spend()
         length = int.from_bytes(view[at : at + 2], "big")
         if length < 2:
             continue  # the marker means nothing; what follows it is looked at anew
