@@ -12,13 +12,14 @@ HEIF and AVIF go to their decoders whole: their boxes point at each other by off
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from veriphoto.errors import ImageError, NotAnImageError, UnsupportedFormatError
 from veriphoto.headers import heif, jpeg, png, webp
 from veriphoto.headers.header import ACCEPTED, Header
 
-__all__ = ["ACCEPTED", "Header", "read"]
+__all__ = ["ACCEPTED", "Header", "looks_accepted", "read"]
 
 # Starts of files that people upload by mistake, so that the refusal can name them.
 _OTHER_FORMATS: Final = (
@@ -59,15 +60,29 @@ def read(data: bytes) -> Header:
     Raises:
         ImageError: One of its leaves, if the structure is broken, not supported, or takes too many parts to walk.
     """
+    walk = _walk(data)
+    if walk is None:
+        raise _unidentified(data)
+    return walk(data)
+
+
+def looks_accepted(data: bytes) -> bool:
+    """Tells whether a file begins as one of an accepted format does; the rest is not looked at.
+
+    Args:
+        data: The file's bytes, the first twelve at least.
+    """
+    return _walk(data) is not None
+
+
+def _walk(data: bytes) -> Callable[[bytes], Header] | None:
     if data.startswith(b"\xff\xd8\xff"):
-        return jpeg.read(data)
+        return jpeg.read
     if data.startswith(png.SIGNATURE):
-        return png.read(data)
+        return png.read
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return webp.read(data)
-    if data[4:8] == b"ftyp":
-        return heif.read(data)
-    raise _unidentified(data)
+        return webp.read
+    return heif.read if data[4:8] == b"ftyp" else None
 
 
 def _unidentified(data: bytes) -> ImageError:

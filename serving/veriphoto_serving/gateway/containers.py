@@ -27,6 +27,8 @@ def may_claim(data: bytes) -> bool:
         return any(kind in (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"caBX", b"") for kind in _png(data))
     if data.startswith(b"RIFF"):
         return any(kind in (b"EXIF", b"XMP ", b"C2PA", b"") for kind in _webp(data))
+    if data[4:8] == b"ftyp":
+        return True  # HEIF: its metadata stands anywhere
     return False  # no picture, so nothing to claim for
 
 

@@ -65,7 +65,7 @@ def inspect(data: bytes) -> Provenance:
     """Reads the claims of one file.
 
     Args:
-        data: The bytes of a JPEG, PNG or WebP file.
+        data: The bytes of a JPEG, PNG, WebP, HEIC or AVIF file.
 
     Returns:
         What was found; ``UNKNOWN`` where the file cannot be read.
