@@ -1,6 +1,6 @@
 """Damages pictures of every format at random, decodes each as Triton's worker does, and counts what came of it.
 
-    python -m benchmarks.mutants --count 5000 --seed 19
+python -m benchmarks.mutants --count 5000 --seed 19
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _exif() -> bytes:
 
 
 def damaged(data: bytes, rng: Random) -> bytes:
-    """Returns a copy with one kind of damage: bytes, a cut, a doubled or lost stretch, an odd length, two files in one."""
+    """Returns a copy with one kind of damage: bytes, a cut, a doubled or lost stretch, an odd length, a jump."""
     body, kind = bytearray(data), rng.randrange(6)
     head = rng.random() < 0.5  # half of the damage goes where the structure is
     place = rng.randrange(min(len(body), 700) if head else len(body))

@@ -76,7 +76,9 @@ def scans(width: int, height: int, count: int) -> bytes:
     table = segment(0xC4, b"\x10" + b"\1" + bytes(15) + b"\xe0")
     runs = -(-(-(-width // 8) * -(-height // 8)) // (1 << 14))
     bits = ("0" + "0" * 14) * runs
-    body = int(bits.ljust(-(-len(bits) // 8) * 8, "1"), 2).to_bytes(-(-len(bits) // 8), "big").replace(b"\xff", b"\xff\0")
+    body = (
+        int(bits.ljust(-(-len(bits) // 8) * 8, "1"), 2).to_bytes(-(-len(bits) // 8), "big").replace(b"\xff", b"\xff\0")
+    )
     scan = segment(0xDA, b"\1\1\0\1\x3f\0") + body
     return start[:first] + start[first : start.index(b"\xff", first + 12)] + table + scan * count + b"\xff\xd9"
 

@@ -20,7 +20,9 @@ ImageInput: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] 
 _MEGA: Final = 1_000_000
 _ORIENTATION: Final = 0x0112
 _PNG_MODES: Final = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
-_PLAIN: Final = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"} | dict.fromkeys(("RGBX", "CMYK", "YCbCr", "HSV", "LAB"), "RGB")
+_PLAIN: Final = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"} | dict.fromkeys(
+    ("RGBX", "CMYK", "YCbCr", "HSV", "LAB"), "RGB"
+)
 """Modes that PNG does not know, with the one that shows the same: alpha stays alpha."""
 _DEEPEST: Final = 65535
 

@@ -195,7 +195,8 @@ def _associations(body: memoryview, meta: _Meta, budget: Budget) -> None:
         places = body[at : at + count * step]
         # The highest bit of each says "essential".
         meta.owned.setdefault(item, []).extend(
-            int.from_bytes(places[i : i + step], "big") & ((1 << (8 * step - 1)) - 1) for i in range(0, len(places), step)
+            int.from_bytes(places[i : i + step], "big") & ((1 << (8 * step - 1)) - 1)
+            for i in range(0, len(places), step)
         )
         at += count * step
 

@@ -188,8 +188,10 @@ def _frame(code: int, body: bytes, walk: _Walk) -> None:
     walk.size, walk.progressive = (width, height), code == 0xC2
     for number, (across, down) in factors.items():
         # Whole blocks of 8 x 8, as they are stored.
-        columns, rows = (-(-length * part // (8 * whole)) for length, part, whole in
-                         ((width, across, most[0]), (height, down, most[1])))
+        columns, rows = (
+            -(-length * part // (8 * whole))
+            for length, part, whole in ((width, across, most[0]), (height, down, most[1]))
+        )
         walk.samples[number] = 64 * columns * rows
         walk.missing[number] = [16] * 64
 

@@ -94,11 +94,15 @@ def test_values_of_no_known_range_are_a_programmers_mistake(image):
         load(image)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "LAB", "RGBX", "RGBA", "RGBa", "LA", "PA"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "LAB", "RGBX", "RGBA", "RGBa", "LA", "PA"]
+)
 def test_every_mode_shows_what_pillow_shows(mode):
     """White where nothing is opaque, and the colours of Pillow's own conversion."""
     source = Image.fromarray(HALF_CLEAR[..., :3], "RGB")
-    image = (source.convert("P") if mode == "PA" else source if mode != "RGBa" else source.convert("RGBA")).convert(mode)
+    image = (source.convert("P") if mode == "PA" else source if mode != "RGBa" else source.convert("RGBA")).convert(
+        mode
+    )
     np.testing.assert_array_equal(shown(image), np.asarray(image.convert("RGBA").convert("RGB")))
 
 

@@ -70,7 +70,9 @@ def test_many_scans_of_a_small_picture_are_scored():
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(lambda: encoded(Image.new("RGB", (7300, 5470), 99), "JPEG", progressive=True), id="40 MP, 10 scans"),
+        pytest.param(
+            lambda: encoded(Image.new("RGB", (7300, 5470), 99), "JPEG", progressive=True), id="40 MP, 10 scans"
+        ),
         pytest.param(lambda: encoded(Image.new("RGB", (7300, 5470), 99), "JPEG"), id="40 MP"),
         pytest.param(lambda: flat_png(6300, 6300, 8, 2), id="40 MP PNG"),
         pytest.param(lambda: flat_png(6300, 6300, 16, 0), id="40 MP PNG of 16 bits"),
@@ -201,7 +203,9 @@ def frame(code: int, bits: int = 8, channels: int = 3, height: int = 48) -> byte
     ],
 )
 def test_what_is_not_supported_is_called_by_its_name(data, said):
-    with pytest.raises(errors.UnsupportedFormatError, match="not supported; send JPEG, PNG, WebP, HEIC or AVIF") as caught:
+    with pytest.raises(
+        errors.UnsupportedFormatError, match="not supported; send JPEG, PNG, WebP, HEIC or AVIF"
+    ) as caught:
         decode(data)
     assert said in caught.value.message
     assert "whole file" not in caught.value.message

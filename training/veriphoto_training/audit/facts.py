@@ -17,8 +17,8 @@ from PIL import Image, JpegImagePlugin
 
 from veriphoto.contract import FORMATS
 from veriphoto.decoding import decode
-from veriphoto.headers import read
 from veriphoto.errors import UnreadableFileError
+from veriphoto.headers import read as read_header
 
 _TABLE: Final = 64
 METADATA: Final = (
@@ -92,7 +92,7 @@ def metadata(data: bytes) -> Metadata:
     Returns:
         FP32 [len(METADATA)].
     """
-    header = read(data)
+    header = read_header(data)
     tables: dict[int, list[int]] = {}
     # -1 is Pillow's word for a sampling it does not know, and ours for a format that has none.
     sampling = -1

@@ -44,7 +44,10 @@ _ONE: Final[dict[str, Any]] = {
         "required": True,
         "content": {
             "multipart/form-data": _form("file", _BINARY),
-            **{kind: {"schema": _BINARY} for kind in ("image/jpeg", "image/png", "image/webp", "image/heic", "image/avif")},
+            **{
+                kind: {"schema": _BINARY}
+                for kind in ("image/jpeg", "image/png", "image/webp", "image/heic", "image/avif")
+            },
             "application/octet-stream": {"schema": _BINARY},
         },
     },
