@@ -2,7 +2,7 @@
 
 The rule for every kind of picture:
 
-* JPEG (also the multi-picture MPO of phones), PNG, WebP, HEIC and AVIF are read, whatever the file is called; nothing else.
+* JPEG (also the multi-picture MPO of phones), PNG, WebP, HEIC and AVIF are read, whatever the file is called.
 * Size, pixel count, side length and the work of decoding are checked from the header, before a pixel is decoded
   (``veriphoto.headers``). Metadata is left out before a decoder sees the file.
 * Animated files: the first frame; HEIF files: the primary picture. Orientation is applied, once.
@@ -48,8 +48,8 @@ from veriphoto.headers.orientation import from_exif
 
 _MEGA: Final = 1_000_000
 _MOST_SECONDS: Final = 4.0
-"""CPU time after which the decoding of a JPEG or PNG is given up between two blocks of its file, whatever its price was:
-four times the highest price, for slower processors."""
+"""CPU time after which the decoding of a JPEG or PNG is given up, between two blocks of its file and whatever its price
+was: four times the highest price, for slower processors."""
 _AT_REST: Final = 12 * _MEGA
 """Memory of a decoder, and of the band of pixels it works on, whatever the picture's size."""
 _BAND: Final = 1 << 19
@@ -64,8 +64,8 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _END_OF_JPEG: Final = b"\xff\xd9"
-_TAILS: Final = (b"", bytes(32), b"\xff\0" * 16)
-"""Put behind the coded data of a JPEG without end mark. Where pixels are missing, each makes others of them."""
+_TAILS: Final = (bytes(32), b"\xff\0" * 16)
+"""Put behind the coded data of a JPEG without end mark: where pixels are missing, each changes them."""
 
 _Box = tuple[int, int, int, int]
 
@@ -143,7 +143,7 @@ class _Metered(io.BytesIO):
         return super().read(size)
 
 
-def _open(header: Header, data: bytes) -> Image.Image:
+def _open(header: Header, data: bytes) -> ImageFile.ImageFile:
     try:
         image = Image.open(_Metered(data), formats=[header.format.upper()])
     except UnidentifiedImageError as error:
@@ -162,15 +162,14 @@ def _loaded(header: Header) -> Image.Image:
 def _load_jpeg(header: Header) -> Image.Image:
     if header.complete:
         return _loaded(header)
-    first, sums = None, set()
+    first = _loaded(header)
+    expected = _sum(first)
     for tail in _TAILS:
         image = _open(header, header.clean.removesuffix(_END_OF_JPEG) + tail + _END_OF_JPEG)
         image.load()
-        sums.add(_sum(image))
-        if len(sums) > 1:
+        if _sum(image) != expected:
             raise TruncatedImageError("the file ends before the picture does; send the whole file")
-        first = first or image
-    assert first is not None
+        del image
     return first
 
 
@@ -277,7 +276,6 @@ def _on_white_but(key: tuple[int, ...], image: Image.Image, header: Header) -> I
         return _by_bands(image, grey)
     # Pillow reads the high byte of such pixels; read as if the other byte came first, they give the low one.
     low = _open(header, header.clean)
-    assert isinstance(low, ImageFile.ImageFile)
     low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]
     low.load()
 

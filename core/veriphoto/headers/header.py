@@ -11,7 +11,7 @@ ACCEPTED: Final = "JPEG, PNG, WebP, HEIC or AVIF"
 """The accepted formats, as messages name them."""
 
 MAX_PARTS: Final = 20_000
-"""Segments, chunks or boxes of one file: libpng's default of 8 kB a chunk needs 2,500 for 20 MB, cameras some hundred."""
+"""Segments, chunks or boxes of one file: libpng's 8 kB a chunk make 2,500 for 20 MB, cameras write some hundred."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

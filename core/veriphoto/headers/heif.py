@@ -1,7 +1,9 @@
 """Walks the boxes of a HEIF file (HEIC, AVIF) to its primary picture.
 
-Only still pictures in HEVC or AV1 are taken, whole or as a grid of tiles: what phones and browsers make. The price counts
-every tile that the grid asks for, however often. Rotation and mirroring (``irot``, ``imir``) are the decoder's, and
+Only still pictures in HEVC or AV1 are taken, whole or as a grid of tiles: what phones and browsers make. The price
+counts every tile that the grid asks for, however often.
+
+Rotation and mirroring (``irot``, ``imir``) are the decoder's, and
 EXIF's orientation, which repeats them, is not applied again.
 """
 
@@ -156,22 +158,30 @@ def _meta(view: memoryview, budget: Budget) -> _Meta:
         if kind == b"pitm":
             meta.primary = int.from_bytes(body[4 : 8 if body[0] else 6], "big")
         elif kind == b"iinf":
-            for inner, entry, _ in _boxes(body[8 if body[0] else 6 :], budget):
-                if inner == b"infe" and entry[0] >= 2:
-                    wide = 4 if entry[0] > 2 else 2
-                    item = int.from_bytes(entry[4 : 4 + wide], "big")
-                    meta.kinds[item] = bytes(entry[6 + wide : 10 + wide])
+            _kinds(body, meta, budget)
         elif kind == b"iref":
             _references(body, meta, budget)
         elif kind == b"iloc":
             _locations(body, meta, budget)
         elif kind == b"iprp":
-            for inner, content, _ in _boxes(body, budget):
-                if inner == b"ipco":
-                    meta.properties = [(name, value) for name, value, _ in _boxes(content, budget)]
-                elif inner == b"ipma":
-                    _associations(content, meta, budget)
+            _properties(body, meta, budget)
     return meta
+
+
+def _kinds(body: memoryview, meta: _Meta, budget: Budget) -> None:
+    for kind, entry, _ in _boxes(body[8 if body[0] else 6 :], budget):
+        if kind == b"infe" and entry[0] >= 2:
+            wide = 4 if entry[0] > 2 else 2
+            item = int.from_bytes(entry[4 : 4 + wide], "big")
+            meta.kinds[item] = bytes(entry[6 + wide : 10 + wide])
+
+
+def _properties(body: memoryview, meta: _Meta, budget: Budget) -> None:
+    for kind, content, _ in _boxes(body, budget):
+        if kind == b"ipco":
+            meta.properties = [(name, value) for name, value, _ in _boxes(content, budget)]
+        elif kind == b"ipma":
+            _associations(content, meta, budget)
 
 
 def _references(body: memoryview, meta: _Meta, budget: Budget) -> None:

@@ -103,46 +103,46 @@ def read(data: bytes) -> Header:
         clean=b"".join(walk.keep),
         orientation=orientation,
         seconds=seconds if walk.ended else 3 * seconds,  # told apart by decoding three times
-        pixel_bytes=max(loading, after),
+        pixel_bytes=max(loading, after) + (0 if walk.ended else 4),
         complete=walk.ended,
     )
 
 
 def _segments(view: memoryview, data: bytes, walk: _Walk) -> None:
     budget, at, fill = Budget(_MAX_SEGMENTS), 2, 0
-    while True:
-        start = data.find(b"\xff", at)
-        if start < 0:
-            break
+    while (start := data.find(b"\xff", at)) >= 0:
         found = _NOT_FILL.search(data, start, start + _MAX_FILL)
         fill += (found.start() if found else len(data)) - at - 1
         if fill > _MAX_FILL:
             raise TooCostlyError(f"the file has {fill:,} bytes of filling between its segments; {SAVE_AGAIN}")
         if found is None:
-            break
+            return
         budget.spend()
-        code, at = data[found.start()], found.end()
-        if code == 0 or code == 1 or 0xD0 <= code <= 0xD8:  # stuffing, TEM, restarts, SOI: no length follows
-            continue
-        if code == _EOI:
-            walk.ended = True
-            break
-        length = int.from_bytes(view[at : at + 2], "big")
-        if length < 2:
-            continue  # the marker means nothing; what follows it is looked at anew
-        body = view[at + 2 : at + length]
-        if len(body) < length - 2:
-            if walk.scans:
-                break
-            raise _cut()
-        after = at + length
-        if code == _SOS:
-            after = _scan(view, data, at, after, walk)
-            if after is None:
-                return
-        else:
-            _segment(code, view[at - 2 : after], bytes(body[:64]), body, walk)
+        after = _marker(data[found.start()], found.end(), view, data, walk)
+        if after is None:
+            return
         at = after
+
+
+def _marker(code: int, at: int, view: memoryview, data: bytes, walk: _Walk) -> int | None:
+    """Takes in what a marker stands for; returns where to go on, or None at the end of the picture."""
+    if code < 2 or 0xD0 <= code <= 0xD8:  # stuffing, TEM, restarts, SOI: no length follows
+        return at
+    if code == _EOI:
+        walk.ended = True
+        return None
+    length = int.from_bytes(view[at : at + 2], "big")
+    if length < 2:
+        return at  # the marker means nothing; what follows it is looked at anew
+    body = view[at + 2 : at + length]
+    if len(body) < length - 2:
+        if walk.scans:
+            return None
+        raise _cut()
+    if code == _SOS:
+        return _scan(view, data, at, at + length, walk)
+    _segment(code, view[at - 2 : at + length], bytes(body[:64]), body, walk)
+    return at + length
 
 
 def _segment(code: int, whole: memoryview, head: bytes, body: memoryview, walk: _Walk) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import dataclass, field
 from typing import Final
 
 from veriphoto.errors import CorruptImageError, ImageError, TruncatedImageError
@@ -44,40 +45,50 @@ def read(data: bytes) -> Header:
     Raises:
         ImageError: If it cannot be decoded, or not in reasonable time.
     """
+    found = _Found()
     view, budget, at = memoryview(data), Budget(), len(SIGNATURE)
-    header = palette = clear = b""
-    pixels: list[memoryview] = []
-    exif = xmp = None
     while at + 8 <= len(data):
         budget.spend()
         length, kind = int.from_bytes(view[at : at + 4], "big"), bytes(view[at + 4 : at + 8])
         body = view[at + 8 : at + 8 + length]
-        sound = len(body) == length
         if kind == b"IDAT":
-            pixels.append(body)
-        elif kind == b"IEND" or not sound:
+            found.pixels.append(body)
+        elif kind == b"IEND" or len(body) < length or (found.pixels and not kind.isalpha()):
             break
-        elif not kind.isalpha():
-            if pixels:
-                break
-            raise CorruptImageError(f"the chunks of the file are damaged; {SAVE_AGAIN}")
-        elif kind == b"IHDR" and not header:
-            header = bytes(_checked(kind, body, view[at + 8 + length :]))
-        elif kind == b"PLTE" and not palette:
-            palette = bytes(_checked(kind, body, view[at + 8 + length :]))
-        elif kind == b"tRNS" and not clear and not pixels:
-            # With a wrong checksum it is left out, as libpng does: a flaw in it does not cost the picture.
-            clear = bytes(body) if _sum(kind, body) == bytes(view[at + 8 + length : at + 12 + length]) else b""
-        elif kind == b"eXIf":
-            exif = from_exif(bytes(body))
-        elif kind in _TEXTS and xmp is None:
-            xmp = from_png_text(kind, bytes(body))
-        elif kind == b"CgBI":
-            raise unsupported("Apple's own variant of PNG (CgBI)")
+        else:
+            _take(kind, body, bytes(view[at + 8 + length : at + 12 + length]), found)
         at += 12 + length
-    if not header or not pixels:
+    if not found.header or not found.pixels:
         raise _cut()
-    return _header(header, palette, clear, pixels, chosen(exif, xmp))
+    return _header(found.header, found.palette, found.clear, found.pixels, chosen(found.exif, found.xmp))
+
+
+@dataclass(slots=True)
+class _Found:
+    header: bytes = b""
+    palette: bytes = b""
+    clear: bytes = b""
+    pixels: list[memoryview] = field(default_factory=list)
+    exif: int | None = None
+    xmp: int | None = None
+
+
+def _take(kind: bytes, body: memoryview, checksum: bytes, found: _Found) -> None:
+    if kind == b"IHDR" and not found.header:
+        found.header = _checked(kind, body, checksum)
+    elif kind == b"PLTE" and not found.palette:
+        found.palette = _checked(kind, body, checksum)
+    elif kind == b"tRNS" and not found.clear and not found.pixels:
+        # With a wrong checksum it is left out, as libpng does: a flaw in it does not cost the picture.
+        found.clear = bytes(body) if _sum(kind, body) == checksum else b""
+    elif kind == b"eXIf":
+        found.exif = from_exif(bytes(body))
+    elif kind in _TEXTS and found.xmp is None:
+        found.xmp = from_png_text(kind, bytes(body))
+    elif kind == b"CgBI":
+        raise unsupported("Apple's own variant of PNG (CgBI)")
+    elif not kind.isalpha():
+        raise CorruptImageError(f"the chunks of the file are damaged; {SAVE_AGAIN}")
 
 
 def _header(header: bytes, palette: bytes, clear: bytes, pixels: list[memoryview], orientation: int) -> Header:
@@ -123,10 +134,10 @@ def _header(header: bytes, palette: bytes, clear: bytes, pixels: list[memoryview
     )
 
 
-def _checked(kind: bytes, body: memoryview, rest: memoryview) -> memoryview:
-    if _sum(kind, body) != bytes(rest[:4]):
+def _checked(kind: bytes, body: memoryview, checksum: bytes) -> bytes:
+    if _sum(kind, body) != checksum:
         raise CorruptImageError(f"the chunk {kind.decode()} is damaged; {SAVE_AGAIN}")
-    return body
+    return bytes(body)
 
 
 def _sum(kind: bytes, body: bytes | memoryview) -> bytes:

@@ -1,4 +1,4 @@
-"""Walks over the parts of a JPEG, PNG or WebP file without decoding, to see which kinds of metadata can be in it."""
+"""Walks over the parts of a JPEG, PNG or WebP without decoding, to see which kinds of metadata can be in it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ def may_claim(data: bytes) -> bool:
         return any(kind in (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"caBX", b"") for kind in _png(data))
     if data.startswith(b"RIFF"):
         return any(kind in (b"EXIF", b"XMP ", b"C2PA", b"") for kind in _webp(data))
-    if data[4:8] == b"ftyp":
-        return True  # HEIF: its metadata stands anywhere
-    return False  # no picture, so nothing to claim for
+    return data[4:8] == b"ftyp"  # HEIF, whose metadata stands anywhere; else no picture, so nothing to claim for
 
 
 def _jpeg(data: bytes) -> Iterator[int]:
