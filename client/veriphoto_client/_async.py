@@ -57,7 +57,7 @@ class AsyncDetector:
         """Scores one picture.
 
         Args:
-            image: The bytes of a JPEG, PNG or WebP file, a path to one, or a PIL image.
+            image: The bytes of a JPEG, PNG, WebP, HEIC or AVIF file, a path to one, or a PIL image.
             request_id: Under which the server's prediction log notes the answer, so that it can be found there: a UUID
                 or another generated id. What could be a file name is not kept.
 

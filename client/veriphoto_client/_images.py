@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import numpy as np
 from PIL import Image
 
 from veriphoto.contract import MAX_FILE_BYTES
@@ -18,7 +19,12 @@ ImageInput: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] 
 
 _MEGA: Final = 1_000_000
 _ORIENTATION: Final = 0x0112
-_PNG_MODES: Final = frozenset({"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"})
+_PNG_MODES: Final = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
+_PLAIN: Final = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"} | dict.fromkeys(
+    ("RGBX", "CMYK", "YCbCr", "HSV", "LAB"), "RGB"
+)
+"""Modes that PNG does not know, with the one that shows the same: alpha stays alpha."""
+_DEEPEST: Final = 65535
 
 
 def check_type(image: object) -> None:
@@ -47,7 +53,7 @@ def load(image: ImageInput) -> bytes:
         FileTooLargeError: If it has more than ``contract.MAX_FILE_BYTES``; a file is not read then.
         UnreadableFileError: If a path cannot be read.
         CorruptImageError: If a PIL image cannot be loaded.
-        TypeError: If it is none of the three.
+        TypeError: If it is none of the three, or a PIL image in which no range of values is known.
     """
     check_type(image)
     if isinstance(image, Image.Image):
@@ -78,7 +84,7 @@ def _encode(image: Image.Image) -> bytes:
     try:
         if orientation := image.getexif().get(_ORIENTATION):
             exif[_ORIENTATION] = orientation  # or a phone's picture would be scored lying on its side
-        portable = image if image.mode in _PNG_MODES else image.convert("RGB")
+        portable = _portable(image)
         # Level 1: a third of the time of the default for a few per cent more bytes over a local wire.
         portable.save(buffer, "PNG", compress_level=1, exif=exif, icc_profile=None)
     except (OSError, SyntaxError, ValueError) as error:
@@ -86,6 +92,24 @@ def _encode(image: Image.Image) -> bytes:
             f"the PIL image cannot be encoded: {error}; open it again and load() it first"
         ) from error
     return buffer.getvalue()
+
+
+def _portable(image: Image.Image) -> Image.Image:
+    """Brings an image into a mode that PNG knows and that shows the same."""
+    image.load()
+    if image.mode in _PNG_MODES:
+        return image
+    if image.mode in _PLAIN:
+        return image.convert(_PLAIN[image.mode])
+    if not image.mode.startswith("I"):
+        raise TypeError(f"an image of mode {image.mode} has no fixed range of values; convert it to RGB first")
+    numbers = np.asarray(image)  # whatever their byte order; Pillow's own conversions take them for 8 bits
+    if image.mode == "I":
+        if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) <= _DEEPEST:
+            raise TypeError(f"an image of mode I may hold 0 to {_DEEPEST}; scale it, or convert it to RGB first")
+        if numbers.size and numbers.max() < 256:
+            return Image.fromarray(numbers.astype(np.uint8))  # 8 bits in a larger box, not a black picture of 16
+    return Image.fromarray(numbers.astype(np.uint16))
 
 
 def _checked(data: bytes, name: str) -> bytes:

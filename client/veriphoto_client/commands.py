@@ -187,7 +187,7 @@ def _scan_by_triton(options: ScanOptions, url: str, timeout: float) -> None:
 
 
 def predict_command(
-    file: Annotated[Path, typer.Argument(help="A JPEG, PNG or WebP file.")],
+    file: Annotated[Path, typer.Argument(help="A JPEG, PNG, WebP, HEIC or AVIF file.")],
     url: Url = DEFAULT_URL,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,

@@ -70,7 +70,7 @@ RECORDER: Final = "recorder"
 
 # Tensors. Shapes are without the batch dimension.
 IMAGE: Final = "IMAGE"
-"""BYTES [1]: an encoded JPEG, PNG or WebP file."""
+"""BYTES [1]: an encoded file of one of ``FORMATS``."""
 CROPS: Final = "CROPS"
 """UINT8 [K, S, S, 3]: RGB crops between preprocess and classifier."""
 STATISTICS: Final = "STATISTICS"
@@ -96,13 +96,19 @@ MAX_BATCH_SIZE: Final = 16
 """Largest batch Triton accepts for each model of the repository."""
 
 # What may be uploaded.
-FORMATS: Final = ("jpeg", "png", "webp")
-"""Accepted formats; the index is the ``format`` statistic."""
-SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
+FORMATS: Final = ("jpeg", "png", "webp", "heif", "avif")
+"""Accepted formats; the index is the ``format`` statistic, so new ones go to the end."""
+SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".hif", ".avif")
 """How files of those formats end, in lower case."""
 MAX_FILE_BYTES: Final = 20 * 1000 * 1000
 MAX_PIXELS: Final = 40_000_000
 MAX_SIDE: Final = 12_000
+MAX_DECODE_SECONDS: Final = 1.0
+"""CPU time of decoding, as its header prices it."""
+MAX_HEIF_DECODE_SECONDS: Final = 1.5
+"""The same for HEIC, so that 24 megapixels are taken, which is what phones make of one."""
+MAX_DECODE_BYTES: Final = 400 * 1000 * 1000
+"""Memory of decoding at its peak, as its header prices it."""
 
 # Margins, in calibrated logits between the probability and the threshold, at which confidence changes its word.
 CONFIDENCE_MEDIUM: Final = 1.0

@@ -2,9 +2,10 @@
 
 The rule for every kind of picture:
 
-* JPEG (also the multi-picture MPO of phones), PNG and WebP are read, whatever the file is called; nothing else is.
-* Size, pixel count and side length are checked from the header, before a pixel is decoded.
-* Animated files: the first frame. EXIF orientation is applied.
+* JPEG (also the multi-picture MPO of phones), PNG, WebP, HEIC and AVIF are read, whatever the file is called.
+* Size, pixel count, side length and the work of decoding are checked from the header, before a pixel is decoded
+  (``veriphoto.headers``). Metadata is left out before a decoder sees the file.
+* Animated files: the first frame; HEIF files: the primary picture. Orientation is applied, once.
 * Palette, greyscale, bilevel: expanded. Alpha, and palette or colour-key transparency: put on white.
 * 16 bits a channel: the high byte. CMYK and YCCK: Pillow's plain conversion (Adobe's inversion undone), no profile.
 * Colour profiles are ignored: detection looks at the recorded numbers, not at how a screen would show them.
@@ -13,50 +14,46 @@ The rule for every kind of picture:
 from __future__ import annotations
 
 import io
+import time
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+import numpy.typing as npt
+from PIL import AvifImagePlugin, Image, ImageFile, UnidentifiedImageError
 
-from veriphoto.contract import FORMATS, MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE
+from veriphoto.contract import (
+    MAX_DECODE_BYTES,
+    MAX_DECODE_SECONDS,
+    MAX_FILE_BYTES,
+    MAX_HEIF_DECODE_SECONDS,
+    MAX_PIXELS,
+    MAX_SIDE,
+)
 from veriphoto.errors import (
     CorruptImageError,
     DecompressionBombError,
     FileTooLargeError,
     ImageError,
-    NotAnImageError,
     SideTooLongError,
+    TooCostlyError,
     TooManyPixelsError,
     TruncatedImageError,
-    UnsupportedFormatError,
 )
+from veriphoto.headers import Header, read
+from veriphoto.headers.header import SAVE_AGAIN
+from veriphoto.headers.orientation import from_exif
 
-_PILLOW_FORMATS: Final = ("JPEG", "PNG", "WEBP")
 _MEGA: Final = 1_000_000
-
-# Starts of files that people upload by mistake, so that the refusal can name them.
-_OTHER_FORMATS: Final = (
-    (b"GIF8", "GIF"),
-    (b"BM", "BMP"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"%PDF", "PDF"),
-    (b"%!PS", "PostScript"),
-    (b"8BPS", "PSD"),
-    (b"\0\0\1\0", "ICO"),
-    (b"\xff\x0a", "JPEG XL"),
-    (b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"DDS ", "DDS"),
-    (b"<svg", "SVG"),
-    (b"<?xml", "XML or SVG"),
-    (b"PK\x03\x04", "ZIP"),
-)
-_BRANDS: Final = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
-_ORIENTATION: Final = 0x0112
-# Pillow's exif_transpose would do the same by way of two more copies of the picture.
+_MOST_SECONDS: Final = 4.0
+"""CPU time after which the decoding of a JPEG or PNG is given up, between two blocks of its file and whatever its price
+was: four times the highest price, for slower processors."""
+_AT_REST: Final = 12 * _MEGA
+"""Memory of a decoder, and of the band of pixels it works on, whatever the picture's size."""
+_BAND: Final = 1 << 19
+"""Pixels that are converted at a time, so that intermediate steps do not multiply the memory of a large picture."""
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -66,7 +63,13 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_MAGIC: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")
+_END_OF_JPEG: Final = b"\xff\xd9"
+_TAILS: Final = (bytes(32), b"\xff\0" * 16)
+"""Put behind the coded data of a JPEG without end mark: where pixels are missing, each changes them."""
+
+_Box = tuple[int, int, int, int]
+
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a core belongs to one picture at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,48 +102,96 @@ def decode(data: bytes) -> Decoded:
         raise FileTooLargeError(
             f"the file has {len(data) / _MEGA:.1f} MB, the limit is {MAX_FILE_BYTES / _MEGA:.0f}; send a smaller copy"
         )
+    header = read(data)
+    _check_size(header.width, header.height)
+    _check_work(header, len(data) + len(header.clean))
     try:
-        image = _open(data)
-        _check_size(*image.size)
-        kind = _format(image)
-        tables = dict(getattr(image, "quantization", None) or {})
-        raw = _to_rgb(image)
-        upright = _upright(image, raw)
+        return _decode(header)
     except ImageError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise _bomb() from error
-    except Exception as error:  # Pillow's decoders raise anything on hostile bytes; none of it may pass for our fault
+    except MemoryError as error:
+        raise TooCostlyError("there is not enough memory to decode the picture; send a smaller copy") from error
+    except Exception as error:  # decoders raise anything on hostile bytes; none of it may pass for our fault
         raise _broken(error) from error
-    return Decoded(upright, raw, kind, tables)
 
 
-def _open(data: bytes) -> Image.Image:
+def _decode(header: Header) -> Decoded:
+    image = _LOADERS[header.format](header)
+    orientation = header.orientation
+    if header.format == "avif":  # Pillow hands its rotation and mirroring on in EXIF's words
+        orientation = from_exif(image.info.get("exif", b"")) or 1
+    tables = dict(getattr(image, "quantization", None) or {})
+    raw = _to_rgb(image, header)
+    del image
+    turn = _TURNS.get(orientation)
+    # Pillow's exif_transpose would do the same by way of two more copies of the picture.
+    return Decoded(raw if turn is None else raw.transpose(turn), raw, header.format, tables)
+
+
+class _Metered(io.BytesIO):
+    """A file that stops being read when the thread that reads it has had its CPU time."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._end = time.thread_time() + _MOST_SECONDS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.thread_time() > self._end:
+            raise TooCostlyError(f"the picture takes more than {_MOST_SECONDS:.0f} s to decode; {SAVE_AGAIN}")
+        return super().read(size)
+
+
+def _open(header: Header, data: bytes) -> ImageFile.ImageFile:
     try:
-        return Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
+        image = Image.open(_Metered(data), formats=[header.format.upper()])
     except UnidentifiedImageError as error:
-        raise _unidentified(data) from error
+        raise _broken(error) from error
+    if image.size != (header.width, header.height):
+        raise CorruptImageError(f"the file says two sizes of its picture; {SAVE_AGAIN}")
+    return image
 
 
-def _unidentified(data: bytes) -> ImageError:
-    if not data:
-        return NotAnImageError("the file is empty")
-    name = _BRANDS.get(data[8:12]) if data[4:8] == b"ftyp" else None
-    starts = (data[:64], data[:64].lstrip())
-    name = name or next((name for magic, name in _OTHER_FORMATS if any(s.startswith(magic) for s in starts)), None)
-    if name is not None:
-        return UnsupportedFormatError(f"this is {name}; send JPEG, PNG or WebP")
-    if data.startswith(_MAGIC):
-        return TruncatedImageError("the file ends or breaks inside its header; send the whole file")
-    return NotAnImageError("the file is not a picture; send JPEG, PNG or WebP")
+def _loaded(header: Header) -> Image.Image:
+    image = _open(header, header.clean)
+    image.load()
+    return image
 
 
-def _format(image: Image.Image) -> str:
-    name = (image.format or "").lower()
-    name = "jpeg" if name == "mpo" else name  # phones store previews beside a normal JPEG; only the first is read
-    if name not in FORMATS:
-        raise UnsupportedFormatError(f"this is {image.format}; send JPEG, PNG or WebP")
-    return name
+def _load_jpeg(header: Header) -> Image.Image:
+    if header.complete:
+        return _loaded(header)
+    first = _loaded(header)
+    expected = _sum(first)
+    for tail in _TAILS:
+        image = _open(header, header.clean.removesuffix(_END_OF_JPEG) + tail + _END_OF_JPEG)
+        image.load()
+        if _sum(image) != expected:
+            raise TruncatedImageError("the file ends before the picture does; send the whole file")
+        del image
+    return first
+
+
+def _load_heif(header: Header) -> Image.Image:
+    # Half of our users never see a HEIC, and its library costs their start some milliseconds.
+    import pi_heif  # noqa: PLC0415
+
+    pi_heif.options.DECODE_THREADS = 1
+    pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
+    opened = pi_heif.open_heif(header.clean)
+    picture = opened[opened.primary_index]
+    # A copy: the library's buffer does not outlive its own object.
+    return Image.frombytes(picture.mode, picture.size, picture.data, "raw", picture.mode, picture.stride)
+
+
+_LOADERS: Final[dict[str, Callable[[Header], Image.Image]]] = {
+    "jpeg": _load_jpeg,
+    "png": _loaded,
+    "webp": _loaded,
+    "heif": _load_heif,
+    "avif": _loaded,
+}
 
 
 def _check_size(width: int, height: int) -> None:
@@ -158,31 +209,93 @@ def _check_size(width: int, height: int) -> None:
         raise CorruptImageError("the picture has no pixels")
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    image.seek(0)
-    image.load()
-    if image.mode.startswith("I") or image.mode == "F":
-        return _from_16_bit(image).convert("RGB")
+def _check_work(header: Header, held: int) -> None:
+    size, kind = f"{header.width} x {header.height} pixels", header.format.upper()
+    most = MAX_HEIF_DECODE_SECONDS if header.format == "heif" else MAX_DECODE_SECONDS
+    if header.seconds > most:
+        raise TooCostlyError(
+            f"{size}, as this {kind} stores them, take about {header.seconds:.1f} s to decode, the limit is "
+            f"{most:.1f} s; send a smaller copy, or save it again as a plain JPEG"
+        )
+    memory = header.width * header.height * header.pixel_bytes + held + _AT_REST
+    if memory > MAX_DECODE_BYTES:
+        raise TooCostlyError(
+            f"{size}, as this {kind} stores them, take about {memory / _MEGA:.0f} MB to decode, the limit is "
+            f"{MAX_DECODE_BYTES / _MEGA:.0f} MB; send a smaller copy, or save it again as a plain JPEG"
+        )
+
+
+def _to_rgb(image: Image.Image, header: Header) -> Image.Image:
+    key = header.colour_key
+    if key is not None and header.depth <= 8:
+        image = image.convert("L") if image.mode == "1" else image
+        scaled = tuple(value * (255 // ((1 << header.depth) - 1)) for value in key)
+        image.info["transparency"] = scaled if len(scaled) > 1 else scaled[0]
+    elif key is not None:
+        return _on_white_but(key, image, header)
+    if image.mode.startswith("I"):
+        return _by_bands(image, lambda band, _: Image.fromarray(_high_byte(_deep(band))))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        page = Image.new("RGBA", layered.size, "white")
-        page.alpha_composite(layered)
-        return page.convert("RGB")
+        return _by_bands(image, lambda band, _: _on_white(band))
     # Not a copy: at 12 megapixels that would cost a fifth of the decoding. The file behind it is only memory.
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    return Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8), mode="L")
+def _by_bands(image: Image.Image, convert: Callable[[Image.Image, _Box], Image.Image]) -> Image.Image:
+    width, height = image.size
+    rows = max(1, _BAND // width)
+    made = Image.new("RGB", image.size)
+    for top in range(0, height, rows):
+        box = (0, top, width, min(height, top + rows))
+        made.paste(convert(image.crop(box), box).convert("RGB"), box[:2])
+    return made
 
 
-def _upright(image: Image.Image, raw: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(_ORIENTATION)
-    except Exception:  # noqa: BLE001 - a broken EXIF block says nothing about the pixels: they stand as stored
-        return raw
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return raw if turn is None else raw.transpose(turn)
+def _on_white(band: Image.Image) -> Image.Image:
+    page = Image.new("RGBA", band.size, "white")
+    page.alpha_composite(band if band.mode == "RGBA" else band.convert("RGBA"))
+    return page
+
+
+def _deep(band: Image.Image) -> npt.NDArray[np.uint16]:
+    return np.asarray(band).astype("<u2", copy=False)
+
+
+def _high_byte(stored: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(stored.view(np.uint8)[:, 1::2])
+
+
+def _on_white_but(key: tuple[int, ...], image: Image.Image, header: Header) -> Image.Image:
+    """Makes white, in a picture of 16 bits a channel, what has the key's colour in all of them."""
+    if len(key) == 1:
+
+        def grey(band: Image.Image, _: _Box) -> Image.Image:
+            stored = _deep(band)
+            return Image.fromarray(np.where(stored == key[0], np.uint8(255), _high_byte(stored)))
+
+        return _by_bands(image, grey)
+    # Pillow reads the high byte of such pixels; read as if the other byte came first, they give the low one.
+    low = _open(header, header.clean)
+    low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]
+    low.load()
+
+    def colour(band: Image.Image, box: _Box) -> Image.Image:
+        same = np.ones((band.height, band.width), bool)
+        for value, high_plane, low_plane in zip(key, band.split(), low.crop(box).split(), strict=True):
+            same &= np.asarray(high_plane) == value >> 8
+            same &= np.asarray(low_plane) == value & 255
+        band.paste((255, 255, 255), mask=Image.fromarray(same))
+        return band
+
+    return _by_bands(image, colour)
+
+
+def _sum(image: Image.Image) -> int:
+    found = 0
+    for top in range(0, image.height, rows := max(1, _BAND // image.width)):
+        band = image.crop((0, top, image.width, min(image.height, top + rows)))
+        found = zlib.crc32(band.tobytes(), found)
+    return found
 
 
 def _bomb() -> ImageError:
@@ -193,4 +306,4 @@ def _broken(error: Exception) -> ImageError:
     text = str(error).lower()
     if isinstance(error, EOFError) or "truncated" in text or "unexpected end" in text:
         return TruncatedImageError("the file ends before the picture does; send the whole file")
-    return CorruptImageError("the picture cannot be decoded; save it again and send that copy")
+    return CorruptImageError(f"the picture cannot be decoded; {SAVE_AGAIN}")

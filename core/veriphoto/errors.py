@@ -12,6 +12,7 @@
     |   +-- TooManyPixelsError         too_many_pixels
     |   +-- SideTooLongError           side_too_long
     |   +-- DecompressionBombError     decompression_bomb
+    |   +-- TooCostlyError             too_costly
     |   +-- UnreadableFileError        unreadable_file        the file could not be read from the disk
     +-- ModelError                     model_error            a model version that must not be used
     |   +-- ManifestError              manifest_invalid
@@ -67,7 +68,7 @@ class NotAnImageError(ImageError):
 
 
 class UnsupportedFormatError(ImageError):
-    """A picture, or at least a known file format, but not JPEG, PNG or WebP."""
+    """A picture, or at least a known file format, but none of ``contract.FORMATS``, or a rare kind of one."""
 
     code = "unsupported_format"
 
@@ -106,6 +107,12 @@ class DecompressionBombError(ImageError):
     """Pillow warned of a decompression bomb."""
 
     code = "decompression_bomb"
+
+
+class TooCostlyError(ImageError):
+    """Decoding would take time or memory out of proportion to the picture."""
+
+    code = "too_costly"
 
 
 class UnreadableFileError(ImageError):

@@ -52,7 +52,7 @@ def preprocess(data: bytes) -> Preprocessed:
     """Prepares one uploaded file.
 
     Args:
-        data: The bytes of a JPEG, PNG or WebP file.
+        data: The bytes of a JPEG, PNG, WebP, HEIC or AVIF file.
 
     Returns:
         Its crops, statistics and crop places. The same bytes give the same arrays everywhere.

@@ -65,7 +65,7 @@ def load_crops(pictures: Sequence[Path]) -> Crops:
         except (ImageError, OSError):
             continue
     if not crops:
-        raise DataError("no picture to check the export with; name a folder of JPEG, PNG or WebP photos")
+        raise DataError("no picture to check the export with; name a folder of photos")
     return np.stack(crops)
 
 

@@ -106,7 +106,7 @@ def golden_scores(candidate: Candidate, pictures: Sequence[Path]) -> dict[Path, 
     """
     scores = dict(_scored(candidate, pictures))
     if not scores:
-        raise ModelError("no golden picture can be scored; name a folder of JPEG, PNG or WebP photos with --golden")
+        raise ModelError("no golden picture can be scored; name a folder of photos with --golden")
     return scores
 
 

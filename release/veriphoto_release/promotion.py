@@ -344,7 +344,7 @@ def example(pictures: Sequence[Path]) -> Any:
     for path in pictures:
         with suppress(VeriphotoError, OSError):
             return preprocess(path.read_bytes()).crops[np.newaxis]
-    raise UsageError("there is no golden picture; name a folder of JPEG, PNG or WebP photos with --golden")
+    raise UsageError("there is no golden picture; name a folder of photos with --golden")
 
 
 def _before(registry: Registry) -> int:

@@ -152,7 +152,7 @@ def _monitor(
 def _pictures(console: Console, folder: Path | None, *, needed: bool) -> list[Path]:
     pictures = samples.find(folder) if folder else []
     if folder and not pictures:
-        missing = f"there is no JPEG, PNG or WebP file in {folder}; name a folder of photos with --samples"
+        missing = f"there is no picture in {folder}; name a folder of photos with --samples"
         if needed:
             raise UsageError(missing)
         console.print(f"[yellow]{escape(missing)}[/yellow]")

@@ -142,7 +142,7 @@ def test_many_photos_get_a_table_and_a_csv(page: Any) -> None:
     ("name", "content", "words"),
     [
         ("notes.txt", b"hello", "This file could not be judged: the file is not a picture"),
-        ("anim.gif", b"GIF89a" + bytes(20), "this is GIF; send JPEG, PNG or WebP"),
+        ("anim.gif", b"GIF89a" + bytes(20), "this is GIF, which is not supported; send JPEG, PNG, WebP, HEIC or AVIF"),
         ("broken.zip", b"PK\x03\x04 and nothing more", "broken.zip cannot be opened"),
     ],
 )

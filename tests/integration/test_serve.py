@@ -158,7 +158,7 @@ def test_demo_fails_if_a_sample_is_not_scored_and_works_in_paths_with_spaces(tmp
     done = demo(*FREE_PORTS, cwd=home)
     assert done.returncode == 1, done.stderr
     assert re.search(r"broken \[red\]\.jpg .*not_an_image", done.stdout)
-    assert "broken [red].jpg: the file is not a picture; send JPEG, PNG or WebP" in done.stdout
+    assert "broken [red].jpg: the file is not a picture; send JPEG, PNG, WebP, HEIC or AVIF" in done.stdout
     assert re.search(r"good\.jpg .*(real|ai_generated|unsure)", done.stdout)
     assert sorted(path.name for path in home.iterdir()) == ["model_repository", "samples", "var"]
 
@@ -183,7 +183,7 @@ def test_options_are_also_environment_variables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--samples=nowhere"], "there is no JPEG, PNG or WebP file in nowhere"),
+        (["--samples=nowhere"], "there is no picture in nowhere"),
         (["--no-samples"], "--demo is about the samples"),
         (["--model-repository=nowhere"], "nowhere is no directory; name the model repository with --model-repository"),
         (["--flavour=tensorrt"], "the server of nvidia-pytriton has no backend for tensorrt"),

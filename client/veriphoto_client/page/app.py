@@ -9,6 +9,7 @@ import streamlit as st
 
 from veriphoto.contract import GATEWAY_PORT
 from veriphoto.errors import ImageError
+from veriphoto.headers import ACCEPTED
 from veriphoto_client.page.drawing import COLOURS, REASONS, WORDS, overlaid, scale, table, to_csv
 from veriphoto_client.page.gateway import Gateway, PageError, Photo
 from veriphoto_client.page.uploads import photos_of
@@ -80,7 +81,7 @@ def main() -> None:
     st.title("Veriphoto")
     st.markdown("Was this product photo taken by a camera, or made by an AI generator?")
     files = st.file_uploader(
-        "Drop photos or a ZIP of photos here (JPEG, PNG or WebP, 20 MB each)", accept_multiple_files=True
+        f"Drop photos or a ZIP of photos here ({ACCEPTED}, 20 MB each)", accept_multiple_files=True
     )
     if files:
         try:

@@ -1,4 +1,4 @@
-"""Triton glue of ``preprocess``: hands each picture to ``veriphoto.preprocessing`` and its errors to the caller.
+"""Triton glue of ``preprocess``: hands each picture to ``veriphoto.isolation`` and its errors to the caller.
 
 A bad picture fails its own request with INVALID_ARG; other requests of the same dynamic batch are answered. A request
 that itself holds several pictures fails as a whole, naming the first bad one: Triton gives a request one response.
@@ -17,7 +17,7 @@ import triton_python_backend_utils as pb_utils
 
 from veriphoto.contract import CROPS, IMAGE, STATISTICS
 from veriphoto.errors import ImageError
-from veriphoto.preprocessing import preprocess
+from veriphoto.isolation import preprocess
 
 # Stubs of older servers hand on empty arrays from numpy 2, without a word.
 _FIRST_WITH_NUMPY_2 = (24, 11)

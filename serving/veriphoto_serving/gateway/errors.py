@@ -139,6 +139,7 @@ STATUS: Final[Mapping[type[VeriphotoError], int]] = MappingProxyType(
         core.TruncatedImageError: 422,
         core.CorruptImageError: 422,
         core.ImageError: 422,
+        core.TooCostlyError: 422,
         RateLimitedError: 429,
         BusyError: 503,
         core.OverloadedError: 503,

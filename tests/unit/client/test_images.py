@@ -47,6 +47,65 @@ def test_pil_images_travel_without_loss(mode):
     assert np.array_equal(np.asarray(sent), np.asarray(expected))
 
 
+def shown(image: Image.Image) -> np.ndarray:
+    """What the server makes of it."""
+    return np.asarray(decode(load(image)).image)
+
+
+GREY = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
+HALF_CLEAR = np.dstack([np.full((8, 8), value, np.uint8) for value in (200, 100, 40, 128)])
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B", "I;16N", "I"])
+def test_16_bits_are_16_bits_in_any_byte_order(mode):
+    stored = GREY.astype(">u2") if mode == "I;16B" else GREY.astype(np.int32 if mode == "I" else "<u2")
+    image = Image.frombytes(mode, (32, 32), stored.tobytes())
+    np.testing.assert_array_equal(shown(image)[..., 0], GREY >> 8)
+
+
+def test_a_big_endian_tiff_of_16_bits_is_what_it_was(tmp_path):
+    Image.frombytes("I;16B", (32, 32), GREY.astype(">u2").tobytes()).save(tmp_path / "deep.tif")
+    with Image.open(tmp_path / "deep.tif") as image:
+        np.testing.assert_array_equal(shown(image)[..., 0], GREY >> 8)
+
+
+def test_8_bits_in_mode_i_are_not_black():
+    image = Image.open(io.BytesIO(picture())).convert("L")
+    np.testing.assert_array_equal(shown(image.convert("I")), shown(image))
+
+
+@pytest.mark.parametrize(("mode", "premultiplied"), [("RGBA", "RGBa"), ("LA", "La")])
+def test_premultiplied_alpha_lies_on_white(mode, premultiplied):
+    image = Image.fromarray(HALF_CLEAR, "RGBA").convert(mode)
+    assert np.abs(shown(image.convert(premultiplied)).astype(int) - shown(image)).max() <= 2
+    assert shown(image).min() > 120, "white shows through"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        pytest.param(Image.new("F", (8, 8), 0.5), id="F"),
+        pytest.param(Image.new("I", (8, 8), 70_000), id="more than 16 bits"),
+        pytest.param(Image.new("I", (8, 8), -1), id="negative"),
+    ],
+)
+def test_values_of_no_known_range_are_a_programmers_mistake(image):
+    with pytest.raises(TypeError, match="convert it to RGB"):
+        load(image)
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "LAB", "RGBX", "RGBA", "RGBa", "LA", "PA"]
+)
+def test_every_mode_shows_what_pillow_shows(mode):
+    """White where nothing is opaque, and the colours of Pillow's own conversion."""
+    source = Image.fromarray(HALF_CLEAR[..., :3], "RGB")
+    image = (source.convert("P") if mode == "PA" else source if mode != "RGBa" else source.convert("RGBA")).convert(
+        mode
+    )
+    np.testing.assert_array_equal(shown(image), np.asarray(image.convert("RGBA").convert("RGB")))
+
+
 def test_a_pil_image_keeps_the_way_it_was_held(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -18,6 +18,7 @@ from typing import Final
 
 from veriphoto.contract import SUFFIXES
 from veriphoto.errors import DataError, UnreadableFileError
+from veriphoto.headers import ACCEPTED, looks_accepted
 
 LABELS: Final = ("real", "ai")
 """Folder names and manifest labels, by class index."""
@@ -187,5 +188,4 @@ def _why_broken(picture: Picture) -> str:
     picture.__dict__["sha256"] = hashlib.sha256(data).hexdigest()
     if not data:
         return "empty file"
-    known = data[:3] == b"\xff\xd8\xff" or data[:8] == b"\x89PNG\r\n\x1a\n" or data[8:12] == b"WEBP"
-    return "" if known else "not a JPEG, PNG or WebP file"
+    return "" if looks_accepted(data) else f"not a {ACCEPTED} file"

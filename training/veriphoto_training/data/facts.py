@@ -18,6 +18,7 @@ from PIL import Image, JpegImagePlugin
 from veriphoto.contract import FORMATS
 from veriphoto.decoding import decode
 from veriphoto.errors import UnreadableFileError
+from veriphoto.headers import read as read_header
 
 _TABLE: Final = 64
 METADATA: Final = (
@@ -91,13 +92,16 @@ def metadata(data: bytes) -> Metadata:
     Returns:
         FP32 [len(METADATA)].
     """
-    with Image.open(io.BytesIO(data)) as image:
-        width, height = image.size
-        kind = (image.format or "").lower().replace("mpo", "jpeg")
-        tables = getattr(image, "quantization", None) or {}
-        # -1 is Pillow's word for a sampling it does not know, and ours for a format that has none.
-        sampling = JpegImagePlugin.get_sampling(image) if kind == "jpeg" else -1
-    head = (width, height, len(data) / (width * height), FORMATS.index(kind), sampling)
+    header = read_header(data)
+    tables: dict[int, list[int]] = {}
+    # -1 is Pillow's word for a sampling it does not know, and ours for a format that has none.
+    sampling = -1
+    if header.format == "jpeg":
+        with Image.open(io.BytesIO(header.clean), formats=["JPEG"]) as image:
+            tables = getattr(image, "quantization", None) or {}
+            sampling = JpegImagePlugin.get_sampling(image)
+    pixels = header.width * header.height
+    head = (header.width, header.height, len(data) / pixels, FORMATS.index(header.format), sampling)
     return np.array([*head, *_table(tables.get(0)), *_table(tables.get(1))], dtype=np.float32)
 
 

@@ -21,7 +21,7 @@ _REFUSALS: Final = {
     408: "The upload took too long.",
     411: "The body has no Content-Length.",
     413: "Too many bytes or pixels.",
-    415: "Neither JPEG, PNG nor WebP, or a compressed body.",
+    415: "Not JPEG, PNG, WebP, HEIC or AVIF, or a compressed body.",
     422: "Not a readable picture.",
     429: "More pictures than the key may send; see Retry-After.",
     503: "Overloaded, or the scoring server is away; see Retry-After.",
@@ -44,7 +44,10 @@ _ONE: Final[dict[str, Any]] = {
         "required": True,
         "content": {
             "multipart/form-data": _form("file", _BINARY),
-            **{kind: {"schema": _BINARY} for kind in ("image/jpeg", "image/png", "image/webp")},
+            **{
+                kind: {"schema": _BINARY}
+                for kind in ("image/jpeg", "image/png", "image/webp", "image/heic", "image/avif")
+            },
             "application/octet-stream": {"schema": _BINARY},
         },
     },

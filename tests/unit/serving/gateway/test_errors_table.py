@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from odd_files import scans
 from PIL import Image
 
 from veriphoto import errors as core
@@ -101,6 +102,7 @@ PROVOKED: dict[type[VeriphotoError], tuple[Provoke, dict[str, Any]]] = {
     core.TruncatedImageError: (raw(picture()[:-300]), {}),
     core.CorruptImageError: (raw(PNG[:60] + bytes(8) + PNG[68:]), {}),
     core.ImageError: (faulty(core.ImageError("of a kind that is in no row")), {}),
+    core.TooCostlyError: (raw(scans(6300, 6300, 250)), {}),
     own.RateLimitedError: (twice, {"rate_limit": 1}),
     own.BusyError: (crowd, {"max_in_flight": 1}),
     core.OverloadedError: (faulty(core.OverloadedError("queue full at 10.0.0.7")), {}),

@@ -1,0 +1,172 @@
+"""HEIC and AVIF: what phones and browsers make, under the bounds of every other format."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import struct
+import time
+
+import numpy as np
+import pillow_heif
+import pytest
+from odd_files import encoded
+from PIL import Image
+
+from veriphoto import errors, isolation
+from veriphoto.contract import FORMATS
+from veriphoto.decoding import decode
+from veriphoto.headers import read
+from veriphoto.preprocessing import preprocess
+
+pillow_heif.register_heif_opener()
+
+PICTURE = Image.linear_gradient("L").resize((320, 192)).convert("RGB")
+KINDS = pytest.mark.parametrize(("kind", "name"), [("HEIF", "heif"), ("AVIF", "avif")])
+HEIC = encoded(PICTURE, "HEIF", quality=80)
+AVIF = encoded(PICTURE, "AVIF", quality=80)
+
+
+@KINDS
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_both_are_decoded(kind, name, mode):
+    decoded = decode(encoded(PICTURE.convert(mode), kind, quality=90))
+    assert (decoded.format, decoded.image.mode, decoded.image.size) == (name, "RGB", PICTURE.size)
+    assert np.abs(np.asarray(decoded.image).astype(int) - np.asarray(PICTURE)).mean() < 3
+
+
+@KINDS
+def test_alpha_lies_on_white(kind, name):
+    clear = PICTURE.copy()
+    clear.putalpha(Image.new("L", PICTURE.size, 0))
+    assert np.asarray(decode(encoded(clear, kind, quality=90)).image).min() > 250
+
+
+@KINDS
+def test_the_first_picture_of_several(kind, name):
+    data = encoded(PICTURE, kind, save_all=True, append_images=[Image.new("RGB", (320, 192), "red")], quality=90)
+    assert np.abs(np.asarray(decode(data).image).astype(int) - np.asarray(PICTURE)).mean() < 3
+
+
+@KINDS
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_once(kind, name, orientation):
+    """Encoders write it twice: as rotation and mirroring of the file, and in EXIF."""
+    stored = PICTURE.copy()
+    stored.paste("red", (0, 0, 96, 64))  # a corner that says which way is up
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(stored, kind, exif=exif.tobytes(), quality=90)
+    assert orientation == 1 or b"irot" in data or b"imir" in data
+    turned = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+    expected = stored if orientation == 1 else stored.transpose(Image.Transpose(turned[orientation]))
+    found = decode(data).image
+    assert found.size == expected.size
+    assert np.abs(np.asarray(found).astype(int) - np.asarray(expected)).mean() < 3
+
+
+def test_exif_alone_turns_nothing():
+    """The file format's own rotation counts; EXIF's word, which only repeats it, does not."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(PICTURE, "HEIF", exif=exif, quality=90)  # not as bytes, so that the encoder does not look into it
+    assert b"Exif" in data
+    assert b"irot" not in data
+    assert decode(data).image.size == PICTURE.size
+
+
+def test_a_grid_is_priced_by_its_tiles():
+    """The file of one tile, rewritten to ask for it 4,096 times."""
+    assert read(HEIC).seconds < 0.1
+    grown = _grid_of(HEIC, 64, 64)
+    with pytest.raises(errors.TooCostlyError):
+        decode(grown)
+
+
+def _grid_of(data: bytes, rows: int, columns: int) -> bytes:
+    """Only the ``meta`` box: a primary item 2 of kind grid that refers to item 1 again and again."""
+    assert data
+    full = b"\0\0\0\0"
+
+    def box(kind: bytes, *parts: bytes) -> bytes:
+        body = b"".join(parts)
+        return struct.pack(">I", 8 + len(body)) + kind + body
+
+    entries = [box(b"infe", b"\2\0\0\0", struct.pack(">HH", i, 0), kind) for i, kind in ((1, b"hvc1"), (2, b"grid"))]
+    sizes = [box(b"ispe", full, struct.pack(">II", *size)) for size in ((512, 512), (640, 640))]
+    meta = box(
+        b"meta",
+        full,
+        box(b"pitm", full, struct.pack(">H", 2)),
+        box(b"iinf", full, struct.pack(">H", 2), *entries),
+        box(b"iref", full, box(b"dimg", struct.pack(">HH", 2, rows * columns), struct.pack(">H", 1) * rows * columns)),
+        box(b"iprp", box(b"ipco", *sizes), box(b"ipma", full, struct.pack(">I", 2), b"\0\1\1\1\0\2\1\2")),
+    )
+    return data[: int.from_bytes(data[:4], "big")] + meta
+
+
+@pytest.mark.parametrize("size", [(12_001, 8), (9_000, 5_000)])
+@pytest.mark.parametrize("data", [HEIC, AVIF], ids=["heif", "avif"])
+def test_the_limits_are_those_of_all(data, size):
+    lie = data.replace(struct.pack(">II", *PICTURE.size), struct.pack(">II", *size))
+    with pytest.raises((errors.SideTooLongError, errors.TooManyPixelsError)):
+        decode(lie)
+
+
+@pytest.mark.parametrize("data", [HEIC, AVIF], ids=["heif", "avif"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+def test_a_cut_file_is_refused(data, share):
+    with pytest.raises(errors.ImageError):
+        decode(data[: int(share * len(data))])
+
+
+@pytest.mark.parametrize("data", [HEIC, AVIF], ids=["heif", "avif"])
+def test_random_damage_only_raises_image_errors(data):
+    """In the child, as a server does it: a decoder that crashes costs its picture and nothing else."""
+    rng, scored = np.random.default_rng(19), 0
+    for _ in range(120):
+        mutant = bytearray(data)
+        for place in rng.integers(0, len(data), int(rng.integers(1, 12))):
+            mutant[place] = rng.integers(0, 256)
+        try:
+            isolation.preprocess(bytes(mutant))
+            scored += 1
+        except errors.ImageError:
+            pass
+    assert scored < 120
+    assert FORMATS[int(isolation.preprocess(data).statistics[3])] in ("heif", "avif")
+
+
+@pytest.mark.parametrize("data", [HEIC, AVIF, encoded(PICTURE, "JPEG")], ids=["heif", "avif", "jpeg"])
+def test_the_child_prepares_what_the_worker_would(data):
+    theirs, ours = isolation.preprocess(data), preprocess(data)
+    np.testing.assert_array_equal(theirs.crops, ours.crops)
+    np.testing.assert_array_equal(theirs.statistics, ours.statistics)
+    assert theirs.boxes == ours.boxes
+
+
+def _burn(_: bytes) -> None:
+    sum(range(10**12))  # in C: no signal handler of Python's would run before its end
+
+
+def _eat(_: bytes) -> None:
+    io.BytesIO(bytes(10**9)).getvalue()
+
+
+def _crash(_: bytes) -> None:
+    ctypes.string_at(0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [(_burn, errors.TooCostlyError), (_eat, errors.CorruptImageError), (_crash, errors.CorruptImageError)],
+)
+def test_a_decoder_that_runs_away_costs_its_picture_only(monkeypatch, fault, error):
+    isolation._child.end()
+    monkeypatch.setattr(isolation, "preprocess_here", fault)
+    began = time.monotonic()
+    with pytest.raises(error):
+        isolation.preprocess(HEIC)
+    assert time.monotonic() - began < 10
+    monkeypatch.undo()
+    assert isolation.preprocess(HEIC).statistics[0] == PICTURE.width
