@@ -14,6 +14,7 @@ Prediction = Literal["real", "ai_generated"]
 Confidence = Literal["low", "medium", "high"]
 Reason = Literal["", "borderline", "too_small", "too_degraded"]
 
+_RAREST = 0.002  # smaller shares rest on too few photos
 _EPSILON = 1e-7  # keeps the logit of a saturated float32 sigmoid finite
 
 
@@ -128,3 +129,16 @@ def _reason(probability: float, statistics: Mapping[str, float], point: Operatin
 def _logit(probability: float) -> float:
     clipped = min(max(probability, _EPSILON), 1.0 - _EPSILON)
     return math.log(clipped / (1.0 - clipped))
+
+
+def frequency(real_share: float) -> str:
+    """Says in words how often real product photos score at least as high as a picture.
+
+    Args:
+        real_share: The share, 0 to 1.
+    """
+    if real_share <= _RAREST:
+        return f"fewer than 1 in {round(1 / _RAREST)} real product photos score this high"
+    if real_share < 0.01:
+        return f"about 1 in {round(1 / real_share, -1):.0f} real product photos scores this high"
+    return f"of 100 real product photos about {max(1, round(100 * real_share))} score this high"

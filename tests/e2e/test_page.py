@@ -101,7 +101,7 @@ def fits(page: Any) -> bool:
 def test_one_photo_gets_a_verdict_and_the_reason_why(page: Any) -> None:
     drop(page, SAMPLES / "real_boots.jpg")
 
-    page.get_by_role("heading", name="Taken by a camera").wait_for()
+    page.get_by_role("heading", name="No sign of AI generation found").wait_for()
     page.locator("img[alt*='probability of being AI-generated; unsure between 40% and 60%']").wait_for()
     page.get_by_text("model version 1").first.wait_for()
     page.get_by_text("Camera (EXIF): absent").wait_for()

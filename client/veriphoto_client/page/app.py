@@ -10,6 +10,7 @@ import streamlit as st
 from veriphoto.contract import GATEWAY_PORT
 from veriphoto.errors import ImageError
 from veriphoto.headers import ACCEPTED
+from veriphoto.verdict import frequency
 from veriphoto_client.page.drawing import COLOURS, REASONS, WORDS, overlaid, scale, table, to_csv
 from veriphoto_client.page.gateway import Gateway, PageError, Photo
 from veriphoto_client.page.uploads import photos_of
@@ -22,13 +23,16 @@ _MEANING: Final = """
 **The probability** is the model's estimate that the photo was made by an AI generator. It is calibrated: of many photos
 that get 80 %, about 80 % are AI-generated, where photos are like those the model was tested on.
 
+**No sign of AI generation found** means that, and not that a camera took the photo: about one AI picture in ten of
+generators that the model does not know gets this answer.
+
 **Unsure** is an answer. Small, heavily compressed or borderline photos get it instead of a guess.
 
 **What it cannot do.** It makes mistakes in both directions. It does not know every generator, and a photo that was
 edited, photographed from a screen or compressed many times is harder. It says nothing about whether a product is real,
 nor who made a photo. Do not decide about a person by this answer alone: look at the photo, and ask the seller.
 
-**The evidence map** shows which places pushed the score: red towards AI, blue towards a camera. Only what
+**The evidence map** shows which places pushed the score: red towards AI, blue away from it. Only what
 the model looks at is coloured, the largest square in the middle. It shows where, not why.
 
 **Metadata** are claims that anybody can remove or forge. That they are absent proves nothing, and they never change the
@@ -79,7 +83,7 @@ def main() -> None:
     st.set_page_config(page_title="Veriphoto", page_icon="📷", layout="wide", menu_items={})
     st.html("<style>.stMainBlockContainer {padding-top: 2.5rem}</style>")
     st.title("Veriphoto")
-    st.markdown("Was this product photo taken by a camera, or made by an AI generator?")
+    st.markdown("Was this product photo made by an AI generator?")
     files = st.file_uploader(
         f"Drop photos or a ZIP of photos here ({ACCEPTED}, 20 MB each)", accept_multiple_files=True
     )
@@ -132,6 +136,11 @@ def _verdict(answer: dict[str, Any]) -> None:
         f"**{answer['probability']:.1%}** probability of being AI-generated · **{answer['confidence']}** confidence · "
         f"model version **{answer['model_version']}** · {answer['inference_time_ms']:.0f} ms"
     )
+    share = answer["real_photos_this_high"]
+    if share is not None:
+        st.markdown(f"{frequency(share).capitalize()}.")
+    if answer["second_opinion"]["asked"]:
+        st.caption("Two models looked at this photo, and the score is of both.")
 
 
 def _streamlit_colour(verdict: str) -> str:

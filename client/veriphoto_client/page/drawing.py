@@ -14,9 +14,13 @@ from PIL import Image
 from veriphoto.decoding import decode
 
 COLOURS: Final = {"real": "#1f77b4", "ai_generated": "#d62728", "unsure": "#8a6d00"}
-WORDS: Final = {"real": "Taken by a camera", "ai_generated": "Made by an AI generator", "unsure": "Unsure"}
+WORDS: Final = {
+    "real": "No sign of AI generation found",
+    "ai_generated": "Probably made by an AI generator",
+    "unsure": "Unsure",
+}
 REASONS: Final = {
-    "borderline": "the score lies too close to the threshold",
+    "borderline": "the score is neither low enough to clear the photo nor high enough to flag it",
     "too_small": "the photo is too small to judge",
     "too_degraded": "the photo is compressed too much to judge",
     "": "",
@@ -25,7 +29,7 @@ COLUMNS: Final = ("filename", "verdict", "probability", "confidence", "reason", 
 
 
 def scale(probability: float, threshold: float, band: tuple[float, float]) -> str:
-    """Draws the probability on a scale from camera to AI.
+    """Draws the probability on a scale.
 
     Args:
         probability: That the picture is AI-generated.
@@ -54,7 +58,7 @@ def scale(probability: float, threshold: float, band: tuple[float, float]) -> st
 <path d="M{at(probability):.1f} 46 l-7 12 h14 z" fill="#31333f"/>
 <text x="{at(probability):.1f}" y="18" text-anchor="{anchor}" font-size="15" font-weight="700"
  fill="#31333f">{probability:.1%}</text>
-<text x="{left}" y="72" font-size="11" fill="#31333f">camera</text>
+<text x="{left}" y="72" font-size="11" fill="#31333f">no sign</text>
 <text x="{middle:.1f}" y="86" text-anchor="middle" font-size="11" fill="#31333f">unsure</text>
 <text x="{right}" y="72" text-anchor="end" font-size="11" fill="#31333f">AI generator</text></svg>"""
     # Streamlit takes drawings out of HTML, and leaves pictures in.

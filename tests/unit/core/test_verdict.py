@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from veriphoto.contract import CONTRACT
-from veriphoto.verdict import OperatingPoint, decide
+from veriphoto.verdict import OperatingPoint, decide, frequency
 
 POINT = OperatingPoint(
     model_version=3, threshold=0.6, unsure_low=0.4, unsure_high=0.7, min_side=128, max_blockiness=2.0
@@ -60,3 +60,18 @@ def test_a_band_that_misses_its_threshold_is_refused(wrong: dict[str, float]) ->
 def test_a_tensor_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match=r"shorter|longer"):
         OperatingPoint.from_tensor([1.0, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (0.0, "fewer than 1 in 500 real product photos score this high"),
+        (0.002, "fewer than 1 in 500 real product photos score this high"),
+        (0.005, "about 1 in 200 real product photos scores this high"),
+        (0.01, "of 100 real product photos about 1 score this high"),
+        (0.254, "of 100 real product photos about 25 score this high"),
+        (1.0, "of 100 real product photos about 100 score this high"),
+    ],
+)
+def test_a_share_in_words(share: float, words: str) -> None:
+    assert frequency(share) == words

@@ -126,7 +126,7 @@ def test_csv_runs_nothing_in_a_spreadsheet() -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(answers))))
     assert [row["filename"] for row in rows] == ["'=1+1.jpg", 'a,"b".jpg']
     assert [row["error"] for row in rows] == ["", "not_an_image"]
-    assert [row["verdict"] for row in table(answers)] == ["Taken by a camera", "not judged"]
+    assert [row["verdict"] for row in table(answers)] == ["No sign of AI generation found", "not judged"]
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
