@@ -35,7 +35,7 @@ LOCKS = ROOT / "docker" / "requirements"
 SAMPLE = ROOT / "samples" / "ai_peaches.jpg"
 ORDERS = (("serving,monitor", "ray", "page", "train"), ("client", "train", "page", "ray", "serving,monitor"))
 IMPORTS = "import numpy, pandas, pyarrow, ray.data, streamlit, torch, mlflow, tritonclient.grpc, onnxruntime"
-CUDA = re.compile(r"^(torch|triton|nvidia-|cuda-)")
+CUDA = re.compile(r"^(torch==|triton==|nvidia-|cuda-)")
 # What pip installs for `[page]`, shown two photos: the table of several answers needs pyarrow and pandas.
 TWO_PHOTOS = """
 import sys

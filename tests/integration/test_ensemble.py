@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -12,9 +13,12 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import pillow_heif
 import pytest
 import tritonclient.grpc
 import tritonclient.http
+from odd_files import encoded
+from PIL import Image
 from toy_model import REPOSITORY, SAMPLES
 from tritonclient.utils import InferenceServerException
 
@@ -39,6 +43,7 @@ from veriphoto.preprocessing import preprocess
 from veriphoto.second_opinion import Mode
 from veriphoto_serving.triton.launcher import TritonServer
 
+pillow_heif.register_heif_opener()
 FILES = [path.read_bytes() for path in SAMPLES]
 JUNK = b"not a picture at all"
 OUTPUTS = (PROBABILITY, LOGIT, EVIDENCE, STATISTICS, OPERATING_POINT, OPINIONS)
@@ -200,3 +205,12 @@ def test_curl_is_told_what_is_wrong_with_a_file(triton: TritonServer, tmp_path: 
     assert isinstance(from_wire(json.loads(body)["error"]), TruncatedImageError)
     assert b"Traceback" not in body
     assert b"bad.jpg" not in body
+
+
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+def test_phone_photos_are_scored(door: Door, kind: str) -> None:
+    """HEIC and AVIF are decoded in a child of the stub."""
+    with Image.open(io.BytesIO(FILES[0])) as photo:
+        data = encoded(photo.convert("RGB"), kind, quality=90)
+    for _ in range(4):
+        np.testing.assert_array_equal(door.score(data)[STATISTICS][0], preprocess(data).statistics)

@@ -110,8 +110,11 @@ class TritonOptions:
     def models(self) -> tuple[str, ...]:
         """What Triton is told to load; with the ensemble come its steps.
 
-        The encoder is a model of its own except in the embedded flavour, where the step that asks it runs it.
+        The encoder is a model of its own except in the embedded flavour, where the step that asks it runs it. All of a
+        repository that is not Veriphoto's.
         """
+        if self.model_repository.is_dir() and not (self.model_repository / ENSEMBLE).is_dir():
+            return ("*",)
         place = self.model_repository / ENCODER / "1" / ENCODER_FILE
         served = self.flavour is not Flavour.EMBEDDED and self.second_opinion is not Mode.OFF and place.is_file()
         return (ENSEMBLE, ENCODER) if served else (ENSEMBLE,)

@@ -100,6 +100,7 @@ def test_models_are_told_where_the_prediction_log_is(given: str | None, director
 def test_the_encoder_is_loaded_where_triton_is_to_run_it(
     tmp_path: Path, flavour: Flavour, mode: Mode, there: bool, loaded: bool
 ) -> None:
+    (tmp_path / "detector").mkdir()
     if there:
         (tmp_path / "encoder" / "1").mkdir(parents=True)
         (tmp_path / "encoder" / "1" / "encoder.json").touch()
@@ -116,3 +117,7 @@ def test_the_key_is_not_printed_with_the_options() -> None:
 @pytest.mark.parametrize("api", ["shared-memory", "model-repository", "trace", "logging"])
 def test_what_could_change_the_server_is_restricted(api: str) -> None:
     assert api in RESTRICTED
+
+
+def test_a_repository_that_is_not_veriphotos_is_loaded_whole(tmp_path: Path) -> None:
+    assert "--load-model=*" in TritonOptions(model_repository=tmp_path).argv(CONTAINER)
