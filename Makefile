@@ -10,7 +10,7 @@ LOCKS := $(wildcard docker/requirements/*.txt)
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve page demo test encoder browser prometheus bench bench-peers bench-gpu train-env check lint types imports unit coverage audit locks-test drift-benchmark format clean
+.PHONY: help serve page demo test encoder browser prometheus bench bench-peers bench-gpu train-env check lint types imports unit coverage audit locks-test drift-benchmark docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -89,6 +89,9 @@ drift-benchmark: $(VENV)/dev.stamp ## false alarms and delay of the drift tests,
 	$(BIN)/python -m benchmarks.drift
 	$(BIN)/python -m benchmarks.monitor
 
+docs: $(VENV)/docs.stamp ## the documentation as a site in var/site, links checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 format: $(VENV)/dev.stamp ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -112,4 +115,8 @@ $(VENV)/page.stamp: $(VENV)/serving.stamp
 
 $(VENV)/dev.stamp: $(VENV)/serving.stamp pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[serving,monitor,train,export,page,openvino,tensorrt,ray]' --group dev
+	touch $@
+
+$(VENV)/docs.stamp: $(VENV)/pip.stamp pyproject.toml constraints.txt
+	$(INSTALL) --group docs
 	touch $@
