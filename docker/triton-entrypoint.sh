@@ -26,11 +26,12 @@ case ${VERIPHOTO_FLAVOUR:-onnxruntime} in
     *) set -- "$@" "--model-config-name=$VERIPHOTO_FLAVOUR" ;;
 esac
 
-# As in `veriphoto serve`: a model of its own, where it is there and wanted.
+# As in `veriphoto serve`: a model of its own, where it is there and wanted; `embedded` runs it in the step that asks.
 for flag in "$@"; do
     case $flag in
         --model-repository=*)
-            if [ -e "${flag#*=}/encoder/1/encoder.json" ] && [ "${VERIPHOTO_SECOND_OPINION:-auto}" != off ]; then
+            if [ -e "${flag#*=}/encoder/1/encoder.json" ] && [ "${VERIPHOTO_SECOND_OPINION:-auto}" != off ] &&
+                [ "${VERIPHOTO_FLAVOUR:-onnxruntime}" != embedded ]; then
                 set -- "$@" --load-model=encoder
             fi
             ;;

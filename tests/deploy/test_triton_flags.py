@@ -97,6 +97,8 @@ def test_the_entry_point_loads_the_encoder_that_is_there(
     (repository / "encoder" / "1").mkdir(parents=True)
     (repository / "encoder" / "1" / "encoder.json").touch()
     assert ("--load-model=encoder" in run_entrypoint(started, flag, **variables)) is loaded
+    embedded = run_entrypoint(started, flag, VERIPHOTO_FLAVOUR=Flavour.EMBEDDED.value, **variables)
+    assert "--load-model=encoder" not in embedded, "the step that asks runs it"
 
 
 def test_without_a_key_the_entry_point_makes_up_a_new_one(started: Path) -> None:

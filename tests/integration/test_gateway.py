@@ -27,7 +27,7 @@ from veriphoto_serving.triton.ports import free_ports
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = str(Path(sys.executable).parent / "veriphoto")
 PHOTO = (ROOT / "samples" / "real_boots.jpg").read_bytes()
-INSTANCES = 5
+INSTANCES = 7
 """Stubs of one server, and so its shared-memory regions: two of preprocess and classifier, one of recorder."""
 SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix in (".jpg", ".png", ".webp"))
 
