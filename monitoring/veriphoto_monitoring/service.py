@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from veriphoto.errors import StartupError
 from veriphoto_monitoring.canary.results import RESULTS_FILE, CanaryCollector
-from veriphoto_monitoring.drift.sidecar import Sidecar
+from veriphoto_monitoring.drift.monitor import DriftMonitor
 from veriphoto_monitoring.drift.store import Store
 from veriphoto_monitoring.input.scraper import Scraper
 from veriphoto_monitoring.reference.sources import BASELINE, Sources
@@ -63,8 +63,8 @@ class Service:
         self._options = options
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._sidecar = self._open()
-        self._status = describe(self._sidecar, time.time())
+        self._monitor = self._open()
+        self._status = describe(self._monitor, time.time())
         self._described = time.monotonic()
         self._alive = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
@@ -78,7 +78,7 @@ class Service:
         self._stop.set()
         self._thread.join(timeout=10.0)
         with self._lock:
-            self._sidecar.store.close()
+            self._monitor.store.close()
 
     def status(self) -> dict[str, Any]:
         """Returns the latest status."""
@@ -96,13 +96,13 @@ class Service:
     def report(self) -> str:
         """Renders the HTML report."""
         with self._lock:
-            return render(self._sidecar, self._status)
+            return render(self._monitor, self._status)
 
-    def _open(self) -> Sidecar:
+    def _open(self) -> DriftMonitor:
         directory = self._options.var / DIRECTORY
         sources = Sources(directory / BASELINE, self._options.model_repository)
         store = Store(directory / DATABASE)
-        return Sidecar(store, self._options.log, sources, self._options.budget, Scraper(self._options.tritons))
+        return DriftMonitor(store, self._options.log, sources, self._options.budget, Scraper(self._options.tritons))
 
     def _run(self) -> None:
         scraped = float("-inf")
@@ -110,10 +110,10 @@ class Service:
             self._alive = time.monotonic()
             try:
                 with self._lock:
-                    done = self._sidecar.work(_POLL_S)
+                    done = self._monitor.work(_POLL_S)
                     if time.monotonic() - scraped >= _SCRAPE_S:
                         scraped = time.monotonic()
-                        self._sidecar.scrape(time.time())
+                        self._monitor.scrape(time.time())
                     self._describe()
             except (sqlite3.Error, StartupError) as error:
                 # What is in memory may be ahead of the disk now; the disk is right.
@@ -127,13 +127,13 @@ class Service:
     def _describe(self) -> None:
         if time.monotonic() - self._described >= _DESCRIBE_S:
             self._described = time.monotonic()
-            self._status = describe(self._sidecar, time.time())
+            self._status = describe(self._monitor, time.time())
 
     def _begin_again(self) -> None:
         with self._lock:
             try:
-                self._sidecar.store.close()
-                self._sidecar = self._open()
+                self._monitor.store.close()
+                self._monitor = self._open()
             except (sqlite3.Error, StartupError) as error:
                 _log.error("the store cannot be opened: %s", error)
 

@@ -17,7 +17,7 @@ from veriphoto.files import replace_text
 from veriphoto_monitoring.canary.verdict import MEASURES, GroupTally, Judged
 
 RESULTS_FILE: Final = "canary.json"
-"""In ``var``: the last run, which the sidecar's metrics show."""
+"""In ``var``: the last run, which the monitor's metrics show."""
 REFERENCE_FILE: Final = "canary_reference.json"
 _SCHEMA: Final = 1
 _RATES: Final = {"ai": "veriphoto_canary_true_positive_rate", "real": "veriphoto_canary_false_alarm_rate"}

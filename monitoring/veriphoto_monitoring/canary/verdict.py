@@ -139,7 +139,7 @@ def _worse(tally: GroupTally, reference: GroupTally) -> float:
         [tally.flagged, tally.pictures - tally.flagged],
         [reference.flagged, reference.pictures - reference.flagged],
     ]
-    # The sidecar shows results without testing anything; scipy.stats would be a third of its memory.
+    # The monitor shows results without testing anything; scipy.stats would be a third of its memory.
     from scipy.stats import fisher_exact  # noqa: PLC0415
 
     return float(fisher_exact(table, alternative="less" if tally.truth == "ai" else "greater").pvalue)

@@ -44,7 +44,7 @@ def make(log: Path, last: int, since: float | None, until: float | None) -> Refe
     records = sorted((one for one in kept if one.model_version == version), key=lambda one: one.time)
     if len(records) < LEAST:
         raise DataError(f"{log} has {len(records)} pictures of that period, a baseline needs {LEAST} (better 20000)")
-    rows, times = to_rows(records, {}), np.array([record.time for record in records])
+    rows, times = to_rows(records), np.array([record.time for record in records])
     return with_inflation(from_rows(rows, times, version), rows)
 
 

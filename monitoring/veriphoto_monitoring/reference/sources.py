@@ -13,7 +13,6 @@ from veriphoto.contract import CLASSIFIER, ENCODER
 from veriphoto.errors import DataError, ModelError
 from veriphoto.manifest import MANIFEST_FILE, Manifest, read_manifest
 from veriphoto.second_opinion import ENCODER_FILE, MODE_VARIABLE, Mode, SecondOpinion, read_opinion
-from veriphoto.verdict import OperatingPoint
 from veriphoto_monitoring.reference.validation import from_manifest
 from veriphoto_monitoring.stats.distributions import Reference, from_json
 
@@ -23,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Sources:
-    """References and operating points, by model version."""
+    """The references, by model version."""
 
     def __init__(self, baseline: Path, model_repository: Path) -> None:
         """Remembers where to look.
@@ -37,7 +36,6 @@ class Sources:
         self._encoder = model_repository / ENCODER / "1"
         self._stamps = self._look()
         self._known: dict[int, Reference | None] = {}
-        self.points: dict[int, OperatingPoint] = {}
 
     def changed(self) -> bool:
         """Returns whether a file has changed since it was last asked."""
@@ -65,7 +63,6 @@ class Sources:
             joint = self._opinion(version)
             answers = manifest.findings.drift_reference if joint is None else joint.drift_reference
             own = from_manifest(answers, version)
-            self.points[version] = (joint or manifest.findings).operating_point
         baseline = self._read()
         if baseline is None:
             return own if own and own.distributions else None

@@ -10,7 +10,7 @@ import numpy as np
 
 from veriphoto_monitoring.drift.alarms import Alarm
 from veriphoto_monitoring.drift.results import WindowEvaluation
-from veriphoto_monitoring.drift.sidecar import BAD_LINES, LAST_TIME, RECORDS, Sidecar, Switch
+from veriphoto_monitoring.drift.monitor import BAD_LINES, LAST_TIME, RECORDS, DriftMonitor, Switch
 from veriphoto_monitoring.input.features import LOW, MONITORED, VERDICTS, Floats, column
 from veriphoto_monitoring.stats import performance
 from veriphoto_monitoring.stats.budget import LEAST, WINDOWS
@@ -33,29 +33,29 @@ CAVEAT: Final = (
 _SHOWN: Final = min(WINDOWS)
 
 
-def describe(sidecar: Sidecar, now: float) -> dict[str, Any]:
+def describe(monitor: DriftMonitor, now: float) -> dict[str, Any]:
     """Says everything about the model version that answered last.
 
     Args:
-        sidecar: Not changed meanwhile.
+        monitor: Not changed meanwhile.
         now: Seconds since the epoch.
 
     Returns:
         The body of ``GET /drift``.
     """
-    version = sidecar.version
-    reference = sidecar.sources.reference(version) if version is not None else None
-    evaluations, alarms = sidecar.evaluations(), sidecar.alarms()
-    totals = sidecar.store.totals()
+    version = monitor.version
+    reference = monitor.sources.reference(version) if version is not None else None
+    evaluations, alarms = monitor.evaluations(), monitor.alarms()
+    totals = monitor.store.totals()
     windows = [_window(window, evaluations.get(window), alarms) for window in WINDOWS]
     known = [window["drift_score"] for window in windows if window["drift_score"] is not None]
     return {
         "timestamp": iso(now),
         "status": _status(version, reference, evaluations, alarms),
         "model_version": version,
-        "source": sidecar.source,
-        "source_switched": _switched(sidecar.switched),
-        **_answers(sidecar, version, reference),
+        "source": monitor.source,
+        "source_switched": _switched(monitor.switched),
+        **_answers(monitor, version, reference),
         # None while nothing can be tested: neither drift nor its absence.
         "drift_detected": bool(alarms) if evaluations or alarms else None,
         "drift_score": max(known, default=None),
@@ -63,12 +63,12 @@ def describe(sidecar: Sidecar, now: float) -> dict[str, Any]:
         "windows": windows,
         "reference": _reference(reference),
         "log": {
-            "reachable": sidecar.tail.reachable(),
+            "reachable": monitor.tail.reachable(),
             "records": int(totals.get(RECORDS, 0)),
             "bad_lines": int(totals.get(BAD_LINES, 0)),
-            "last_record": sidecar.store.state(LAST_TIME),
+            "last_record": monitor.store.state(LAST_TIME),
         },
-        "tritons": dict(sidecar.scraper.up),
+        "tritons": dict(monitor.scraper.up),
     }
 
 
@@ -142,12 +142,12 @@ def _window(window: int, found: WindowEvaluation | None, alarms: Sequence[Alarm]
     }
 
 
-def _answers(sidecar: Sidecar, version: int | None, reference: Reference | None) -> dict[str, Any]:
+def _answers(monitor: DriftMonitor, version: int | None, reference: Reference | None) -> dict[str, Any]:
     """Returns means and shares over the short window."""
-    if sidecar.source == "log" and version in sidecar.detector.histories:
-        rows = sidecar.detector.histories[version].rows(_SHOWN)
+    if monitor.source == "log" and version in monitor.detector.histories:
+        rows = monitor.detector.histories[version].rows(_SHOWN)
         return _logged(rows, reference)
-    counts = sidecar.metered.window(version, _SHOWN) if version is not None else None
+    counts = monitor.histogram_detector.window(version, _SHOWN) if version is not None else None
     images = counts.images if counts else 0
     body: dict[str, Any] = dict.fromkeys(_KEYS)
     body["window_size"] = images
