@@ -22,7 +22,7 @@ _LOOK_S: Final = 0.5
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
-class Companion:
+class ChildProcess:
     """One program, started again whenever it ends by itself."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
@@ -85,7 +85,7 @@ class Companion:
 
 
 @contextlib.contextmanager
-def companion(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[Companion]:
+def child_process(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[ChildProcess]:
     """Runs a program for the length of a block, and again if it ends before.
 
     Args:
@@ -99,7 +99,7 @@ def companion(command: Sequence[str], environment: Mapping[str, str], log: Path)
     Raises:
         OSError: If the log cannot be written.
     """
-    kept = Companion(command, environment, log)
+    kept = ChildProcess(command, environment, log)
     kept.start()
     try:
         yield kept

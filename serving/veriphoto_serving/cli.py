@@ -16,7 +16,7 @@ from veriphoto.prediction_log.segments import DEFAULT_MEGABYTES
 from veriphoto.second_opinion import MODE_VARIABLE, Mode
 from veriphoto_client.page.command import PAGE_PORT
 from veriphoto_serving.gateway.command import gateway, with_settings
-from veriphoto_serving.gateway.settings import DEFAULT_SIDECAR_URL, GatewaySettings
+from veriphoto_serving.gateway.settings import DEFAULT_MONITOR_URL, GatewaySettings
 from veriphoto_serving.secrecy import conceal
 from veriphoto_serving.triton.options import Flavour, TritonOptions
 
@@ -131,7 +131,7 @@ def serve(
         settings["shadow_var"] = settings["shadow_var"] or var
         chosen = GatewaySettings(**settings)
         # Whoever names a monitor has one already.
-        own = not no_monitor and chosen.sidecar_url == DEFAULT_SIDECAR_URL
+        own = not no_monitor and chosen.sidecar_url == DEFAULT_MONITOR_URL
         front = Front(gateway=chosen, page_port=page_port if page else None, monitor_port=sidecar_port if own else None)
         failed = serve_until_stopped(options, None if no_samples else samples, None if demo else front)
     except KeyboardInterrupt:

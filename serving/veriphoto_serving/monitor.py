@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from veriphoto.errors import MissingExtraError
-from veriphoto_serving.child_process import companion
+from veriphoto_serving.child_process import child_process
 from veriphoto_serving.secrecy import without_secrets
 from veriphoto_serving.triton.options import TritonOptions
 from veriphoto_serving.triton.ports import LOOPBACK
@@ -42,5 +42,5 @@ def serve_monitor(options: TritonOptions, port: int) -> Iterator[None]:
         f"--port={port}",
         *([f"--log={options.predictions}"] if options.predictions else []),  # without one it lives by the metrics
     ]
-    with companion(command, without_secrets(os.environ), options.var / "monitor.log"):
+    with child_process(command, without_secrets(os.environ), options.var / "monitor.log"):
         yield

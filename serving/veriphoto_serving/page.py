@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from veriphoto_client.page.command import page_process
-from veriphoto_serving.child_process import companion
+from veriphoto_serving.child_process import child_process
 from veriphoto_serving.secrecy import without_secrets
 from veriphoto_serving.triton.ports import LOOPBACK, free_ports
 
@@ -27,5 +27,5 @@ def serve_page(gateway_url: str, port: int, key: str, var: Path) -> Iterator[str
     """
     port = port or free_ports(1)[0]
     command, environment = page_process(gateway_url, LOOPBACK, port)
-    with companion(command, {**without_secrets(environment), "VERIPHOTO_API_KEY": key}, var / "page.log"):
+    with child_process(command, {**without_secrets(environment), "VERIPHOTO_API_KEY": key}, var / "page.log"):
         yield f"http://{LOOPBACK}:{port}"

@@ -39,8 +39,8 @@ def conceal() -> None:
         del os.environ[name]
     with contextlib.suppress(OSError, ValueError, IndexError):
         stat = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-        _blot(int(stat[_ENVIRONMENT[0]]), int(stat[_ENVIRONMENT[1]]), rb"(?:^|\0)VERIPHOTO_API_KEYS?=([^\0]*)")
-        _blot(int(stat[_ARGUMENTS[0]]), int(stat[_ARGUMENTS[1]]), _OPTION + rb"[=\0]([^\0]*)")
+        _overwrite(int(stat[_ENVIRONMENT[0]]), int(stat[_ENVIRONMENT[1]]), rb"(?:^|\0)VERIPHOTO_API_KEYS?=([^\0]*)")
+        _overwrite(int(stat[_ARGUMENTS[0]]), int(stat[_ARGUMENTS[1]]), _OPTION + rb"[=\0]([^\0]*)")
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     # A kernel that pipes core dumps to a program does not ask for that limit.
@@ -48,7 +48,7 @@ def conceal() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def _blot(start: int, end: int, pattern: bytes) -> None:
+def _overwrite(start: int, end: int, pattern: bytes) -> None:
     """Overwrites what a group of a pattern matches in this process's memory."""
     if not 0 < start < end:
         return

@@ -67,7 +67,7 @@ def serve_until_stopped(options: TritonOptions, folder: Path | None, front: Fron
             console.print(f"[yellow]{finding.check}: {escape(finding.message)}[/yellow]")
     selfcheck.require(findings)
     with contextlib.ExitStack() as stack:
-        serve = _open_door(console, server, front, stack) if front else None
+        serve = _prepare_gateway(console, server, front, stack) if front else None
         scored = _start_and_score(console, server, pictures, stack)
         if serve:
             serve()
@@ -89,7 +89,9 @@ def _start_and_score(
     return scored
 
 
-def _open_door(console: Console, server: TritonServer, front: Front, stack: contextlib.ExitStack) -> Callable[[], None]:
+def _prepare_gateway(
+    console: Console, server: TritonServer, front: Front, stack: contextlib.ExitStack
+) -> Callable[[], None]:
     """Takes the gateway's port before Triton is started, so that a taken one is noticed at once.
 
     Returns:
@@ -115,9 +117,9 @@ def _open_door(console: Console, server: TritonServer, front: Front, stack: cont
             console.print(f"[bold green]the web page is at {page}[/bold green]")
         console.print("Ctrl-C stops it.")
 
-    gateway, door = prepare(settings, server=server, ready=ready)
-    stack.enter_context(door)
-    return lambda: gateway.run(sockets=[door])
+    gateway, listener = prepare(settings, server=server, ready=ready)
+    stack.enter_context(listener)
+    return lambda: gateway.run(sockets=[listener])
 
 
 def _monitor(

@@ -120,14 +120,14 @@ class DriftMonitor:
         images = sum(counts.images for counts in counted.values())
         reachable = self.tail.reachable()
         if reachable and not self._delivered and self._unlogged + images >= LEAST:
-            self._read()  # unread lines may be queued; only a log that was read to its end can have stalled
+            self._read()  # unread lines may be queued; only a log that was read to its end can stand still
         # The log covers every interval in which it delivered records, however many pictures were counted.
         self._unlogged = 0 if self._delivered else self._unlogged + images
         self._delivered = False
         if self.source == "log" and self._unlogged and not reachable:
             self._switch("metrics", now, "the log cannot be read")
         elif self.source == "log" and self._unlogged >= LEAST:
-            self._switch("metrics", now, f"the log stalled while {self._unlogged} pictures were counted")
+            self._switch("metrics", now, f"the log stands still while {self._unlogged} pictures were counted")
         changes = self.histogram_detector.add(counted)
         with self.store.transaction():
             self.store.put_state(_SCRAPER, self.scraper.to_json())

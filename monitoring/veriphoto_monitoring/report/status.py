@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from veriphoto_monitoring.drift.alarms import Alarm
-from veriphoto_monitoring.drift.results import WindowEvaluation
 from veriphoto_monitoring.drift.monitor import BAD_LINES, LAST_TIME, RECORDS, DriftMonitor, Switch
+from veriphoto_monitoring.drift.results import WindowEvaluation
 from veriphoto_monitoring.input.features import LOW, MONITORED, VERDICTS, Floats, column
 from veriphoto_monitoring.stats import performance
 from veriphoto_monitoring.stats.budget import LEAST, WINDOWS

@@ -20,7 +20,7 @@ from veriphoto_client import AsyncDetector, Transport
 from veriphoto_serving.gateway.answering.scoring import Scorer
 from veriphoto_serving.gateway.answering.shadow import Shadow
 from veriphoto_serving.gateway.errors import BadRequestError, GatewayError, MethodNotAllowedError, NotFoundError
-from veriphoto_serving.gateway.health.drift import SidecarClient
+from veriphoto_serving.gateway.health.drift import DriftMonitorClient
 from veriphoto_serving.gateway.health.probe import probe_picture
 from veriphoto_serving.gateway.health.process_watch import ProcessWatch
 from veriphoto_serving.gateway.health.revival import LocalReviver
@@ -107,7 +107,7 @@ def _services(settings: GatewaySettings, detector: AsyncDetector, server: Triton
         interval=settings.canary_interval,
         timeout=settings.canary_timeout,
         reviver=LocalReviver(server) if server else None,
-        observe=lambda outcome: metrics.canary.labels(outcome).inc(),
+        observe=lambda outcome: metrics.probes.labels(outcome).inc(),
     )
     places = Bound(settings.places, "pictures")
     budget = settings.max_buffered_bytes or upload_budget(beside_triton=server is not None)
@@ -127,7 +127,7 @@ def _services(settings: GatewaySettings, detector: AsyncDetector, server: Triton
         watchdog=watchdog,
         metrics=metrics,
         rate=RateLimit(settings.rate_limit, settings.rate_burst),
-        sidecar=SidecarClient(settings.sidecar_url),
+        drift_monitor=DriftMonitorClient(settings.sidecar_url),
         shadow=Shadow(settings.shadow_var or Path("var"), settings.shadow_share),
     )
 
@@ -136,7 +136,7 @@ def _services(settings: GatewaySettings, detector: AsyncDetector, server: Triton
 async def _lifespan(services: Services, detector: AsyncDetector, server: TritonServer | None) -> AsyncIterator[None]:
     watch = ProcessWatch(services.watchdog.alarm, services.watchdog.stuck)
     if server is not None:
-        services.watchdog.on_beat(lambda: watch.watch(server.pid))
+        services.watchdog.on_probe(lambda: watch.watch(server.pid))
     watching = asyncio.create_task(services.watchdog.run())
     try:
         yield

@@ -1,4 +1,4 @@
-"""Serves the gateway, and closes the door politely."""
+"""Serves the gateway, and closes the listener politely."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import uvicorn
 from veriphoto.errors import StartupError
 from veriphoto_client import Transport
 from veriphoto_serving.gateway.app import create_app
+from veriphoto_serving.gateway.log_filter import filter_logs
 from veriphoto_serving.gateway.middleware.connection import guarded
-from veriphoto_serving.gateway.middleware.crowd import SPARE
+from veriphoto_serving.gateway.middleware.connection_limits import SPARE
 from veriphoto_serving.gateway.middleware.memory import return_large_blocks
 from veriphoto_serving.gateway.services import Services
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.gateway.sparing import spare_the_log
 from veriphoto_serving.triton.launcher import TritonServer
 
 _BACKLOG: Final = 512
@@ -62,7 +62,7 @@ class GatewayServer(uvicorn.Server):
         """Starts, and says so."""
         await super().startup(sockets)
         if self._wait and self._services.watchdog.state != "ok":
-            self._services.watchdog.on_beat(self._say_so)
+            self._services.watchdog.on_probe(self._say_so)
         else:
             self._say_so()
 
@@ -120,7 +120,7 @@ def prepare(
     transport: Transport | None = None,
     ready: Callable[[str], None] = lambda _: None,
 ) -> tuple[GatewayServer, socket.socket]:
-    """Opens the door without serving yet.
+    """Opens the listener without serving yet.
 
     Args:
         settings: How.
@@ -136,11 +136,11 @@ def prepare(
         UsageError: If the gateway would be open to the world without keys.
     """
     return_large_blocks()
-    spare_the_log()
+    filter_logs()
     app = create_app(settings, server=server, transport=transport)
     _allow_files(settings.max_connections + SPARE + _SPARE_FILES)
-    door = _listen(settings)
-    host, port = door.getsockname()[:2]
+    listener = _listen(settings)
+    host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     config = uvicorn.Config(
         app,
@@ -158,37 +158,37 @@ def prepare(
         timeout_keep_alive=30,
         timeout_graceful_shutdown=round(settings.request_timeout + settings.upload_timeout) + 1,
     )
-    return GatewayServer(config, app.state.services, lambda: ready(address), wait=server is not None), door
+    return GatewayServer(config, app.state.services, lambda: ready(address), wait=server is not None), listener
 
 
 def run(
     settings: GatewaySettings, *, server: TritonServer | None = None, ready: Callable[[str], None] = lambda _: None
 ) -> None:
     """Serves until SIGTERM or Ctrl-C, on this thread. See ``prepare``."""
-    gateway, door = prepare(settings, server=server, ready=ready)
-    with door:
-        gateway.run(sockets=[door])
+    gateway, listener = prepare(settings, server=server, ready=ready)
+    with listener:
+        gateway.run(sockets=[listener])
 
 
 def _listen(settings: GatewaySettings) -> socket.socket:
-    """Opens the door here rather than in uvicorn, which would end the process where the port is taken."""
+    """Opens the listener here rather than in uvicorn, which would end the process where the port is taken."""
     host, port = settings.gateway_host, settings.gateway_port
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        door = socket.socket(family, kind, protocol)
+        listener = socket.socket(family, kind, protocol)
         try:
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             # Connections inherit it. By itself the kernel takes 4 MB of an answer that nobody reads, of each of them.
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-            door.bind(where)  # uvicorn listens, once there is somebody to answer
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            listener.bind(where)  # uvicorn listens, once there is somebody to answer
         except OSError:
-            door.close()
+            listener.close()
             raise
     except OSError as error:
         raise StartupError(
             f"{host}:{port} cannot be listened on: {error}; choose another with --gateway-port"
         ) from error
-    return door
+    return listener
 
 
 def _allow_files(needed: int) -> None:

@@ -17,7 +17,7 @@ from veriphoto_client import Detection
 from veriphoto_serving.gateway.answering.explanation import Explanation, explain
 from veriphoto_serving.gateway.answering.scoring import Scored, Scorer
 from veriphoto_serving.gateway.answering.shadow import Shadow
-from veriphoto_serving.gateway.health.drift import SidecarClient
+from veriphoto_serving.gateway.health.drift import DriftMonitorClient
 from veriphoto_serving.gateway.health.watchdog import Watchdog
 from veriphoto_serving.gateway.metadata import provenance
 from veriphoto_serving.gateway.metadata.containers import may_claim
@@ -33,7 +33,7 @@ _METADATA_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
+class Assessment:
     """A scored picture and what its metadata claims."""
 
     scored: Scored
@@ -69,7 +69,7 @@ class Services:
     watchdog: Watchdog
     metrics: Metrics
     rate: RateLimit
-    sidecar: SidecarClient
+    drift_monitor: DriftMonitorClient
     shadow: Shadow
     started: float = field(default_factory=time.monotonic)
     draining: bool = False
@@ -77,9 +77,9 @@ class Services:
     """Explanations being made or waiting for their turn."""
     # Metadata is parsed off the loop, and hostile metadata holds up no more than these two threads.
     _readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "provenance"))
-    _artists: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "explanation"))
+    _explainers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "explanation"))
 
-    async def judge(self, data: bytes, request_id: str) -> Opinion:
+    async def judge(self, data: bytes, request_id: str) -> Assessment:
         """Scores a picture and reads its metadata meanwhile.
 
         Args:
@@ -98,12 +98,12 @@ class Services:
             claims = self._inspect(data)
             scored = await score
             enough = asyncio.get_running_loop().time() + _METADATA_S
-            return self._opinion(data, scored, await _in_time(claims, enough))
+            return self._assess(data, scored, await _in_time(claims, enough))
         except BaseException:
             score.cancel()
             raise
 
-    async def judge_together(self, pictures: Mapping[str, bytes]) -> list[Opinion | VeriphotoError]:
+    async def judge_together(self, pictures: Mapping[str, bytes]) -> list[Assessment | VeriphotoError]:
         """Does for several pictures what ``judge`` does for one.
 
         Args:
@@ -119,7 +119,7 @@ class Services:
         answers = await self.scorer.score_together(pictures)
         enough = asyncio.get_running_loop().time() + _METADATA_S  # for all together
         return [
-            answer if isinstance(answer, VeriphotoError) else self._opinion(data, answer, await _in_time(claim, enough))
+            answer if isinstance(answer, VeriphotoError) else self._assess(data, answer, await _in_time(claim, enough))
             for data, answer, claim in zip(pictures.values(), answers, claims, strict=True)
         ]
 
@@ -136,7 +136,7 @@ class Services:
         """
         try:
             async with asyncio.timeout_at(deadline):
-                return await asyncio.get_running_loop().run_in_executor(self._artists, explain, data, detection)
+                return await asyncio.get_running_loop().run_in_executor(self._explainers, explain, data, detection)
         except TimeoutError as error:
             raise DeadlineExceededError("the evidence was not drawn in time") from error
 
@@ -145,20 +145,20 @@ class Services:
             return None
         return asyncio.get_running_loop().run_in_executor(self._readers, provenance.inspect, data)
 
-    def _opinion(self, data: bytes, scored: Scored, claims: Provenance) -> Opinion:
+    def _assess(self, data: bytes, scored: Scored, claims: Provenance) -> Assessment:
         self.metrics.scored(scored.detection, scored.milliseconds)
         # A challenger is a classifier: it is compared with what the served one says by itself.
         first = scored.detection.second_opinion
         version = scored.detection.verdict.model_version
         self.shadow.offer(data, version, first.first_probability, first.first_threshold)
-        return Opinion(scored, claims)
+        return Assessment(scored, claims)
 
     async def close(self) -> None:
         """Ends its threads and connections."""
         self._readers.shutdown(wait=False, cancel_futures=True)
-        self._artists.shutdown(wait=False, cancel_futures=True)
+        self._explainers.shutdown(wait=False, cancel_futures=True)
         self.shadow.close()
-        await self.sidecar.close()
+        await self.drift_monitor.close()
 
 
 async def _in_time(claims: asyncio.Future[Provenance] | None, enough: float) -> Provenance:

@@ -20,7 +20,7 @@ def drift_url(port: int) -> str:
     return f"http://{LOOPBACK}:{port}/drift"
 
 
-DEFAULT_SIDECAR_URL: Final = drift_url(SIDECAR_PORT)
+DEFAULT_MONITOR_URL: Final = drift_url(SIDECAR_PORT)
 _MEGA: Final = 1_000_000
 _PLACES_A_CORE: Final = 4
 """One being scored, three waiting: what is let in takes four times as long as on an idle machine, not longer."""
@@ -91,7 +91,7 @@ class GatewaySettings:
     )
     canary_timeout: float = field(default=5.0, metadata={"help": "Seconds that a test picture may take."})
     drain: float = field(
-        default=2.0, metadata={"help": "Seconds between failing readiness and closing the door, on SIGTERM."}
+        default=2.0, metadata={"help": "Seconds between failing readiness and closing the listener, on SIGTERM."}
     )
     shadow_share: float = field(
         default=0.0,
@@ -100,7 +100,7 @@ class GatewaySettings:
     shadow_var: Path | None = field(
         default=None, metadata={"help": "Directory whose shadow/ holds that model and its tally; var by default."}
     )
-    sidecar_url: str = field(default=DEFAULT_SIDECAR_URL, metadata={"help": "Where the drift sidecar answers."})
+    sidecar_url: str = field(default=DEFAULT_MONITOR_URL, metadata={"help": "Where the drift sidecar answers."})
 
     def __post_init__(self) -> None:
         """Refuses numbers that make no sense.

@@ -138,7 +138,7 @@ class TritonServer:
         if not answer:
             raise self._failure("the server could not be started")
         self.pid = int(answer)
-        server_file.leave(self.options, self.pid)
+        server_file.write(self.options, self.pid)
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
         """Waits until the server and all its models are ready.

@@ -85,9 +85,9 @@ def listening(pid: int) -> set[tuple[str, int]]:
 def _sockets(process: Path) -> set[str]:
     found = set()
     with contextlib.suppress(OSError):
-        for handle in (process / "fd").iterdir():
+        for descriptor in (process / "fd").iterdir():
             with contextlib.suppress(OSError):
-                target = str(handle.readlink())
+                target = str(descriptor.readlink())
                 if target.startswith("socket:["):
                     found.add(target[len("socket:[") : -1])
     return found

@@ -13,11 +13,11 @@ from typing import Final
 from veriphoto_serving.triton.options import TritonOptions
 from veriphoto_serving.triton.ports import LOOPBACK
 
-HANDLE_FILE: Final = "server.json"
+SERVER_FILE: Final = "server.json"
 """In ``TritonOptions.runtime``; ``veriphoto_release.triton`` reads it."""
 
 
-def leave(options: TritonOptions, pid: int) -> None:
+def write(options: TritonOptions, pid: int) -> None:
     """Writes the file, whole or not at all.
 
     Args:
@@ -30,13 +30,13 @@ def leave(options: TritonOptions, pid: int) -> None:
         "model_repository": str(options.model_repository.absolute()),
         "pid": pid,
     }
-    fresh = options.runtime / f"{HANDLE_FILE}.{os.getpid()}"
+    fresh = options.runtime / f"{SERVER_FILE}.{os.getpid()}"
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         json.dump(body, file)
-    fresh.replace(options.runtime / HANDLE_FILE)
+    fresh.replace(options.runtime / SERVER_FILE)
 
 
 def remove(options: TritonOptions) -> None:
     """Removes the file; does nothing where there is none."""
-    (options.runtime / HANDLE_FILE).unlink(missing_ok=True)
+    (options.runtime / SERVER_FILE).unlink(missing_ok=True)

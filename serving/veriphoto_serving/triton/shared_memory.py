@@ -85,14 +85,14 @@ def remove_stale(directory: Path = DIRECTORY) -> list[Path]:
     removed = []
     for region in regions(PREFIX, directory):
         with contextlib.suppress(OSError):
-            handle = os.open(region, os.O_RDONLY | os.O_NOFOLLOW)
+            descriptor = os.open(region, os.O_RDONLY | os.O_NOFOLLOW)
             try:
                 # Held until the region is gone, so that nobody can begin to use it in between.
-                if _lease(handle) or _abandoned(region):
+                if _lease(descriptor) or _abandoned(region):
                     region.unlink()
                     removed.append(region)
             finally:
-                os.close(handle)
+                os.close(descriptor)
     return removed
 
 
@@ -107,7 +107,7 @@ def remove(prefix: str, directory: Path = DIRECTORY) -> None:
         region.unlink(missing_ok=True)
 
 
-def _lease(handle: int) -> bool:
+def _lease(descriptor: int) -> bool:
     """Takes a lease, which the kernel grants only on a file that nobody else has open or mapped for writing.
 
     Returns:
@@ -117,7 +117,7 @@ def _lease(handle: int) -> bool:
         OSError: If the file is in use, or not ours.
     """
     try:
-        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             return False

@@ -12,7 +12,7 @@ _PATIENCE_S: Final = 2.0
 _BRIEF_S: Final = 0.3
 
 
-class SidecarClient:
+class DriftMonitorClient:
     """The drift sidecar as the gateway sees it."""
 
     def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:

@@ -77,14 +77,14 @@ class ProcessWatch:
         if process in self._watched:
             return
         with contextlib.suppress(OSError):
-            handle = os.pidfd_open(process)
-            self._watched[process] = handle
-            asyncio.get_running_loop().add_reader(handle, self._ended, process)
+            descriptor = os.pidfd_open(process)
+            self._watched[process] = descriptor
+            asyncio.get_running_loop().add_reader(descriptor, self._ended, process)
 
     def _drop(self, process: int) -> None:
-        handle = self._watched.pop(process)
-        asyncio.get_running_loop().remove_reader(handle)
-        os.close(handle)
+        descriptor = self._watched.pop(process)
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
 
     def _ended(self, process: int) -> None:
         self._drop(process)

@@ -12,13 +12,13 @@ import time
 from collections.abc import Collection
 from typing import Any, Final
 
-from veriphoto_serving.gateway.health.workers import Pulse, survey
+from veriphoto_serving.gateway.health.workers import Snapshot, survey
 from veriphoto_serving.triton.launcher import TritonServer
 from veriphoto_serving.triton.options import ADMIN_HEADER
 
 _BRIEF_S: Final = 1.0
 _LOAD_S: Final = 30.0
-_FAREWELL_S: Final = 10.0
+_GRACE_S: Final = 10.0
 """What processes that were replaced have to finish what they were given."""
 _ANSWERED: Final = "nv_inference_request_success{"
 
@@ -38,9 +38,9 @@ class LocalReviver:
         self._server.stop()
         self._server.launch()
 
-    def pulse(self) -> Pulse:
-        """See ``Reviver.pulse``: from Triton's own metrics and the kernel's table of processes."""
-        return Pulse(self._answered(), survey(self._server.pid) if self._server.pid else {})
+    def snapshot(self) -> Snapshot:
+        """See ``Reviver.snapshot``: from Triton's own metrics and the kernel's table of processes."""
+        return Snapshot(self._answered(), survey(self._server.pid) if self._server.pid else {})
 
     def replace(self, model: str) -> None:
         """See ``Reviver.replace``.
@@ -54,19 +54,19 @@ class LocalReviver:
             OSError: If Triton does not answer.
             RuntimeError: If it will not load the model.
         """
-        before = self.pulse()
+        before = self.snapshot()
         old = {process: worker for process, worker in before.workers.items() if worker.model == model}
         config = self._admin("GET", f"/v2/models/{model}/config")
         config.setdefault("parameters", {})["replaced"] = {"string_value": str(time.time())}
         self._admin("POST", f"/v2/repository/models/{model}/load", {"parameters": {"config": json.dumps(config)}})
-        now = self.pulse()
+        now = self.snapshot()
         if not {process for process, worker in now.workers.items() if worker.model == model} - old.keys():
             raise RuntimeError("no new process has appeared")
         stuck = {process for process in old if process in now.workers and now.workers[process].stopped}
         self._end(stuck)
-        farewell = threading.Timer(_FAREWELL_S, self._end, [old.keys() - stuck])
-        farewell.daemon = True
-        farewell.start()
+        ending = threading.Timer(_GRACE_S, self._end, [old.keys() - stuck])
+        ending.daemon = True
+        ending.start()
 
     def _end(self, processes: Collection[int]) -> None:
         """Kills processes that are still this server's."""

@@ -21,7 +21,7 @@ from typing import Final, Literal, Protocol
 
 from veriphoto.errors import DeadlineExceededError, OverloadedError, ServiceUnavailableError, VeriphotoError
 from veriphoto_client import Detection
-from veriphoto_serving.gateway.health.workers import Pulse, model_of
+from veriphoto_serving.gateway.health.workers import Snapshot, model_of
 from veriphoto_serving.triton.shared_memory import shared_memory_hint
 
 State = Literal["starting", "ok", "down"]
@@ -49,7 +49,7 @@ class Reviver(Protocol):
     def restart(self) -> None:
         """Starts the server anew."""
 
-    def pulse(self) -> Pulse:
+    def snapshot(self) -> Snapshot:
         """Looks at what the server does."""
 
     def replace(self, model: str) -> None:
@@ -57,7 +57,7 @@ class Reviver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class ProbeResult:
     """A test picture that was scored."""
 
     at: float
@@ -88,7 +88,7 @@ class Watchdog:
             observe: Told of each ``ok``, ``late``, ``failed``, ``wrong``, ``replace``, ``restart``, for metrics.
         """
         self.state: State = "starting"
-        self.beat: Beat | None = None
+        self.last_probe: ProbeResult | None = None
         self._probe = probe
         self._interval = interval
         self._timeout = timeout
@@ -104,16 +104,16 @@ class Watchdog:
         self._restarts = 0
         self._doubted = float("-inf")
         self._logits: dict[int, float] = {}
-        self._listeners: list[Callable[[], None]] = []
-        self._admirers: list[Callable[[], None]] = []
+        self._down_listeners: list[Callable[[], None]] = []
+        self._probe_listeners: list[Callable[[], None]] = []
 
     def on_down(self, listener: Callable[[], None]) -> None:
         """Adds somebody to tell, on the event loop, when Triton goes down."""
-        self._listeners.append(listener)
+        self._down_listeners.append(listener)
 
-    def on_beat(self, listener: Callable[[], None]) -> None:
+    def on_probe(self, listener: Callable[[], None]) -> None:
         """Adds somebody to tell, on the event loop, whenever a test picture was scored."""
-        self._admirers.append(listener)
+        self._probe_listeners.append(listener)
 
     def require(self) -> None:
         """Refuses while Triton is away.
@@ -215,7 +215,7 @@ class Watchdog:
 
     async def _look(self) -> Finding:
         started = time.monotonic()
-        before = await self._pulse()
+        before = await self._snapshot()
         try:
             async with asyncio.timeout(self._timeout):
                 detection = await self._probe()
@@ -232,10 +232,10 @@ class Watchdog:
         self._late_before, self._unanswered = False, None
         return "alive" if self._plausible(detection, started) else "dead"
 
-    async def _late(self, started: float, before: Pulse) -> Finding:
+    async def _late(self, started: float, before: Snapshot) -> Finding:
         """Tells a server that hangs from one that is busy: under load the test picture waits behind others."""
         self._observe("late")
-        now = await self._pulse()
+        now = await self._snapshot()
         activity = now.since(before)
         if self._proven > started or activity == "answers":
             self._unanswered = None
@@ -261,8 +261,8 @@ class Watchdog:
             self.stuck(model)
         return "alive"
 
-    async def _pulse(self) -> Pulse:
-        return await asyncio.to_thread(self._reviver.pulse) if self._reviver else Pulse()
+    async def _snapshot(self) -> Snapshot:
+        return await asyncio.to_thread(self._reviver.snapshot) if self._reviver else Snapshot()
 
     def _plausible(self, detection: Detection, started: float) -> bool:
         version = detection.verdict.model_version
@@ -270,7 +270,7 @@ class Watchdog:
             _LOG.error("version %d scores the test picture differently than before", version)
             self._observe("wrong")
             return False
-        self.beat = Beat(time.monotonic(), 1000.0 * (time.monotonic() - started), version)
+        self.last_probe = ProbeResult(time.monotonic(), 1000.0 * (time.monotonic() - started), version)
         self._observe("ok")
         return True
 
@@ -295,12 +295,12 @@ class Watchdog:
         if self.state == "down":
             _LOG.warning("Triton scores pictures again")
         self.state = "ok"
-        for listener in self._admirers:
+        for listener in self._probe_listeners:
             listener()
 
     def _down(self, why: str) -> None:
         if self.state == "ok":
             _LOG.error("Triton is down: %s%s", why, shared_memory_hint())
             self.state = "down"
-            for listener in self._listeners:
+            for listener in self._down_listeners:
                 listener()

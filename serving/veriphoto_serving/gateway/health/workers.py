@@ -45,7 +45,7 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class Snapshot:
     """A server at one moment."""
 
     answered: int | None = None
@@ -54,11 +54,11 @@ class Pulse:
     """The server and the processes of its models, by process id."""
     at: float = field(default_factory=time.monotonic)
 
-    def since(self, earlier: Pulse) -> Activity | None:
+    def since(self, earlier: Snapshot) -> Activity | None:
         """Tells what the server has done.
 
         Args:
-            earlier: The pulse before.
+            earlier: The snapshot before.
 
         Returns:
             ``answers`` if somebody got an answer, ``works`` if a process at least computes, ``idle`` if neither;
@@ -70,11 +70,11 @@ class Pulse:
             return "works"
         return None if self.answered is None and not self.workers else "idle"
 
-    def working(self, earlier: Pulse) -> set[str]:
+    def working(self, earlier: Snapshot) -> set[str]:
         """Returns the models (empty name: the server itself) that have used the processor, or are waiting for it.
 
         Args:
-            earlier: The pulse before.
+            earlier: The snapshot before.
         """
         least = max(_TICK_S, _WORKING * (self.at - earlier.at))
         return {

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from veriphoto_serving.gateway.middleware.crowd import Crowd
+from veriphoto_serving.gateway.middleware.connection_limits import ConnectionLimits
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -26,7 +26,7 @@ class GuardedProtocol(HttpToolsProtocol):
     """One connection. ``guarded`` makes a subclass with the numbers in it."""
 
     header_timeout: ClassVar[float]
-    crowd: ClassVar[Crowd]
+    limits: ClassVar[ConnectionLimits]
 
     _timer: asyncio.TimerHandle | None = None
     _header_bytes = 0
@@ -39,7 +39,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accepts, unless there are too many connections already and none can make room."""
         super().connection_made(transport)
-        admitted = self.crowd.admit(self)
+        admitted = self.limits.admit(self)
         if admitted is not None:
             self._only_probes = not admitted
             self._expect_headers()
@@ -47,7 +47,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection, and the requests that nobody waits for any more."""
         self._stop_timer()
-        self.crowd.leave(self)
+        self.limits.leave(self)
         self.pipeline.clear()
         if self._answering is not None:
             self._answering.disconnected = True
@@ -88,14 +88,14 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self._only_probes:
             self.cycle.keep_alive = False
-        self.crowd.works(self)
+        self.limits.works(self)
 
     def on_response_complete(self) -> None:
         """Closes after the last answer to a caller who sends no more."""
         last = not self.pipeline
         super().on_response_complete()
         if last:
-            self.crowd.waits(self)
+            self.limits.waits(self)
             if self._ended:
                 self.transport.close()
 
@@ -152,10 +152,10 @@ def guarded(
         header_timeout: Seconds in which headers must have arrived.
         write_timeout: Seconds in which a caller must have taken a part of an answer.
         most_connections: Connections at a time.
-        observe: Told why a connection was ended; see ``Crowd``.
+        observe: Told why a connection was ended; see ``ConnectionLimits``.
     """
     limits: dict[str, Any] = {
         "header_timeout": header_timeout,
-        "crowd": Crowd(most_connections, write_timeout, observe),
+        "limits": ConnectionLimits(most_connections, write_timeout, observe),
     }
     return type("Guarded", (GuardedProtocol,), limits)

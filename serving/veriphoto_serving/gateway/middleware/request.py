@@ -31,8 +31,8 @@ PREFIX: Final = "/v1"
 _LOG: Final = logging.getLogger(__name__)
 _LINGER_S: Final = 5.0
 _LINGER_BYTES: Final = 128_000_000
-_SIP_S: Final = 0.02
-_SIP_BYTES: Final = 1_000_000
+_DISCARD_S: Final = 0.02
+_DISCARD_BYTES: Final = 1_000_000
 
 
 class RequestMiddleware:
@@ -132,7 +132,7 @@ class _Exchange:
         if self._status:
             return  # the answer has begun; nothing can be said any more
         if self._unread and not isinstance(error, UploadTimeoutError):
-            await self._drink(_SIP_S, _SIP_BYTES)
+            await self._discard(_DISCARD_S, _DISCARD_BYTES)
         if not self._unread:
             await response(self._scope, self.receive, self.send)
             return
@@ -144,10 +144,10 @@ class _Exchange:
         )
         await self.send({"type": "http.response.body", "body": response.body, "more_body": True})
         if b"expect" not in self._headers and not isinstance(error, UploadTimeoutError):
-            await self._drink(_LINGER_S, _LINGER_BYTES)
+            await self._discard(_LINGER_S, _LINGER_BYTES)
         await self.send({"type": "http.response.body", "body": b""})
 
-    async def _drink(self, seconds: float, most: int) -> None:
+    async def _discard(self, seconds: float, most: int) -> None:
         if b"expect" in self._headers and not self._status:
             return  # the caller waits to be asked for the body, and will not be
         with contextlib.suppress(TimeoutError):

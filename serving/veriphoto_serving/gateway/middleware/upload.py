@@ -27,7 +27,7 @@ from veriphoto_serving.gateway.middleware.admission import Bound
 from veriphoto_serving.gateway.middleware.multipart import File, Splitter, boundary_of
 
 _MEGA: Final = 1_000_000
-ENVELOPE_BYTES: Final = 64_000
+FORM_BYTES: Final = 64_000
 """What multipart may add around a file."""
 
 
@@ -55,7 +55,7 @@ class Uploads:
             FileTooLargeError: If the picture is too large.
         """
         boundary = boundary_of(request.headers.get("content-type", ""))
-        limit = MAX_FILE_BYTES + (ENVELOPE_BYTES if boundary else 0)
+        limit = MAX_FILE_BYTES + (FORM_BYTES if boundary else 0)
         if boundary is not None:
             form = Splitter(boundary, "file", most=1)
             async with self._body(request, limit, FileTooLargeError, form.feed):

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from veriphoto.errors import ServiceUnavailableError
-from veriphoto_serving.gateway.health.drift import SidecarClient
+from veriphoto_serving.gateway.health.drift import DriftMonitorClient
 from veriphoto_serving.gateway.models import HealthAnswer
 
 from .conftest import Gateway, Open, picture, wait_for
@@ -98,7 +98,7 @@ async def test_metrics_count_and_hold_nothing_private(gateway: Gateway) -> None:
     ],
 )
 async def test_drift_is_the_sidecars(answer: tuple[int, Any], state: str) -> None:
-    sidecar = SidecarClient(
+    sidecar = DriftMonitorClient(
         "http://sidecar/drift", httpx.MockTransport(lambda _: httpx.Response(answer[0], json=answer[1]))
     )
     report = await sidecar.report()
@@ -108,7 +108,7 @@ async def test_drift_is_the_sidecars(answer: tuple[int, Any], state: str) -> Non
 
 async def test_what_the_sidecar_does_not_know_yet_is_passed_on() -> None:
     body = {"drift_detected": None, "status": "not enough data", "window_size": 17}
-    sidecar = SidecarClient("http://sidecar/drift", httpx.MockTransport(lambda _: httpx.Response(200, json=body)))
+    sidecar = DriftMonitorClient("http://sidecar/drift", httpx.MockTransport(lambda _: httpx.Response(200, json=body)))
     assert await sidecar.report() == {**body, "state": "unknown", "detail": "not enough data"}
     await sidecar.close()
 

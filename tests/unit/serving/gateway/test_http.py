@@ -1,4 +1,4 @@
-"""The door over a real socket: slow, huge, odd and many callers, and how it closes."""
+"""The listener over a real socket: slow, huge, odd and many callers, and how it closes."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ import time
 import httpx
 import pytest
 
-from veriphoto_serving.gateway.sparing import Sparing, spare_the_log
+from veriphoto_serving.gateway.log_filter import LogFilter, filter_logs
 
 from .conftest import Open, listening, picture
-from .test_door import connect, ready
+from .test_http import connect, ready
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def now() -> list[float]:
 @pytest.fixture
 def logger(now: list[float]) -> logging.Logger:
     logger = logging.getLogger("tests.sparing")
-    logger.filters[:] = [Sparing(clock=lambda: now[0])]
+    logger.filters[:] = [LogFilter(clock=lambda: now[0])]
     return logger
 
 
@@ -52,7 +52,7 @@ def test_one_line_for_each_cause_and_minute(
 
 
 async def test_a_fault_of_every_request_is_one_line(open_gateway: Open, caplog: pytest.LogCaptureFixture) -> None:
-    spare_the_log()
+    filter_logs()
     async with open_gateway() as gateway:
         gateway.triton.fault = ZeroDivisionError("what a caller sent")
         for _ in range(20):

@@ -25,7 +25,7 @@ _MOST_UNSENT: Final = 64_000_000
 """Answers that wait to be read, of all connections together."""
 
 
-class Line(Protocol):
+class Connection(Protocol):
     """What the crowd must know of a connection."""
 
     transport: asyncio.Transport
@@ -34,7 +34,7 @@ class Line(Protocol):
         """Tells whether a request's body is still arriving."""
 
 
-class Crowd:
+class ConnectionLimits:
     """The connections of one gateway, on one event loop."""
 
     def __init__(self, most: int, write_timeout: float, observe: Callable[[str], None] = lambda _: None) -> None:
@@ -49,16 +49,16 @@ class Crowd:
         self._write_timeout = write_timeout
         self._observe = observe
         # Both in the order in which they came in, oldest first, with the time.
-        self._idle: dict[Line, float] = {}
-        self._busy: dict[Line, float] = {}
-        self._unread: dict[Line, tuple[int, float]] = {}
+        self._idle: dict[Connection, float] = {}
+        self._busy: dict[Connection, float] = {}
+        self._unread: dict[Connection, tuple[int, float]] = {}
         """Bytes not sent, and since when they are that many."""
         self._sweeper: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._idle) + len(self._busy)
 
-    def admit(self, line: Line) -> bool | None:
+    def admit(self, connection: Connection) -> bool | None:
         """Takes a new connection in, and ends another one for it where there are too many.
 
         Returns:
@@ -69,27 +69,27 @@ class Crowd:
         room = len(self) < self._most or self._make_room()
         if not room and len(self) >= self._most + SPARE:
             if not self._idle:
-                self._end(line, "full")
+                self._end(connection, "full")
                 return None
             self._end(next(iter(self._idle)), "idle")
-        self._idle[line] = time.monotonic()
+        self._idle[connection] = time.monotonic()
         return room
 
-    def works(self, line: Line) -> None:
+    def works(self, connection: Connection) -> None:
         """Notes that a request has come in."""
-        if self._idle.pop(line, None) is not None:
-            self._busy[line] = time.monotonic()
+        if self._idle.pop(connection, None) is not None:
+            self._busy[connection] = time.monotonic()
 
-    def waits(self, line: Line) -> None:
+    def waits(self, connection: Connection) -> None:
         """Notes that the last request was answered."""
-        if self._busy.pop(line, None) is not None:
-            self._idle[line] = time.monotonic()
+        if self._busy.pop(connection, None) is not None:
+            self._idle[connection] = time.monotonic()
 
-    def leave(self, line: Line) -> None:
+    def leave(self, connection: Connection) -> None:
         """Forgets a connection."""
-        self._idle.pop(line, None)
-        self._busy.pop(line, None)
-        self._unread.pop(line, None)
+        self._idle.pop(connection, None)
+        self._busy.pop(connection, None)
+        self._unread.pop(connection, None)
 
     def _make_room(self) -> bool:
         """Ends who is needed least: who has been idle longest, else a slow upload, else an answer that is not read."""
@@ -97,42 +97,42 @@ class Crowd:
             self._end(next(iter(self._idle)), "idle")
             return True
         now = time.monotonic()
-        for line, since in islice(self._busy.items(), _LOOKED_AT):
+        for connection, since in islice(self._busy.items(), _LOOKED_AT):
             if now - since < _PATIENCE_S:
                 break
-            if line.still_uploads():
-                self._end(line, "slow_upload")
+            if connection.still_uploads():
+                self._end(connection, "slow_upload")
                 return True
-        for line, (_, since) in islice(self._unread.items(), _LOOKED_AT):
+        for connection, (_, since) in islice(self._unread.items(), _LOOKED_AT):
             if now - since >= _PATIENCE_S:
-                self._end(line, "not_read")
+                self._end(connection, "not_read")
                 return True
         return False
 
-    def _end(self, line: Line, why: str) -> None:
+    def _end(self, connection: Connection, why: str) -> None:
         self._observe(why)
-        self.leave(line)
-        if why == "idle" and not line.transport.get_write_buffer_size():
-            line.transport.close()  # as after the usual time: the caller's library expects that
+        self.leave(connection)
+        if why == "idle" and not connection.transport.get_write_buffer_size():
+            connection.transport.close()  # as after the usual time: the caller's library expects that
         else:
-            line.transport.abort()
+            connection.transport.abort()
 
     def _sweep(self) -> None:
         """Looks how much each has taken of its answer. Closing waits for that as well, so closing ones count too."""
         now, unread = time.monotonic(), {}
-        for line in (*self._idle, *self._busy):
-            if unsent := _unsent(line.transport):
-                before, since = self._unread.get(line, (unsent, now))
+        for connection in (*self._idle, *self._busy):
+            if unsent := _unsent(connection.transport):
+                before, since = self._unread.get(connection, (unsent, now))
                 reads = before - unsent >= _LEAST_BYTES_S * (now - since)
-                unread[line] = (unsent, now) if reads else (max(before, unsent), since)
+                unread[connection] = (unsent, now) if reads else (max(before, unsent), since)
         # Who has waited longest first; a first look leaves since at now.
         self._unread = dict(sorted(unread.items(), key=lambda item: item[1][1]))
-        total = sum(line.transport.get_write_buffer_size() for line in self._unread)
-        for line, (_, since) in list(self._unread.items()):
-            size = line.transport.get_write_buffer_size()
+        total = sum(connection.transport.get_write_buffer_size() for connection in self._unread)
+        for connection, (_, since) in list(self._unread.items()):
+            size = connection.transport.get_write_buffer_size()
             if now - since >= self._write_timeout or total > _MOST_UNSENT:
                 total -= size
-                self._end(line, "not_read")
+                self._end(connection, "not_read")
         loop = asyncio.get_running_loop()
         self._sweeper = loop.call_later(_SWEEP_S, self._sweep) if len(self) else None
 

@@ -18,7 +18,7 @@ _LOGGERS: Final = (
 _MINUTE: Final = 60.0
 
 
-class Sparing(logging.Filter):
+class LogFilter(logging.Filter):
     """Lets one record a minute pass for each cause: the place that logs and the error it is about.
 
     Of an error only type and place are left: its text and its stack could show what a caller sent.
@@ -62,9 +62,9 @@ def _place(error: BaseException) -> str:
     return f" in {Path(steps[-1].filename).name}:{steps[-1].lineno}" if steps else ""
 
 
-def spare_the_log() -> None:
+def filter_logs() -> None:
     """Puts one filter before every logger that a caller can make write; does nothing where there is one already."""
     for name in _LOGGERS:
         logger = logging.getLogger(name)
-        if not any(isinstance(each, Sparing) for each in logger.filters):
-            logger.addFilter(Sparing())
+        if not any(isinstance(each, LogFilter) for each in logger.filters):
+            logger.addFilter(LogFilter())
