@@ -12,12 +12,10 @@ from veriphoto.contract import ENCODER, ENSEMBLE, TRITON_GRPC_PORT, TRITON_HTTP_
 from veriphoto.prediction_log.recorder import LOG_VARIABLE, SIZE_VARIABLE
 from veriphoto.prediction_log.segments import DEFAULT_MEGABYTES
 from veriphoto.second_opinion import ENCODER_FILE, MODE_VARIABLE, Mode
+from veriphoto.shared_names import ADMIN_HEADER, TRITON_FOLDER
 from veriphoto_serving.triton.installation import Installation
 from veriphoto_serving.triton.ports import LOOPBACK, free_ports
 from veriphoto_serving.triton.shared_memory import PREFIX
-
-ADMIN_HEADER: Final = "admin-key"
-"""HTTP header that opens the restricted APIs; over gRPC its name is ``triton-grpc-protocol-admin-key``."""
 
 RESTRICTED: Final = ("shared-memory", "model-repository", "model-config", "statistics", "trace", "logging")
 """APIs that no client of Veriphoto needs. Health, metadata and inference stay open; metrics have their own port."""
@@ -83,7 +81,7 @@ class TritonOptions:
 
         Named by port, so that a second server in the same ``var`` never changes what a running one sees.
         """
-        return self.var.absolute() / "triton" / str(self.http_port)
+        return self.var.absolute() / TRITON_FOLDER / str(self.http_port)
 
     @property
     def log(self) -> Path:

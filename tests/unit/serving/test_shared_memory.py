@@ -25,7 +25,7 @@ def mapped(directory: Path) -> Iterator[Path]:
         yield region
 
 
-def write(directory: Path, name: str, prefix: str = shared_memory.PREFIX) -> Path:
+def leave(directory: Path, name: str, prefix: str = shared_memory.PREFIX) -> Path:
     region = directory / f"{prefix}{name}"
     region.write_bytes(bytes(4096))
     os.utime(region, (OLD, OLD))

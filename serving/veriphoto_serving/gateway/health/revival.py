@@ -12,9 +12,9 @@ import time
 from collections.abc import Collection
 from typing import Any, Final
 
+from veriphoto.shared_names import ADMIN_HEADER
 from veriphoto_serving.gateway.health.workers import Snapshot, survey
 from veriphoto_serving.triton.launcher import TritonServer
-from veriphoto_serving.triton.options import ADMIN_HEADER
 
 _BRIEF_S: Final = 1.0
 _LOAD_S: Final = 30.0

@@ -18,7 +18,7 @@ from PIL import Image
 from veriphoto_client import FakeTransport
 from veriphoto_client._codec import Outputs
 from veriphoto_serving.gateway.app import create_app
-from veriphoto_serving.gateway.log_filter import LogFilter
+from veriphoto_serving.gateway.log_filter import LOGGERS, LogFilter
 from veriphoto_serving.gateway.server import GatewayServer, prepare
 from veriphoto_serving.gateway.services import Services
 from veriphoto_serving.gateway.settings import GatewaySettings
@@ -27,8 +27,8 @@ from veriphoto_serving.gateway.settings import GatewaySettings
 @pytest.fixture(autouse=True)
 def nothing_said_yet() -> None:
     """Lets the log tell of faults that an earlier test has had, too."""
-    for name in ("envelope", "scoring"):
-        for each in logging.getLogger(f"veriphoto_serving.gateway.{name}").filters:
+    for name in LOGGERS:
+        for each in logging.getLogger(name).filters:
             if isinstance(each, LogFilter):
                 each._causes.clear()
 
