@@ -71,7 +71,7 @@ async def metrics(request: Request) -> Response:
 @router.get("/drift", responses={200: {"model": DriftAnswer}, **_KEYED}, openapi_extra=NEEDS_KEY)
 async def drift(request: Request) -> JSONResponse:
     """What the drift sidecar says; `state` is `away` where it does not answer."""
-    return JSONResponse(await services_of(request).sidecar.report())
+    return JSONResponse(await services_of(request).drift_monitor.report())
 
 
 def _status(services: Services) -> str:
