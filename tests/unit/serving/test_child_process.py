@@ -1,4 +1,4 @@
-"""Programs beside the server: kept alive, and gone with it."""
+"""Child processes are restarted when they end, and end with the server."""
 
 from __future__ import annotations
 

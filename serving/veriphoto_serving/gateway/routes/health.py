@@ -1,4 +1,4 @@
-"""The routes that say how the service is."""
+"""The routes for health, metrics and drift."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEYED: Final[dict[int | str, dict[str, Any]]] = {401: {"model": ErrorAnswer}}
 
 @router.get("/health", responses={200: {"model": HealthAnswer}, 503: {"model": HealthAnswer}})
 async def health(request: Request) -> JSONResponse:
-    """How the service is: 200 only if Triton has scored a test picture within the last seconds."""
+    """How the service is: 200 only if Triton has scored a test picture in the last seconds."""
     services = services_of(request)
     beat = services.watchdog.last_probe
     status = _status(services)
@@ -70,7 +70,7 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/drift", responses={200: {"model": DriftAnswer}, **_KEYED}, openapi_extra=NEEDS_KEY)
 async def drift(request: Request) -> JSONResponse:
-    """What the drift sidecar says; `state` is `away` where it does not answer."""
+    """What the drift monitor reports; `state` is `away` if it does not answer."""
     return JSONResponse(await services_of(request).drift_monitor.report())
 
 

@@ -24,7 +24,7 @@ def now() -> list[float]:
 
 @pytest.fixture
 def logger(now: list[float]) -> logging.Logger:
-    logger = logging.getLogger("tests.sparing")
+    logger = logging.getLogger("tests.log_filter")
     logger.filters[:] = [LogFilter(clock=lambda: now[0])]
     return logger
 
@@ -47,7 +47,7 @@ def test_one_line_for_each_cause_and_minute(
     assert len(caplog.messages) == 6
     assert "a caller sent" not in caplog.text
     assert "Traceback" not in caplog.text
-    assert caplog.messages[0].startswith("request an-id failed [ValueError in test_sparing.py:")
+    assert caplog.messages[0].startswith("request an-id failed [ValueError in test_log_filter.py:")
     assert caplog.messages[2].endswith("(599 more like it since this was last said)")
 
 
