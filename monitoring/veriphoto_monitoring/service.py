@@ -1,4 +1,4 @@
-"""The running monitor: one thread that works, and a small web server that says what it found."""
+"""The drift monitor as a service: a worker thread, and a small web server that reports its results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from veriphoto_monitoring.report.status import describe
 from veriphoto_monitoring.stats.budget import Budget
 
 DIRECTORY: Final = "monitor"
-"""Under ``var``: what the monitor keeps."""
+"""Folder in ``var`` for the monitor's files."""
 DATABASE: Final = "monitor.sqlite"
 _POLL_S: Final = 1.0
 _SCRAPE_S: Final = 15.0
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MonitorOptions:
-    """Where things are and how much is allowed."""
+    """The monitor's settings."""
 
     log: Path
     model_repository: Path
@@ -52,10 +52,10 @@ class MonitorOptions:
 
 
 class Service:
-    """Owns the worker; the web server only reads what it published."""
+    """Owns the worker; the web server only reads the status that it publishes."""
 
     def __init__(self, options: MonitorOptions) -> None:
-        """Opens the store, so that a wrong path is told at once.
+        """Opens the store, so that a wrong path is reported at once.
 
         Raises:
             StartupError: If the store cannot be used.
@@ -70,11 +70,11 @@ class Service:
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
 
     def start(self) -> None:
-        """Starts working."""
+        """Starts the worker."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends after the transaction at hand."""
+        """Stops the worker after its current transaction."""
         self._stop.set()
         self._thread.join(timeout=10.0)
         with self._lock:
@@ -86,11 +86,11 @@ class Service:
 
     @property
     def canaries(self) -> Path:
-        """Where ``veriphoto canary`` leaves its results."""
+        """The file with the results of ``veriphoto canary``."""
         return self._options.var / RESULTS_FILE
 
     def healthy(self) -> bool:
-        """Returns whether the worker works."""
+        """Returns whether the worker is running and not stuck."""
         return self._thread.is_alive() and time.monotonic() - self._alive < _STUCK_S
 
     def report(self) -> str:
@@ -116,8 +116,8 @@ class Service:
                         self._monitor.scrape(time.time())
                     self._describe()
             except (sqlite3.Error, StartupError) as error:
-                # What is in memory may be ahead of the disk now; the disk is right.
-                _log.error("the store failed (%s); beginning again from what it holds", error)
+                # Memory may be ahead of the disk now, so start over from the disk.
+                _log.error("the store failed (%s); starting over from its content", error)
                 self._stop.wait(_SCRAPE_S)
                 self._begin_again()
                 continue
@@ -142,7 +142,7 @@ def build(service: Service) -> FastAPI:
     """Builds the web server's application.
 
     Args:
-        service: Need not have been started.
+        service: The service; it may be started later.
     """
     app = FastAPI(title="Veriphoto drift", docs_url=None, redoc_url=None, openapi_url=None)
     registry = CollectorRegistry()
@@ -158,7 +158,7 @@ def build(service: Service) -> FastAPI:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/report")
-    def report() -> HTMLResponse:  # in a thread: it waits for the worker
+    def report() -> HTMLResponse:  # not async: it waits for the worker, in a thread
         return HTMLResponse(service.report())
 
     @app.get("/health")
@@ -175,8 +175,8 @@ def run(options: MonitorOptions, ready: Callable[[str], object]) -> None:
     """Runs until Ctrl-C or SIGTERM.
 
     Args:
-        options: Of the monitor.
-        ready: Told the address once it listens.
+        options: The monitor's settings.
+        ready: Called with the address once it listens.
 
     Raises:
         StartupError: If the store or the port cannot be used.
@@ -189,11 +189,11 @@ def run(options: MonitorOptions, ready: Callable[[str], object]) -> None:
     )
     try:
         socket = server.config.bind_socket()
-    except SystemExit:  # uvicorn's way of saying that the port is taken
+    except SystemExit:  # uvicorn exits if the port is in use
         raise StartupError(
             f"port {options.port} of {options.host} cannot be used; choose another with --port"
         ) from None
-    socket.listen(_BACKLOG)  # who is told the address may ask at once, though the server answers a moment later
+    socket.listen(_BACKLOG)  # so that clients may connect as soon as they know the address
     service.start()
     ready(f"http://{options.host}:{socket.getsockname()[1]}")
     try:

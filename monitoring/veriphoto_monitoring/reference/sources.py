@@ -1,4 +1,4 @@
-"""Finds the references: the baseline that people chose, and what each model version brings in its manifest."""
+"""Finds the references: the baseline that the user made, and those in the manifests of model versions."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Sources:
     """The references, by model version."""
 
     def __init__(self, baseline: Path, model_repository: Path) -> None:
-        """Remembers where to look.
+        """Loads nothing yet.
 
         Args:
-            baseline: The file that ``veriphoto drift baseline`` writes; need not exist.
-            model_repository: Holds ``classifier/<version>/manifest.json``; need not exist.
+            baseline: The file that ``veriphoto drift baseline`` writes; it need not exist.
+            model_repository: Holds ``classifier/<version>/manifest.json``; it need not exist.
         """
         self._baseline = baseline
         self._classifier = model_repository / CLASSIFIER
@@ -38,7 +38,7 @@ class Sources:
         self._known: dict[int, Reference | None] = {}
 
     def changed(self) -> bool:
-        """Returns whether a file has changed since it was last asked."""
+        """Returns whether a file has changed since the last call."""
         stamps, self._stamps = self._stamps, self._look()
         if stamps == self._stamps:
             return False
@@ -46,7 +46,7 @@ class Sources:
         return True
 
     def reference(self, version: int) -> Reference | None:
-        """Returns what windows of a version are tested against.
+        """Returns the reference that a version's windows are tested against.
 
         The baseline; for another version than the baseline's, its part about the pictures, and the scores of the
         version's own manifest. Without a baseline, the manifest.
@@ -59,7 +59,7 @@ class Sources:
         manifest = self._manifest(version)
         own = None
         if manifest:
-            # A server that asks the second opinion answers with other scores than the classifier's, at other cuts.
+            # With the second opinion, scores and cuts differ from those of the classifier alone.
             joint = self._opinion(version)
             answers = manifest.findings.drift_reference if joint is None else joint.drift_reference
             own = from_manifest(answers, version)

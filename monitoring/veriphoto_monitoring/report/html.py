@@ -41,8 +41,8 @@ def render(monitor: DriftMonitor, status: Mapping[str, Any]) -> str:
     """Renders the report.
 
     Args:
-        monitor: Not changed meanwhile.
-        status: As ``status.describe`` made it.
+        monitor: The monitor; it must not change meanwhile.
+        status: The result of ``status.describe``.
 
     Returns:
         An HTML page.

@@ -1,4 +1,4 @@
-"""What the monitor says: one JSON object, made new after every change."""
+"""The monitor's status: one JSON object that is rebuilt after every change."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ CAVEAT: Final = (
     "and their share of AI-generated ones differ from those the model was measured on, not that anything has changed. "
     "Look once, then make a baseline: veriphoto drift baseline."
 )
-"""Said wherever something is tested against a manifest."""
+"""Shown wherever the reference is a manifest."""
 _SHOWN: Final = min(WINDOWS)
 
 
 def describe(monitor: DriftMonitor, now: float) -> dict[str, Any]:
-    """Says everything about the model version that answered last.
+    """Describes the state of the model version that answered last.
 
     Args:
-        monitor: Not changed meanwhile.
+        monitor: The monitor; it must not change meanwhile.
         now: Seconds since the epoch.
 
     Returns:
@@ -73,7 +73,7 @@ def describe(monitor: DriftMonitor, now: float) -> dict[str, Any]:
 
 
 def alert(alarm: Alarm) -> dict[str, Any]:
-    """Puts an alarm into words and values."""
+    """Describes an alarm in words and numbers."""
     each = next(one for one in MONITORED if one.name == alarm.statistic)
     moved = alarm.direction if each.kind == "category" else f"{each.name} {alarm.direction}"
     label = f"{each.name}: {moved}" if each.kind == "category" else moved
@@ -94,7 +94,7 @@ def alert(alarm: Alarm) -> dict[str, Any]:
 
 
 def watcher(status: Mapping[str, Any]) -> str:
-    """Says what the alarms of a status rest on, and since when if that has changed."""
+    """Says what the alarms are based on, and since when if that has changed."""
     switched = status.get("source_switched")
     if not switched:
         return str(status["source"])
@@ -103,7 +103,7 @@ def watcher(status: Mapping[str, Any]) -> str:
 
 
 def iso(time: float) -> str:
-    """Returns a time as ISO 8601 in UTC; a time that no calendar has as the nearest one that it has."""
+    """Returns a time as ISO 8601 in UTC, clipped to the years that ``datetime`` supports."""
     return datetime.fromtimestamp(min(max(time, 0.0), 253402300799.0), UTC).isoformat(timespec="seconds")
 
 

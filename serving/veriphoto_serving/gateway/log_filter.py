@@ -28,7 +28,7 @@ class LogFilter(logging.Filter):
         """Starts counting.
 
         Args:
-            clock: Seconds that never run backwards.
+            clock: A monotonic clock, in seconds.
         """
         super().__init__()
         self._clock = clock

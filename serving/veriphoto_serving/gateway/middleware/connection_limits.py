@@ -1,4 +1,4 @@
-"""All connections together: how many there may be, who has to make room, and who does not read what they asked for."""
+"""Limits across all connections: how many there are, which to close for new ones, and which do not read answers."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from itertools import islice
 from typing import Final, Protocol
 
 SPARE: Final = 32
-"""Connections beyond the limit that may only probe: whoever asks whether the gateway lives must be able to ask."""
+"""Connections beyond the limit that may only use the health routes, so that health checks always get through."""
 
 _PATIENCE_S: Final = 2.0
-"""After this a body that still arrives, or an answer that is not read, may have to make room."""
+"""Seconds after which a slow upload or an unread answer may be dropped to make room."""
 _LOOKED_AT: Final = 64
 _SWEEP_S: Final = 1.0
 _LEAST_BYTES_S: Final = 4_000
-"""Whoever takes their answer more slowly does not read it: 4 kB/s is slower than any telephone."""
+"""Callers below this rate count as not reading: 4 kB/s is slower than any mobile network."""
 _MOST_UNSENT: Final = 64_000_000
-"""Answers that wait to be read, of all connections together."""
+"""Limit for unread answers of all connections together."""
 
 
 class Connection(Protocol):
-    """What the crowd must know of a connection."""
+    """What the limits need to know of a connection."""
 
     transport: asyncio.Transport
 
@@ -38,31 +38,31 @@ class ConnectionLimits:
     """The connections of one gateway, on one event loop."""
 
     def __init__(self, most: int, write_timeout: float, observe: Callable[[str], None] = lambda _: None) -> None:
-        """Sets the bounds.
+        """Sets the limits.
 
         Args:
-            most: Connections at a time.
-            write_timeout: Seconds in which somebody must have taken a part of their answer.
-            observe: Told why a connection was ended: ``idle``, ``slow_upload``, ``not_read``, ``full``.
+            most: Maximum number of connections.
+            write_timeout: Seconds after which a caller that reads nothing of its answer is cut off.
+            observe: Called with the reason for closing a connection: ``idle``, ``slow_upload``, ``not_read``, ``full``.
         """
         self._most = most
         self._write_timeout = write_timeout
         self._observe = observe
-        # Both in the order in which they came in, oldest first, with the time.
+        # Both by time of their last change, oldest first.
         self._idle: dict[Connection, float] = {}
         self._busy: dict[Connection, float] = {}
         self._unread: dict[Connection, tuple[int, float]] = {}
-        """Bytes not sent, and since when they are that many."""
+        """Unsent bytes, and since when that number has not dropped."""
         self._sweeper: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._idle) + len(self._busy)
 
     def admit(self, connection: Connection) -> bool | None:
-        """Takes a new connection in, and ends another one for it where there are too many.
+        """Admits a new connection, and closes another one for it if there are too many.
 
         Returns:
-            True if it may ask for anything, False if it may only probe, None if it was turned away.
+            True if it may use all routes, False if only the health routes, None if it was rejected.
         """
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
@@ -76,24 +76,24 @@ class ConnectionLimits:
         return room
 
     def works(self, connection: Connection) -> None:
-        """Notes that a request has come in."""
+        """Marks a connection as busy: a request has arrived."""
         if self._idle.pop(connection, None) is not None:
             self._busy[connection] = time.monotonic()
 
     def waits(self, connection: Connection) -> None:
-        """Notes that the last request was answered."""
+        """Marks a connection as idle: its last request was answered."""
         if self._busy.pop(connection, None) is not None:
             self._idle[connection] = time.monotonic()
 
     def leave(self, connection: Connection) -> None:
-        """Forgets a connection."""
+        """Removes a connection."""
         self._idle.pop(connection, None)
         self._busy.pop(connection, None)
         self._unread.pop(connection, None)
 
     def _make_room(self) -> bool:
-        """Ends who is needed least: who has been idle longest, else a slow upload, else an answer that is not read."""
-        if len(self._busy) < self._most:  # else the idle ones are in the spare places
+        """Closes the longest idle connection, else a slow upload, else one with an unread answer."""
+        if len(self._busy) < self._most:  # otherwise the idle ones are in the spare places
             self._end(next(iter(self._idle)), "idle")
             return True
         now = time.monotonic()
@@ -113,19 +113,19 @@ class ConnectionLimits:
         self._observe(why)
         self.leave(connection)
         if why == "idle" and not connection.transport.get_write_buffer_size():
-            connection.transport.close()  # as after the usual time: the caller's library expects that
+            connection.transport.close()  # HTTP libraries expect idle connections to be closed
         else:
             connection.transport.abort()
 
     def _sweep(self) -> None:
-        """Looks how much each has taken of its answer. Closing waits for that as well, so closing ones count too."""
+        """Checks how much each caller has read of its answer, on closing connections as well."""
         now, unread = time.monotonic(), {}
         for connection in (*self._idle, *self._busy):
             if unsent := _unsent(connection.transport):
                 before, since = self._unread.get(connection, (unsent, now))
                 reads = before - unsent >= _LEAST_BYTES_S * (now - since)
                 unread[connection] = (unsent, now) if reads else (max(before, unsent), since)
-        # Who has waited longest first; a first look leaves since at now.
+        # The longest stalled first.
         self._unread = dict(sorted(unread.items(), key=lambda item: item[1][1]))
         total = sum(connection.transport.get_write_buffer_size() for connection in self._unread)
         for connection, (_, since) in list(self._unread.items()):
@@ -138,9 +138,9 @@ class ConnectionLimits:
 
 
 def _unsent(transport: asyncio.Transport) -> int:
-    """Returns the bytes that wait in the process, and those in the kernel behind them; 0 where the process has none.
+    """Returns the unsent bytes in the process and in the kernel; 0 if the process has none.
 
-    The kernel takes megabytes at a time, so what waits here alone stands still for a slow reader too.
+    The kernel takes megabytes at a time, so the process's own buffer stands still for a slow reader, too.
     """
     waiting = transport.get_write_buffer_size()
     if not waiting:
