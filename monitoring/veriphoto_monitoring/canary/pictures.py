@@ -27,9 +27,9 @@ class Canary:
 def find(directory: Path) -> list[Canary]:
     """Lists the canaries of a folder.
 
-    If there is a ``manifest.csv``, it has the columns ``path`` (relative to the folder), ``label`` (``ai`` or ``real``),
-    ``source`` and, for AI-generated pictures, ``generator``. Otherwise the folders say it: ``ai/<generator>/``,
-    ``real/<source>/``.
+    A ``manifest.csv``, if there is one, has the columns ``path`` (relative to the folder), ``label`` (``ai`` or
+    ``real``), ``source`` and, for AI-generated pictures, ``generator``. Otherwise the folders say it:
+    ``ai/<generator>/``, ``real/<source>/``.
 
     Args:
         directory: The folder.
