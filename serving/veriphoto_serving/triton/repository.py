@@ -28,7 +28,7 @@ def problems(repository: Path, flavour: Flavour) -> Iterator[str]:
         A sentence for each problem that says how to fix it.
     """
     if not repository.is_dir():
-        yield f"{repository} is not a directory; name the model repository with --model-repository"
+        yield f"{repository} is no directory; name the model repository with --model-repository"
         return
     for name in (ENSEMBLE, PREPROCESS, CLASSIFIER, SECOND_OPINION, RECORDER):
         model = repository / name
