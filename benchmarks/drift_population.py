@@ -129,7 +129,7 @@ def _rows(logits: Any, statistics: Any, point: OperatingPoint) -> Floats:
     records = []
     for logit, values in zip(logits, statistics, strict=True):
         probability = float(1.0 / (1.0 + np.exp(-logit)))
-        verdict = decide(probability, dict(zip(CONTRACT.statistics, map(float, values), strict=True)), point).verdict
+        verdict = decide(probability, dict(zip(CONTRACT.statistics, map(float, values), strict=True)), point)
         # As the log has it, rounding included.
         line = Record(
             time=0.0,
@@ -137,8 +137,9 @@ def _rows(logits: Any, statistics: Any, point: OperatingPoint) -> Floats:
             model_version=point.model_version,
             logit=float(logit),
             probability=probability,
-            verdict=verdict,
+            verdict=verdict.verdict,
+            confidence=verdict.confidence,
             statistics=tuple(map(float, values)),
         ).to_line()
         records.append(Record.from_line(line))
-    return to_rows(records, {point.model_version: point})
+    return to_rows(records)

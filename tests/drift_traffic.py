@@ -63,7 +63,7 @@ def draw(
 def reference(count: int = 10_000, seed: int = 999) -> Reference:
     """Makes the reference of a healthy period."""
     records = draw(count, seed)
-    return from_rows(to_rows(records, {}), np.array([record.time for record in records]), VERSION, 0.1)
+    return from_rows(to_rows(records), np.array([record.time for record in records]), VERSION, 0.1)
 
 
 def as_probe(record: Record) -> Record:

@@ -1,1 +1,1 @@
-"""Drift: knows when the world has moved away from the model."""
+"""Drift monitoring: detects when pictures or scores move away from what the model was measured on."""

@@ -27,11 +27,11 @@ Log = Annotated[
     typer.Option(
         "--log",
         envvar=LOG_VARIABLE,
-        help="The prediction log; --var/predictions by default.",
+        help="Directory of the prediction log; predictions in --var by default.",
     ),
 ]
 Repository = Annotated[
-    Path, typer.Option(envvar="VERIPHOTO_MODEL_REPOSITORY", help="Directory that holds the models' manifests.")
+    Path, typer.Option(envvar="VERIPHOTO_MODEL_REPOSITORY", help="Directory of the models, for their manifests.")
 ]
 Var = Annotated[Path, typer.Option(envvar="VERIPHOTO_VAR", help="Directory for everything written at run time.")]
 
@@ -41,19 +41,23 @@ def monitor(
     model_repository: Repository = Path("model_repository"),
     var: Var = Path("var"),
     triton_metrics: Annotated[
-        str, typer.Option(envvar="VERIPHOTO_TRITON_METRICS", help="Metrics pages of the Tritons, separated by commas.")
+        str,
+        typer.Option(envvar="VERIPHOTO_TRITON_METRICS", help="Metrics URLs of the servers, separated by commas."),
     ] = f"http://127.0.0.1:{TRITON_METRICS_PORT}/metrics",
     images_per_day: Annotated[
         float,
-        typer.Option(envvar="VERIPHOTO_IMAGES_PER_DAY", min=1.0, help="Expected traffic; sets the thresholds."),
+        typer.Option(envvar="VERIPHOTO_IMAGES_PER_DAY", min=1.0, help="Expected traffic; the thresholds depend on it."),
     ] = 10_000.0,
     false_alarms: Annotated[
         float,
         typer.Option(
-            envvar="VERIPHOTO_FALSE_ALARMS", min=1e-6, max=0.5, help="Share of unchanged days that may have any alarm."
+            envvar="VERIPHOTO_FALSE_ALARMS",
+            min=1e-6,
+            max=0.5,
+            help="Share of unchanged days that may have a false alarm.",
         ),
     ] = 0.01,
-    host: Annotated[str, typer.Option(envvar="VERIPHOTO_MONITOR_HOST", help="Address to listen at.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(envvar="VERIPHOTO_MONITOR_HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int,
         typer.Option(envvar="VERIPHOTO_MONITOR_PORT", min=0, max=65535, help="Port; 0 picks a free one."),
@@ -62,7 +66,7 @@ def monitor(
     """Watch the prediction log and the server's metrics for drift, until Ctrl-C."""
     try:
         from veriphoto_monitoring.service import MonitorOptions, run  # noqa: PLC0415
-        from veriphoto_monitoring.stats.budget import Budget  # noqa: PLC0415 - a light command line without it
+        from veriphoto_monitoring.stats.budget import Budget  # noqa: PLC0415 - keeps the command line light
     except ImportError as error:
         raise MissingExtraError("monitor", error.name) from error
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -88,21 +92,21 @@ drift = typer.Typer(invoke_without_command=True)
 def show(
     context: typer.Context,
     url: Annotated[
-        str, typer.Option(envvar="VERIPHOTO_MONITOR_URL", help="Where the monitor listens.")
+        str, typer.Option(envvar="VERIPHOTO_MONITOR_URL", help="Address of the drift monitor.")
     ] = f"http://127.0.0.1:{SIDECAR_PORT}",
     report: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Also write a report with plots here, as HTML.")
+        Path | None, typer.Option(dir_okay=False, help="Also write an HTML report with plots to this file.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the monitor's JSON instead of tables.")] = False,
 ) -> None:
-    """Show what the monitor says, or make a baseline.
+    """Show what the drift monitor reports, or make a baseline.
 
-    Exit code: 0 no drift or not enough data to tell, 1 drift, 2 could not ask.
+    Exit code: 0 no drift or not enough data to tell, 1 drift, 2 the monitor could not be reached.
     """
     if context.invoked_subcommand:
         return
     try:
-        from veriphoto_monitoring.input.scrape import fetch  # noqa: PLC0415 - a light command line without it
+        from veriphoto_monitoring.input.scrape import fetch  # noqa: PLC0415 - keeps the command line light
     except ImportError as error:
         raise MissingExtraError("monitor", error.name) from error
     base = url.rstrip("/")
@@ -111,7 +115,7 @@ def show(
         status = json.loads(text)
         detected = bool(status["drift_detected"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ServiceUnavailableError(f"{base} is no monitor") from error
+        raise ServiceUnavailableError(f"{base} is not a drift monitor") from error
     if report is not None:
         report.write_text(fetch(f"{base}/report"), encoding="utf-8")
     if as_json:
@@ -128,13 +132,13 @@ def show(
 def baseline(
     log: Log = None,
     var: Var = Path("var"),
-    last: Annotated[int, typer.Option(min=2000, max=200_000, help="So many of the newest pictures.")] = 20_000,
-    since: Annotated[str | None, typer.Option(help="Leave out older pictures: 2026-11-20 or 2026-11-20T08:00.")] = None,
-    until: Annotated[str | None, typer.Option(help="Leave out newer pictures.")] = None,
+    last: Annotated[int, typer.Option(min=2000, max=200_000, help="Number of newest pictures to use.")] = 20_000,
+    since: Annotated[str | None, typer.Option(help="Ignore older pictures: 2026-11-20 or 2026-11-20T08:00.")] = None,
+    until: Annotated[str | None, typer.Option(help="Ignore newer pictures.")] = None,
 ) -> None:
-    """Make a healthy period of the prediction log the reference; a running monitor takes it up by itself."""
+    """Make a healthy period of the prediction log the reference; a running monitor picks it up by itself."""
     try:
-        from veriphoto_monitoring.reference import baseline as making  # noqa: PLC0415 - a light command line without it
+        from veriphoto_monitoring.reference import baseline as making  # noqa: PLC0415 - keeps the command line light
         from veriphoto_monitoring.reference.sources import BASELINE  # noqa: PLC0415 - likewise
         from veriphoto_monitoring.service import DIRECTORY  # noqa: PLC0415
     except ImportError as error:
@@ -154,12 +158,12 @@ def _time(text: str | None) -> float | None:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"'{text}' is no time such as 2026-11-20T08:00") from None
+        raise UsageError(f"'{text}' is not a time such as 2026-11-20T08:00") from None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def _print(console: Console, status: dict[str, Any]) -> None:
-    from veriphoto_monitoring.report.status import watcher  # noqa: PLC0415 - a light command line without it
+    from veriphoto_monitoring.report.status import watcher  # noqa: PLC0415 - keeps the command line light
 
     reference = status["reference"] or {"origin": "none", "images": 0}
     console.print(

@@ -1,4 +1,4 @@
-"""The running monitor: one thread that works, and a small web server that says what it found."""
+"""The drift monitor as a service: a worker thread, and a small web server that reports its results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from veriphoto.errors import StartupError
 from veriphoto_monitoring.canary.results import RESULTS_FILE, CanaryCollector
-from veriphoto_monitoring.drift.sidecar import Sidecar
+from veriphoto_monitoring.drift.monitor import DriftMonitor
 from veriphoto_monitoring.drift.store import Store
 from veriphoto_monitoring.input.scraper import Scraper
 from veriphoto_monitoring.reference.sources import BASELINE, Sources
@@ -28,7 +28,7 @@ from veriphoto_monitoring.report.status import describe
 from veriphoto_monitoring.stats.budget import Budget
 
 DIRECTORY: Final = "monitor"
-"""Under ``var``: what the monitor keeps."""
+"""Folder in ``var`` for the monitor's files."""
 DATABASE: Final = "monitor.sqlite"
 _POLL_S: Final = 1.0
 _SCRAPE_S: Final = 15.0
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MonitorOptions:
-    """Where things are and how much is allowed."""
+    """The monitor's settings."""
 
     log: Path
     model_repository: Path
@@ -52,10 +52,10 @@ class MonitorOptions:
 
 
 class Service:
-    """Owns the worker; the web server only reads what it published."""
+    """Owns the worker; the web server only reads the status that it publishes."""
 
     def __init__(self, options: MonitorOptions) -> None:
-        """Opens the store, so that a wrong path is told at once.
+        """Opens the store, so that a wrong path is reported at once.
 
         Raises:
             StartupError: If the store cannot be used.
@@ -63,22 +63,22 @@ class Service:
         self._options = options
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._sidecar = self._open()
-        self._status = describe(self._sidecar, time.time())
+        self._monitor = self._open()
+        self._status = describe(self._monitor, time.time())
         self._described = time.monotonic()
         self._alive = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
 
     def start(self) -> None:
-        """Starts working."""
+        """Starts the worker."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends after the transaction at hand."""
+        """Stops the worker after its current transaction."""
         self._stop.set()
         self._thread.join(timeout=10.0)
         with self._lock:
-            self._sidecar.store.close()
+            self._monitor.store.close()
 
     def status(self) -> dict[str, Any]:
         """Returns the latest status."""
@@ -86,23 +86,23 @@ class Service:
 
     @property
     def canaries(self) -> Path:
-        """Where ``veriphoto canary`` leaves its results."""
+        """The file with the results of ``veriphoto canary``."""
         return self._options.var / RESULTS_FILE
 
     def healthy(self) -> bool:
-        """Returns whether the worker works."""
+        """Returns whether the worker is running and not stuck."""
         return self._thread.is_alive() and time.monotonic() - self._alive < _STUCK_S
 
     def report(self) -> str:
         """Renders the HTML report."""
         with self._lock:
-            return render(self._sidecar, self._status)
+            return render(self._monitor, self._status)
 
-    def _open(self) -> Sidecar:
+    def _open(self) -> DriftMonitor:
         directory = self._options.var / DIRECTORY
         sources = Sources(directory / BASELINE, self._options.model_repository)
         store = Store(directory / DATABASE)
-        return Sidecar(store, self._options.log, sources, self._options.budget, Scraper(self._options.tritons))
+        return DriftMonitor(store, self._options.log, sources, self._options.budget, Scraper(self._options.tritons))
 
     def _run(self) -> None:
         scraped = float("-inf")
@@ -110,14 +110,14 @@ class Service:
             self._alive = time.monotonic()
             try:
                 with self._lock:
-                    done = self._sidecar.work(_POLL_S)
+                    done = self._monitor.work(_POLL_S)
                     if time.monotonic() - scraped >= _SCRAPE_S:
                         scraped = time.monotonic()
-                        self._sidecar.scrape(time.time())
+                        self._monitor.scrape(time.time())
                     self._describe()
             except (sqlite3.Error, StartupError) as error:
-                # What is in memory may be ahead of the disk now; the disk is right.
-                _log.error("the store failed (%s); beginning again from what it holds", error)
+                # Memory may be ahead of the disk now, so start over from the disk.
+                _log.error("the store failed (%s); starting over from its content", error)
                 self._stop.wait(_SCRAPE_S)
                 self._begin_again()
                 continue
@@ -127,13 +127,13 @@ class Service:
     def _describe(self) -> None:
         if time.monotonic() - self._described >= _DESCRIBE_S:
             self._described = time.monotonic()
-            self._status = describe(self._sidecar, time.time())
+            self._status = describe(self._monitor, time.time())
 
     def _begin_again(self) -> None:
         with self._lock:
             try:
-                self._sidecar.store.close()
-                self._sidecar = self._open()
+                self._monitor.store.close()
+                self._monitor = self._open()
             except (sqlite3.Error, StartupError) as error:
                 _log.error("the store cannot be opened: %s", error)
 
@@ -142,7 +142,7 @@ def build(service: Service) -> FastAPI:
     """Builds the web server's application.
 
     Args:
-        service: Need not have been started.
+        service: The service; it may be started later.
     """
     app = FastAPI(title="Veriphoto drift", docs_url=None, redoc_url=None, openapi_url=None)
     registry = CollectorRegistry()
@@ -158,7 +158,7 @@ def build(service: Service) -> FastAPI:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/report")
-    def report() -> HTMLResponse:  # in a thread: it waits for the worker
+    def report() -> HTMLResponse:  # not async: it waits for the worker, in a thread
         return HTMLResponse(service.report())
 
     @app.get("/health")
@@ -175,8 +175,8 @@ def run(options: MonitorOptions, ready: Callable[[str], object]) -> None:
     """Runs until Ctrl-C or SIGTERM.
 
     Args:
-        options: Of the monitor.
-        ready: Told the address once it listens.
+        options: The monitor's settings.
+        ready: Called with the address once it listens.
 
     Raises:
         StartupError: If the store or the port cannot be used.
@@ -189,11 +189,11 @@ def run(options: MonitorOptions, ready: Callable[[str], object]) -> None:
     )
     try:
         socket = server.config.bind_socket()
-    except SystemExit:  # uvicorn's way of saying that the port is taken
+    except SystemExit:  # uvicorn exits if the port is in use
         raise StartupError(
             f"port {options.port} of {options.host} cannot be used; choose another with --port"
         ) from None
-    socket.listen(_BACKLOG)  # who is told the address may ask at once, though the server answers a moment later
+    socket.listen(_BACKLOG)  # so that clients may connect as soon as they know the address
     service.start()
     ready(f"http://{options.host}:{socket.getsockname()[1]}")
     try:

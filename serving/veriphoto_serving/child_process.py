@@ -1,4 +1,4 @@
-"""Programs beside the server, each in a process of its own, which ends with this one and never takes it along."""
+"""Child processes beside the server: restarted when they end, and never alive longer than this process."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from typing import Final
 _PR_SET_PDEATHSIG: Final = 1
 _GRACE_S: Final = 5.0
 _PAUSES_S: Final = (0.5, 1.0, 5.0, 30.0)
-"""Before a program that has ended is started again; the last one for good, the first after it ran for a minute."""
+"""Pauses before restarts; the last one repeats, and a program that ran for a minute starts over with the first."""
 _LONG_S: Final = 60.0
 _LOOK_S: Final = 0.5
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
-class Companion:
-    """One program, started again whenever it ends by itself."""
+class ChildProcess:
+    """A program that is restarted whenever it ends by itself."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        """Prepares.
+        """Starts nothing yet.
 
         Args:
             command: Its command line.
-            environment: All of its environment.
-            log: Where its output goes.
+            environment: Its complete environment.
+            log: File for its output.
         """
         self._command, self._environment, self._log = command, environment, log
         self.process: subprocess.Popen[bytes] | None = None
@@ -39,21 +39,21 @@ class Companion:
         self._keeper = threading.Thread(target=self._keep, name=log.stem, daemon=True)
 
     def start(self) -> None:
-        """Starts it.
+        """Starts the program.
 
         Raises:
-            OSError: If it cannot be started.
+            OSError: If the log cannot be written.
         """
         self._log.open("wb").close()
         self._keeper.start()
 
     def stop(self) -> None:
-        """Ends it."""
+        """Ends the program."""
         self._over.set()
         self._keeper.join()
 
     def _keep(self) -> None:
-        """Runs it until the end. The kernel ends a process with the thread that started it, so this one waits, too."""
+        """Runs and restarts the program, and waits: the kernel ends it together with the thread that started it."""
         pauses = iter(_PAUSES_S)
         while not self._over.is_set():
             started = time.monotonic()
@@ -71,7 +71,7 @@ class Companion:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # Ctrl-C in a terminal is ours to handle
+                start_new_session=True,  # so that Ctrl-C in a terminal reaches only us
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call
             )
         while process.poll() is None and not self._over.wait(_LOOK_S):
@@ -85,21 +85,21 @@ class Companion:
 
 
 @contextlib.contextmanager
-def companion(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[Companion]:
-    """Runs a program for the length of a block, and again if it ends before.
+def child_process(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[ChildProcess]:
+    """Runs a program for the duration of a block and restarts it if it ends before.
 
     Args:
         command: Its command line.
-        environment: All of its environment.
-        log: Where its output goes.
+        environment: Its complete environment.
+        log: File for its output.
 
     Yields:
-        What keeps it.
+        The running child process.
 
     Raises:
         OSError: If the log cannot be written.
     """
-    kept = Companion(command, environment, log)
+    kept = ChildProcess(command, environment, log)
     kept.start()
     try:
         yield kept

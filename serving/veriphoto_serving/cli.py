@@ -1,28 +1,49 @@
 """The commands ``veriphoto serve`` and ``veriphoto gateway``."""
 
+# ruff: noqa: RUF009 - option and port return a dataclass field
 from __future__ import annotations
 
 import os
 import signal
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Final
 
 import typer
 
-from veriphoto.contract import SIDECAR_PORT, TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
+from veriphoto.contract import SIDECAR_PORT
 from veriphoto.errors import MissingExtraError, StartupError, UsageError
-from veriphoto.prediction_log.recorder import LOG_VARIABLE, SIZE_VARIABLE
-from veriphoto.prediction_log.segments import DEFAULT_MEGABYTES
-from veriphoto.second_opinion import MODE_VARIABLE, Mode
+from veriphoto.prediction_log.recorder import LOG_VARIABLE
 from veriphoto_client.page.command import PAGE_PORT
-from veriphoto_serving.gateway.command import gateway, with_settings
-from veriphoto_serving.gateway.settings import DEFAULT_SIDECAR_URL, GatewaySettings
+from veriphoto_serving.commandline import with_options
+from veriphoto_serving.gateway.command import gateway
+from veriphoto_serving.gateway.settings import DEFAULT_MONITOR_URL, GatewaySettings
+from veriphoto_serving.options import option, port
 from veriphoto_serving.secrecy import conceal
-from veriphoto_serving.triton.options import Flavour, TritonOptions
+from veriphoto_serving.triton.options import TritonOptions
 
 _SOME_FAILED: Final = 1
 _COULD_NOT_RUN: Final = 2
 _INTERRUPTED: Final = 130
+_BESIDE: Final = "Web page and drift monitor"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServeOptions:
+    """What ``veriphoto serve`` does besides running Triton and the gateway."""
+
+    samples: Path = option(Path("samples"), "Folder of photos to score once the server is ready.")
+    no_samples: bool = option(False, "Do not score any photos.", flag=True)
+    demo: bool = option(False, "Stop after the samples; fail if one was not scored.", flag=True, variable=False)
+    page: bool = option(False, "Serve the web page, too.", flag=True)
+    page_port: int = port(PAGE_PORT, "Port of the web page", panel=_BESIDE)
+    no_monitor: bool = option(False, "Do not watch for drift.", flag=True)
+    sidecar_port: int = port(SIDECAR_PORT, "Port of the drift monitor", panel=_BESIDE)
+    variant: str = option(
+        "auto",
+        "What the embedded flavour runs: fp32, another variant of the version, or the fastest accepted one (auto).",
+        panel="Triton",
+    )
 
 
 def register(app: typer.Typer) -> None:
@@ -31,114 +52,46 @@ def register(app: typer.Typer) -> None:
     Args:
         app: The command line to add to.
     """
-    app.command()(with_settings(serve, leave_out=["triton_url"]))
-    app.command()(with_settings(gateway))
+    app.command()(with_options(serve, leave_out=["triton_url"]))
+    app.command()(with_options(gateway))
 
 
-def serve(
-    settings: dict[str, Any],
-    model_repository: Annotated[
-        Path, typer.Option(envvar="VERIPHOTO_MODEL_REPOSITORY", help="Directory that holds the models.")
-    ] = Path("model_repository"),
-    var: Annotated[
-        Path, typer.Option(envvar="VERIPHOTO_VAR", help="Directory for everything written at run time.")
-    ] = Path("var"),
-    http_port: Annotated[
-        int, typer.Option(envvar="VERIPHOTO_HTTP_PORT", min=0, max=65535, help="Port of HTTP; 0 picks a free one.")
-    ] = TRITON_HTTP_PORT,
-    grpc_port: Annotated[
-        int, typer.Option(envvar="VERIPHOTO_GRPC_PORT", min=0, max=65535, help="Port of gRPC; 0 picks a free one.")
-    ] = TRITON_GRPC_PORT,
-    metrics_port: Annotated[
-        int,
-        typer.Option(envvar="VERIPHOTO_METRICS_PORT", min=0, max=65535, help="Port of metrics; 0 picks a free one."),
-    ] = TRITON_METRICS_PORT,
-    flavour: Annotated[
-        Flavour | None,
-        typer.Option(envvar="VERIPHOTO_FLAVOUR", help="How the classifier runs; by default as the server here can."),
-    ] = None,
-    variant: Annotated[
-        str,
-        typer.Option(
-            envvar="VERIPHOTO_VARIANT",
-            help="What the embedded classifier runs: fp32, another variant of the version, auto the fastest accepted.",
-        ),
-    ] = "auto",
-    second_opinion: Annotated[
-        Mode,
-        typer.Option(
-            envvar=MODE_VARIABLE,
-            help="When to ask the second opinion: auto where the classifier cannot rule a picture out, always, or off.",
-        ),
-    ] = Mode.AUTO,
-    prediction_log: Annotated[
-        str | None,
-        typer.Option(
-            envvar=LOG_VARIABLE, help="Directory of the prediction log; predictions in --var by default, '' for none."
-        ),
-    ] = None,
-    prediction_log_mb: Annotated[
-        float, typer.Option(envvar=SIZE_VARIABLE, min=1, help="Largest size of the prediction log in megabytes.")
-    ] = DEFAULT_MEGABYTES,
-    samples: Annotated[
-        Path, typer.Option(envvar="VERIPHOTO_SAMPLES", help="Folder of photos to score once the server is ready.")
-    ] = Path("samples"),
-    no_samples: Annotated[
-        bool, typer.Option("--no-samples", envvar="VERIPHOTO_NO_SAMPLES", help="Score no photos.")
-    ] = False,
-    demo: Annotated[bool, typer.Option("--demo", help="Stop after the samples; fail if one was not scored.")] = False,
-    page: Annotated[bool, typer.Option("--page", envvar="VERIPHOTO_PAGE", help="Serve the web page too.")] = False,
-    page_port: Annotated[
-        int, typer.Option(envvar="VERIPHOTO_PAGE_PORT", min=0, max=65535, help="Port of the page; 0 picks a free one.")
-    ] = PAGE_PORT,
-    no_monitor: Annotated[
-        bool, typer.Option("--no-monitor", envvar="VERIPHOTO_NO_MONITOR", help="Do not watch for drift.")
-    ] = False,
-    sidecar_port: Annotated[
-        int,
-        typer.Option(
-            envvar="VERIPHOTO_SIDECAR_PORT", min=0, max=65535, help="Port of the drift monitor; 0 picks a free one."
-        ),
-    ] = SIDECAR_PORT,
-) -> None:
-    """Start Triton on this machine, score the sample photos, and serve the REST API until Ctrl-C."""
-    if demo and no_samples:
+def serve(triton: TritonOptions, settings: GatewaySettings, options: ServeOptions) -> None:
+    """Start Triton on this machine, score the sample photos, and serve the REST API until Ctrl-C.
+
+    Every option but --demo is also an environment variable: --gateway-port is VERIPHOTO_GATEWAY_PORT.
+    """
+    if options.demo and options.no_samples:
         raise UsageError("--demo is about the samples; leave out --no-samples")
-    # Children here are new programs; gRPC, once it runs, would remark on the console that they are forked first.
+    # Child processes are started by fork and exec. Once gRPC runs, it would warn about each fork on the console.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
-        from veriphoto_serving.service import Front, serve_until_stopped  # noqa: PLC0415 - a light command line without it
+        from veriphoto_serving.service import Front, serve_until_stopped  # noqa: PLC0415 - keeps the command line light
     except ImportError as error:
         raise MissingExtraError("serving", error.name) from error
     conceal()
-    options = TritonOptions(
-        model_repository=model_repository,
-        var=var,
-        http_port=http_port,
-        grpc_port=grpc_port,
-        metrics_port=metrics_port,
-        flavour=flavour,
-        second_opinion=second_opinion,
-        # An empty variable says "no log"; the command line's library takes it for none.
-        prediction_log=os.environ.get(LOG_VARIABLE) if prediction_log is None else prediction_log,
-        prediction_log_mb=prediction_log_mb,
-    )
-    os.environ["VERIPHOTO_VARIANT"] = variant  # read by the classifier's processes; unset, they run fp32
-    # `kill` and a terminal that closes end as Ctrl-C does: by unwinding, which stops the server.
+    if triton.prediction_log is None:
+        # An empty variable means "no log", but Click treats it as unset.
+        triton = replace(triton, prediction_log=os.environ.get(LOG_VARIABLE))
+    os.environ["VERIPHOTO_VARIANT"] = options.variant  # read by the classifier's processes; unset, they run fp32
+    # SIGTERM and a closed terminal end like Ctrl-C: the stack unwinds, which stops the server.
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)
     try:
-        settings["shadow_var"] = settings["shadow_var"] or var
-        chosen = GatewaySettings(**settings)
-        # Whoever names a monitor has one already.
-        own = not no_monitor and chosen.sidecar_url == DEFAULT_SIDECAR_URL
-        front = Front(gateway=chosen, page_port=page_port if page else None, monitor_port=sidecar_port if own else None)
-        failed = serve_until_stopped(options, None if no_samples else samples, None if demo else front)
+        # A drift monitor named by --sidecar-url runs already.
+        own = not options.no_monitor and settings.sidecar_url == DEFAULT_MONITOR_URL
+        front = Front(
+            gateway=replace(settings, shadow_var=settings.shadow_var or triton.var),
+            page_port=options.page_port if options.page else None,
+            monitor_port=options.sidecar_port if own else None,
+        )
+        samples = None if options.no_samples else options.samples
+        failed = serve_until_stopped(triton, samples, None if options.demo else front)
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
     except StartupError as error:
-        # Their lists and logs need their lines, which the command line's one-line form of an error would join.
+        # These messages contain lists and logs, whose line breaks the usual one-line error would lose.
         typer.echo(f"error: [{error.code}] {error.message}", err=True)
         raise typer.Exit(_COULD_NOT_RUN) from None
-    if failed and demo:
+    if failed and options.demo:
         raise typer.Exit(_SOME_FAILED)

@@ -1,4 +1,4 @@
-"""Runs the drift monitor beside the server, where it is installed."""
+"""Runs the drift monitor beside the server, if it is installed."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from collections.abc import Iterator
 from typing import Final
 
 from veriphoto.errors import MissingExtraError
-from veriphoto_serving.child_process import companion
+from veriphoto_serving.child_process import child_process
 from veriphoto_serving.secrecy import without_secrets
 from veriphoto_serving.triton.options import TritonOptions
 from veriphoto_serving.triton.ports import LOOPBACK
 
 _EXTRA: Final = "monitor"
 _NEEDS: Final = "scipy"
-"""What this extra brings and ``serving`` does not."""
+"""A package that this extra installs and ``serving`` does not."""
 
 
 @contextlib.contextmanager
 def serve_monitor(options: TritonOptions, port: int) -> Iterator[None]:
-    """Runs the monitor for the length of a block; its death changes nothing but what the gateway says of drift.
+    """Runs the drift monitor for the duration of a block; if it dies, only the gateway's report on drift suffers.
 
     Args:
-        options: Of the server it watches, ports settled.
-        port: Port to listen on; it may take seconds until it answers there, at ``drift_url(port)``.
+        options: Options of the server that it watches, with resolved ports.
+        port: Port to listen on; it may take seconds until it answers at ``drift_url(port)``.
 
     Raises:
-        MissingExtraError: If it is not installed.
+        MissingExtraError: If the extra is not installed.
     """
     if importlib.util.find_spec(_NEEDS) is None:
         raise MissingExtraError(_EXTRA, _NEEDS)
@@ -40,7 +40,7 @@ def serve_monitor(options: TritonOptions, port: int) -> Iterator[None]:
         f"--var={options.var.absolute()}",
         f"--host={LOOPBACK}",
         f"--port={port}",
-        *([f"--log={options.predictions}"] if options.predictions else []),  # without one it lives by the metrics
+        *([f"--log={options.predictions}"] if options.predictions else []),  # without a log it watches the metrics
     ]
-    with companion(command, without_secrets(os.environ), options.var / "monitor.log"):
+    with child_process(command, without_secrets(os.environ), options.var / "monitor.log"):
         yield

@@ -7,25 +7,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from veriphoto_client.page.command import page_process
-from veriphoto_serving.child_process import companion
+from veriphoto_serving.child_process import child_process
 from veriphoto_serving.secrecy import without_secrets
 from veriphoto_serving.triton.ports import LOOPBACK, free_ports
 
 
 @contextlib.contextmanager
 def serve_page(gateway_url: str, port: int, key: str, var: Path) -> Iterator[str]:
-    """Runs the page for the length of a block.
+    """Runs the web page for the duration of a block.
 
     Args:
-        gateway_url: The gateway it asks.
+        gateway_url: Address of the gateway that it uses.
         port: Port to listen on; 0 picks a free one.
-        key: Its API key; empty where none is needed.
+        key: Its API key; empty if none is needed.
         var: Directory for its log.
 
     Yields:
-        Its address. It may take seconds until it answers there.
+        Its address; it may take seconds until it answers.
     """
     port = port or free_ports(1)[0]
     command, environment = page_process(gateway_url, LOOPBACK, port)
-    with companion(command, {**without_secrets(environment), "VERIPHOTO_API_KEY": key}, var / "page.log"):
+    with child_process(command, {**without_secrets(environment), "VERIPHOTO_API_KEY": key}, var / "page.log"):
         yield f"http://{LOOPBACK}:{port}"

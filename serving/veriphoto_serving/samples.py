@@ -1,4 +1,4 @@
-"""Scores a folder of pictures on a fresh server: the proof that it works, shown as a table."""
+"""Scores a folder of sample pictures on a fresh server, to show that it works."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import Detection, Detector
 
 SAMPLE_ID: Final = f"{PROBE_PREFIX}sample"
-"""Names the samples in the prediction log: they are no traffic."""
+"""Request id of the samples in the prediction log; they do not count as traffic."""
 
 _COLOURS: Final = {"real": "green", "ai_generated": "magenta", "unsure": "yellow"}
 
@@ -33,12 +33,12 @@ class SampleScore:
 
     @property
     def failed(self) -> bool:
-        """Whether there is no verdict."""
+        """Whether the sample could not be scored."""
         return isinstance(self.answer, VeriphotoError)
 
 
 def find(directory: Path) -> list[Path]:
-    """Lists the pictures of a folder, not of folders below it.
+    """Lists the pictures of a folder, without its subfolders.
 
     Args:
         directory: The folder; may be missing.
@@ -52,10 +52,10 @@ def find(directory: Path) -> list[Path]:
 
 
 def score(address: str, pictures: Sequence[Path]) -> Iterator[SampleScore]:
-    """Scores pictures one after another, so that each time is that of one request.
+    """Scores pictures one after another, so that each time measured is that of a single request.
 
     Args:
-        address: ``http://127.0.0.1:8000``.
+        address: Triton's address, such as ``http://127.0.0.1:8000``.
         pictures: Their paths.
 
     Yields:
@@ -69,10 +69,10 @@ def score(address: str, pictures: Sequence[Path]) -> Iterator[SampleScore]:
 
 
 def show(console: Console, scored: Sequence[SampleScore]) -> None:
-    """Prints the answers as a table, and below it why there are none.
+    """Prints the answers as a table, followed by the errors.
 
     Args:
-        console: Where to.
+        console: Where to print.
         scored: The answers.
     """
     table = Table("file", "verdict", title="Samples")

@@ -1,7 +1,8 @@
 """Keeps secrets out of everything that others can read of a process: environment, command line, core dumps.
 
-What a process was started with stays readable in ``/proc`` for its whole life, and children inherit the environment.
-Some of these children parse hostile pictures, so they must not hold what such a picture could be after.
+The initial environment and command line of a process stay readable in ``/proc`` for its whole life, and children
+inherit the environment. Some children parse hostile pictures, so they must not hold secrets that an exploit could
+steal.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ _ENVIRONMENT: Final = (47, 48)
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns an environment for a child: without our keys, and whatever else is named like a secret."""
+    """Returns a copy of the environment for a child, without our keys and anything else named like a secret."""
     return {name: value for name, value in environment.items() if not _NAMES.search(name)}
 
 
 def conceal() -> None:
-    """Forgets the API keys that this process was started with, and forbids core dumps here and in its children.
+    """Erases the API keys that this process was started with, and disables core dumps for it and its children.
 
-    To be called once they have been read, before anything is started. Where the kernel forbids a part of it, the rest
-    is done.
+    Call this after reading the keys and before starting other processes. If the kernel forbids one part, the others are
+    still done.
     """
     for name in [name for name in os.environ if _OWN.fullmatch(name)]:
         del os.environ[name]
     with contextlib.suppress(OSError, ValueError, IndexError):
         stat = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-        _blot(int(stat[_ENVIRONMENT[0]]), int(stat[_ENVIRONMENT[1]]), rb"(?:^|\0)VERIPHOTO_API_KEYS?=([^\0]*)")
-        _blot(int(stat[_ARGUMENTS[0]]), int(stat[_ARGUMENTS[1]]), _OPTION + rb"[=\0]([^\0]*)")
+        _overwrite(int(stat[_ENVIRONMENT[0]]), int(stat[_ENVIRONMENT[1]]), rb"(?:^|\0)VERIPHOTO_API_KEYS?=([^\0]*)")
+        _overwrite(int(stat[_ARGUMENTS[0]]), int(stat[_ARGUMENTS[1]]), _OPTION + rb"[=\0]([^\0]*)")
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     # A kernel that pipes core dumps to a program does not ask for that limit.
@@ -48,8 +49,8 @@ def conceal() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def _blot(start: int, end: int, pattern: bytes) -> None:
-    """Overwrites what a group of a pattern matches in this process's memory."""
+def _overwrite(start: int, end: int, pattern: bytes) -> None:
+    """Overwrites, in this process's memory, what the first group of a pattern matches."""
     if not 0 < start < end:
         return
     for found in re.finditer(pattern, ctypes.string_at(start, end - start)):

@@ -1,4 +1,4 @@
-"""What ``veriphoto serve`` does: check, start, prove, stay, stop."""
+"""What ``veriphoto serve`` does: check the machine, start, score the samples, serve, stop."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _KEY_BYTES: Final = 24
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Front:
-    """What people see of the service."""
+    """What is served in front of Triton."""
 
     gateway: GatewaySettings
-    """``triton_url`` is set when Triton's port is known."""
+    """``triton_url`` is filled in once Triton's port is known."""
     page_port: int | None = None
     """Port of the web page; None for no page."""
     monitor_port: int | None = None
@@ -40,23 +40,23 @@ class Front:
 
 
 def serve_until_stopped(options: TritonOptions, folder: Path | None, front: Front | None) -> int:
-    """Runs Triton and what stands before it until Ctrl-C, or Triton alone until the samples are scored.
+    """Runs Triton and its front end until Ctrl-C, or Triton alone until the samples are scored.
 
-    A Triton that dies meanwhile is brought back by the gateway's watchdog.
+    If Triton dies, the gateway's watchdog restarts it.
 
     Args:
         options: How to start Triton.
-        folder: Photos to score once it is ready; None for none.
-        front: What to serve after that; None to stop instead.
+        folder: Folder of photos to score once it is ready; None for no samples.
+        front: What to serve afterwards; None to stop instead.
 
     Returns:
         How many samples could not be scored.
 
     Raises:
-        UsageError: If there are no samples although they are all that was asked for, or the gateway would be open to
-            the world without keys.
+        UsageError: If only samples were requested and there are none, or if other machines could use the gateway
+            without a key.
         StartupError: If the server cannot run here, or did not start.
-        KeyboardInterrupt: On Ctrl-C before it served.
+        KeyboardInterrupt: On Ctrl-C during startup.
     """
     console = Console()
     pictures = _pictures(console, folder, needed=front is None)
@@ -67,7 +67,7 @@ def serve_until_stopped(options: TritonOptions, folder: Path | None, front: Fron
             console.print(f"[yellow]{finding.check}: {escape(finding.message)}[/yellow]")
     selfcheck.require(findings)
     with contextlib.ExitStack() as stack:
-        serve = _open_door(console, server, front, stack) if front else None
+        serve = _prepare_gateway(console, server, front, stack) if front else None
         scored = _start_and_score(console, server, pictures, stack)
         if serve:
             serve()
@@ -89,11 +89,13 @@ def _start_and_score(
     return scored
 
 
-def _open_door(console: Console, server: TritonServer, front: Front, stack: contextlib.ExitStack) -> Callable[[], None]:
-    """Takes the gateway's port before Triton is started, so that a taken one is noticed at once.
+def _prepare_gateway(
+    console: Console, server: TritonServer, front: Front, stack: contextlib.ExitStack
+) -> Callable[[], None]:
+    """Binds the gateway's port before Triton is started, so that a port in use is noticed at once.
 
     Returns:
-        What serves until Ctrl-C.
+        A function that serves until Ctrl-C.
     """
     if front.page_port and (found := obstacle(front.page_port)):
         raise StartupError(f"{found}; choose another for the page with --page-port")
@@ -115,19 +117,19 @@ def _open_door(console: Console, server: TritonServer, front: Front, stack: cont
             console.print(f"[bold green]the web page is at {page}[/bold green]")
         console.print("Ctrl-C stops it.")
 
-    gateway, door = prepare(settings, server=server, ready=ready)
-    stack.enter_context(door)
-    return lambda: gateway.run(sockets=[door])
+    gateway, listener = prepare(settings, server=server, ready=ready)
+    stack.enter_context(listener)
+    return lambda: gateway.run(sockets=[listener])
 
 
 def _monitor(
     console: Console, server: TritonServer, port: int | None, stack: contextlib.ExitStack
 ) -> tuple[str, Callable[[], None]] | None:
-    """Settles where the drift monitor will answer.
+    """Chooses the address of the drift monitor.
 
     Returns:
-        That address, and what starts it once there is something to watch; None for no monitor. It is no part of the
-        answers, so what keeps it from starting is said and keeps nothing else.
+        The address, and a function that starts the monitor once there is something to watch; None for no monitor.
+        Scoring does not depend on it, so a failure to start is reported and stops nothing else.
     """
     if port is None:
         return None

@@ -48,7 +48,7 @@ def world() -> list[Record]:
 
 @pytest.fixture(scope="module")
 def rows(world: list[Record]) -> np.ndarray:
-    return to_rows(answered(world), {1: POINT})
+    return to_rows(answered(world))
 
 
 def trained(world: list[Record], rng: np.random.Generator, size: int = VALIDATION) -> Reference:
@@ -88,7 +88,7 @@ def test_unchanged_days_stay_quiet_whatever_pictures_validation_got(world, rows)
     ],
 )
 def test_a_change_is_seen_within_a_window(world, change, seen):
-    changed = to_rows(answered(draw(DAY, 6, **change)), {1: POINT})
+    changed = to_rows(answered(draw(DAY, 6, **change)))
     found = {one.statistic for one in alarms(changed, np.arange(DAY), trained(world, np.random.default_rng(2)), BUDGET)}
     assert seen <= found
     assert "brightness" not in found

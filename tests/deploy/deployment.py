@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from veriphoto_serving.gateway.settings import GatewaySettings, environment_variable
+from veriphoto_serving.gateway.settings import GatewaySettings
+from veriphoto_serving.options import environment_variable
 from veriphoto_serving.triton.installation import Installation
 from veriphoto_serving.triton.options import TritonOptions
 

@@ -37,6 +37,7 @@ from veriphoto.contract import (
 )
 from veriphoto.prediction_log.metrics import DROPPED, HISTOGRAMS, IMAGE_FORMATS, LINES, VERDICTS
 from veriphoto.prediction_log.record import SEGMENT_GLOB, Record
+from veriphoto.shared_names import CHALLENGER_FOLDER, NUMBER_FILE, SHADOW_FOLDER
 from veriphoto_client import Detector
 from veriphoto_release.triton import Triton
 from veriphoto_serving.gateway.answering import shadow
@@ -350,10 +351,10 @@ def test_the_log_knows_an_answer_by_its_id_and_no_name(logging: Logging) -> None
 
 
 def test_the_challenger_in_the_shadow_is_no_traffic(logging: Logging, repository: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "shadow var" / shadow.FOLDER
-    challenger = folder / shadow.CHALLENGER_FOLDER
+    folder = tmp_path / "shadow var" / SHADOW_FOLDER
+    challenger = folder / CHALLENGER_FOLDER
     shutil.copytree(publish_toy(copy_repository(tmp_path / "others"), 2), challenger)
-    (challenger / shadow.NUMBER_FILE).write_text("7\n")
+    (challenger / NUMBER_FILE).write_text("7\n")
     with gateway(logging.server, shadow_share=1.0, shadow_var=folder.parent) as url:
         for _ in range(3):
             assert httpx.post(f"{url}/predict", content=PICTURE, timeout=60).status_code == 200

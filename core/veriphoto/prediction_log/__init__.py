@@ -1,1 +1,1 @@
-"""What the server notes about each answer: the record, the log on the disk, and the same numbers as metrics."""
+"""What the server records about each answer: the record itself, the log on disk, and the same numbers as metrics."""

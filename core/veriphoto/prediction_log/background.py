@@ -1,4 +1,4 @@
-"""Work beside the answers: a bounded queue and the one thread that empties it."""
+"""Background work: a bounded queue and the thread that empties it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 QUEUE: Final = 8192
-"""Items that may wait; further ones are dropped."""
+"""Maximum number of queued items; further ones are dropped."""
 
 _BATCH: Final = 256
 _PAUSE_S: Final = 0.1
@@ -20,21 +20,21 @@ _log = logging.getLogger(__name__)
 
 
 class Background(Generic[T]):
-    """A bounded queue, and the one thread that empties it.
+    """A bounded queue and the thread that empties it.
 
-    The thread looks every tenth of a second instead of being woken: so an offer costs next to nothing.
+    The thread polls every tenth of a second instead of being woken, which makes an offer almost free.
     """
 
     def __init__(self, work: Callable[[list[T]], int], name: str) -> None:
         """Starts the thread.
 
         Args:
-            work: Takes items, at most some hundreds or none, and returns how many it is done with; it is given the
-                others again, after a pause. What it raises costs the items it was given.
-            name: Of the thread.
+            work: Called with a few hundred items at most, or none; returns how many it has finished. The rest are
+                passed again after a pause. If it raises, the items it was given are dropped.
+            name: Name of the thread.
         """
         self.dropped = 0
-        """Items that found no room, or that ``work`` raised at."""
+        """Items dropped because the queue was full or ``work`` raised."""
         self._work = work
         self._queue: deque[T] = deque()
         self._stop = threading.Event()
@@ -42,20 +42,20 @@ class Background(Generic[T]):
         self._thread.start()
 
     def offer(self, item: T) -> None:
-        """Hands over an item without waiting; where there is no room for it, it is counted and dropped."""
+        """Queues an item without waiting; if the queue is full, the item is dropped and counted."""
         if len(self._queue) < QUEUE:
             self._queue.append(item)
         else:
             self.dropped += 1
 
     def close(self, patience: float = 2.0) -> bool:
-        """Works off what waits, once, and ends the thread.
+        """Processes what is queued one last time and ends the thread.
 
         Args:
-            patience: Seconds to wait for that.
+            patience: Seconds to wait for the thread.
 
         Returns:
-            False if the thread hangs; it is left to end with the process.
+            False if the thread hangs; it then ends with the process.
         """
         self._stop.set()
         self._thread.join(patience)
@@ -70,16 +70,16 @@ class Background(Generic[T]):
                 return
 
     def _empty(self) -> bool:
-        """Works until nothing waits, or until something cannot be done now."""
+        """Works until the queue is empty, or until an item cannot be finished now."""
         while True:
             items = [self._queue[place] for place in range(min(_BATCH, len(self._queue)))]
             try:
                 done = self._work(items)
-            except Exception as error:  # noqa: BLE001 - the thread must live, whatever it is
+            except Exception as error:  # noqa: BLE001 - the thread must survive any error
                 _log.error("%s failed: %s", self._thread.name, type(error).__name__)
                 done = len(items)
                 self.dropped += done
-            # Taken out only now: what is tried again still counts towards the bound.
+            # Removed only now, so that items to be retried still count towards the limit.
             for _ in range(done):
                 self._queue.popleft()
             if done < len(items):

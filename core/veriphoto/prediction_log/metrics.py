@@ -1,8 +1,8 @@
-"""The log's numbers as metrics of the server, for whoever can scrape it but not read its disk.
+"""The log's numbers as Prometheus metrics of the server, for monitors that can scrape it but not read its disk.
 
-Written against Triton's ``MetricFamily``, which this module is given: it imports nothing of Triton. Each observation is
-a message to the server, about 15 microseconds, so they are made by a thread of their own. Nothing of a request but
-numbers goes here, and labels are bounded: some 200 series for each of the ``VERSIONS`` newest model versions.
+Written against Triton's ``MetricFamily``, which is passed in: nothing of Triton is imported. Each observation is a
+message to the server and takes about 15 microseconds, so a background thread makes them. Only numbers of a request
+are exported, and labels are bounded: some 200 series for each of the ``VERSIONS`` newest model versions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DROPPED: Final = "veriphoto_prediction_log_dropped_lines_total"
 """Counter by ``reason``: ``full``, the disk does not keep up; ``invalid``, the tensors were no answer."""
 
 VERSIONS: Final = 3
-"""Model versions with series; those of older ones are removed."""
+"""Number of model versions with series; those of older versions are removed."""
 
 _ASKED: Final = ("no", "yes")
 _SIDES: Final = (128.0, 256.0, 384.0, 512.0, 768.0, 1024.0, 1280.0, 1600.0, 2048.0, 3072.0, 4096.0, 8192.0)
@@ -78,13 +78,13 @@ HISTOGRAMS: Final[Mapping[str, tuple[str, str, tuple[float, ...]]]] = MappingPro
 
 
 class Meter:
-    """The metrics of one server. Used by one thread."""
+    """The metrics of one server. Not thread-safe: one thread owns it."""
 
     def __init__(self, families: Any) -> None:
-        """Makes the families.
+        """Registers the metric families.
 
         Args:
-            families: ``pb_utils.MetricFamily``.
+            families: The class ``pb_utils.MetricFamily``.
         """
         self._families = {
             field: families(name=name, description=text, kind=families.HISTOGRAM)
@@ -105,14 +105,14 @@ class Meter:
         self._metrics: dict[int, dict[str, Any]] = {}
 
     def observe(self, records: Sequence[Record], lines: Mapping[str, int]) -> int:
-        """Counts.
+        """Counts records and log lines.
 
         Args:
-            records: Answers; those to probes are left out.
-            lines: Lines of the log so far, by what became of them.
+            records: Answers; those to probes are skipped.
+            lines: Lines of the log so far, by outcome (see ``Recorder.counts``).
 
         Returns:
-            How many records were taken: all.
+            How many records were processed: always all of them.
         """
         for name, total in lines.items():
             if total > self._told[name]:
@@ -139,7 +139,7 @@ class Meter:
         tallies[record.model_version, _ASKED[record.asked]] += 1
 
     def _of_version(self, version: int) -> dict[str, Any] | None:
-        """Returns the metrics of a version; none for one that is older than all that are kept."""
+        """Returns the metrics of a version; None if it is older than all versions that are kept."""
         if version not in self._metrics:
             if len(self._metrics) == VERSIONS:
                 oldest = min(self._metrics)

@@ -1,7 +1,8 @@
-"""Notes each answer beside it, never in its way: in the prediction log and in the server's metrics.
+"""Records each answer in the prediction log and in the server's metrics, without ever delaying it.
 
-Whoever answers hands over what it has and goes on. Threads of their own write the log and count: a disk that is full,
-slow or gone costs lines, which are counted, and nothing else. Standard library only, and numpy arrays to read from.
+The caller hands over the tensors and carries on; background threads write the log and update the metrics. A disk that
+is full, slow or gone costs log lines, which are counted, and nothing else. Standard library only, apart from the
+numpy arrays that it is given.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ __all__ = [
 ]
 
 LOG_VARIABLE: Final = "VERIPHOTO_PREDICTION_LOG"
-"""Environment variable with the log's directory; empty or missing switches the log off."""
+"""Environment variable that names the log's directory; empty or unset turns the log off."""
 SIZE_VARIABLE: Final = "VERIPHOTO_PREDICTION_LOG_MB"
-"""Environment variable with the largest size of all segments together, in megabytes."""
+"""Environment variable that limits the total size of all segments, in megabytes."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,21 +46,21 @@ def make_record(
     point: Sequence[float],
     opinions: Sequence[float],
 ) -> Record:
-    """Makes the record of one answered picture.
+    """Builds the record of one answered picture.
 
     Args:
-        request_id: As the caller named it.
-        logit: LOGIT.
-        probability: PROBABILITY.
-        statistics: STATISTICS, in the order of ``Contract.statistics``.
-        point: OPERATING_POINT, in the order of ``Contract.operating_point``.
-        opinions: OPINIONS, in the order of ``OPINION_VALUES``.
+        request_id: The caller's id.
+        logit: The tensor LOGIT.
+        probability: The tensor PROBABILITY.
+        statistics: The tensor STATISTICS, in the order of ``Contract.statistics``.
+        point: The tensor OPERATING_POINT, in the order of ``Contract.operating_point``.
+        opinions: The tensor OPINIONS, in the order of ``OPINION_VALUES``.
 
     Returns:
-        The record, with the verdict that a client makes of the same numbers.
+        The record, with the same verdict and confidence that a client derives from these numbers.
 
     Raises:
-        ValueError: If the numbers are no answer.
+        ValueError: If the numbers are not a valid answer.
     """
     measured = dict(zip(CONTRACT.statistics, statistics, strict=True))
     verdict = decide(probability, measured, OperatingPoint.from_tensor(point))
@@ -71,6 +72,7 @@ def make_record(
         logit=logit,
         probability=probability,
         verdict=verdict.verdict,
+        confidence=verdict.confidence,
         statistics=tuple(statistics),
         asked=said["asked"] > 0.0,
         first_logit=said["first_logit"],
@@ -78,17 +80,17 @@ def make_record(
 
 
 class Recorder:
-    """What the server's last step holds: one call for each request, which costs microseconds and cannot fail."""
+    """Used by the last step of the ensemble: one call per request, which takes microseconds and cannot fail."""
 
     def __init__(self, segments: Segments | None = None, meter: Meter | None = None) -> None:
-        """Starts the threads.
+        """Starts the background threads.
 
         Args:
-            segments: The log; None for none.
-            meter: The metrics; None for none.
+            segments: Where to write the log; None for no log.
+            meter: Where to count; None for no metrics.
         """
         self.invalid = 0
-        """Pictures whose tensors were no answer."""
+        """Pictures whose tensors were not a valid answer."""
         self._segments = segments
         self._log = Background(segments.append, "the prediction log") if segments else None
         self._meter: Background[Record] | None = None
@@ -96,17 +98,17 @@ class Recorder:
             self._meter = Background(lambda records: meter.observe(records, self.counts()), "metering")
 
     def note(self, request_id: str, tensors: Sequence[Any]) -> None:
-        """Notes the answer to one request; never raises.
+        """Records the answer to one request; never raises.
 
         Args:
-            request_id: As the caller named it.
-            tensors: Arrays of LOGIT [B, 1], PROBABILITY [B, 1], STATISTICS [B, n], OPERATING_POINT [B, m] and
+            request_id: The caller's id.
+            tensors: The arrays LOGIT [B, 1], PROBABILITY [B, 1], STATISTICS [B, n], OPERATING_POINT [B, m] and
                 OPINIONS [B, 5].
         """
         try:
             logits, probabilities, statistics, points, opinions = (tensor.tolist() for tensor in tensors)
             rows = list(zip(logits, probabilities, statistics, points, opinions, strict=True))
-        except Exception:  # noqa: BLE001 - the answer goes out whatever this is
+        except Exception:  # noqa: BLE001 - recording must never cost an answer
             self.invalid += 1
             return
         for place, row in enumerate(rows):
@@ -123,12 +125,12 @@ class Recorder:
                 taker.offer(record)
 
     def counts(self) -> dict[str, int]:
-        """Returns lines so far: ``written``, dropped because the queue was ``full``, not made from ``invalid`` ones."""
+        """Counts lines so far: ``written``, dropped because the queue was ``full``, and ``invalid`` answers."""
         full = self._log.dropped if self._log else 0
         return {"written": self._segments.written if self._segments else 0, "full": full, "invalid": self.invalid}
 
     def close(self) -> None:
-        """Writes and counts what waits; a disk that hangs is left alone after two seconds."""
+        """Flushes what is queued; gives up on a disk that hangs after two seconds."""
         if self._log is not None and self._segments is not None and self._log.close():
             self._segments.close()
         if self._meter is not None:
@@ -139,11 +141,11 @@ def from_environment(environment: Mapping[str, str], meter: Meter | None = None)
     """Opens the log that the environment names.
 
     Args:
-        environment: Holds ``LOG_VARIABLE`` and ``SIZE_VARIABLE``, or does not.
-        meter: The metrics.
+        environment: Read for ``LOG_VARIABLE`` and ``SIZE_VARIABLE``; both are optional.
+        meter: Where to count; None for no metrics.
 
     Returns:
-        The recorder; a size that is no number is replaced by the default, for nothing here may keep a server down.
+        The recorder. An invalid size is replaced by the default, because logging must never keep the server down.
     """
     folder = environment.get(LOG_VARIABLE, "")
     try:
@@ -151,6 +153,6 @@ def from_environment(environment: Mapping[str, str], meter: Meter | None = None)
     except ValueError:
         megabytes = 0.0
     if not megabytes > 0:
-        _log.warning("%s is no size in megabytes; taking %d", SIZE_VARIABLE, DEFAULT_MEGABYTES)
+        _log.warning("%s is not a size in megabytes; using %d", SIZE_VARIABLE, DEFAULT_MEGABYTES)
         megabytes = DEFAULT_MEGABYTES
     return Recorder(Segments(Path(folder), megabytes) if folder else None, meter)

@@ -1,4 +1,4 @@
-"""Segments of the prediction log: appended to, rotated by size, the oldest deleted."""
+"""Writes the segments of the prediction log: append only, rotated by size, the oldest deleted first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 from veriphoto.prediction_log.record import SEGMENT_GLOB, Record, segment_name
 
 DEFAULT_MEGABYTES: Final = 1000
-"""Largest size of all segments together: about eight hours at 100 pictures a second."""
+"""Default limit for all segments together: about eight hours at 100 pictures a second."""
 
 _MEGA: Final = 1_000_000
 _SEGMENT_BYTES: Final = 16 * _MEGA
@@ -23,20 +23,21 @@ _log = logging.getLogger(__name__)
 
 
 class Segments:
-    """Appends records to a log directory. Used by one thread.
+    """Appends records to a log directory. Not thread-safe: one thread owns it.
 
-    A segment that fails is given up, and a new one begun: so a line that was cut off is always the last of its segment.
+    After a write error the segment is abandoned and a new one started, so a truncated line is always the last of its
+    segment.
     """
 
     def __init__(self, directory: Path, megabytes: float = DEFAULT_MEGABYTES) -> None:
-        """Writes nothing yet; the directory is made when it is needed, and again if it goes.
+        """Writes nothing yet; the directory is created when it is needed, and again if somebody removes it.
 
         Args:
-            directory: Of the log.
-            megabytes: Largest size of all segments together; the oldest are deleted.
+            directory: Directory of the log.
+            megabytes: Limit for all segments together; the oldest are deleted to stay below it.
         """
         self.written = 0
-        """Lines."""
+        """Lines written so far."""
         self._directory = directory
         self._log_bytes = int(megabytes * _MEGA)
         self._segment_bytes = max(1, min(_SEGMENT_BYTES, self._log_bytes // _SEGMENTS))
@@ -47,13 +48,13 @@ class Segments:
         self._failing = False
 
     def append(self, records: Sequence[Record]) -> int:
-        """Writes records, as many as can be written now.
+        """Writes as many records as possible now.
 
         Args:
-            records: At most a few hundred.
+            records: The records, at most a few hundred.
 
         Returns:
-            How many are on the disk; what follows them is to be tried again.
+            How many were written; the caller retries the rest.
         """
         if not records:
             return 0
@@ -67,7 +68,7 @@ class Segments:
             self._give_up(error)
             return done
         if self._failing:
-            _log.warning("the prediction log is written again")
+            _log.warning("the prediction log can be written again")
             self._failing = False
         return done
 
@@ -78,7 +79,7 @@ class Segments:
             self._handle = -1
 
     def _write(self, lines: Sequence[bytes]) -> int:
-        """Writes what fits into the segment, in one go."""
+        """Writes what fits into the segment with one system call."""
         room = max(self._segment_bytes - self._size, len(lines[0]))
         fitting, size = 0, 0
         for line in lines:
@@ -90,7 +91,7 @@ class Segments:
         if written == size:
             self.written += fitting
             return fitting
-        # The disk is full: the rest of the cut line goes into another segment, and all of it.
+        # The disk is full. The truncated line is written again, whole, into the next segment.
         self.close()
         whole = 0
         while written >= len(lines[whole]):
@@ -100,7 +101,7 @@ class Segments:
         return whole
 
     def _ensure_room(self, needed: int) -> None:
-        """Begins a segment where there is none, or it is full, or somebody has deleted it."""
+        """Starts a segment if there is none, if it is full, or if somebody has deleted it."""
         fits = self._size == 0 or self._size + needed <= self._segment_bytes
         if self._handle >= 0 and fits and os.fstat(self._handle).st_nlink:
             return
@@ -112,12 +113,12 @@ class Segments:
         self._prune()
 
     def _prune(self) -> None:
-        """Deletes the segments that were written to longest ago, until another whole one has room."""
+        """Deletes the segments written to longest ago, until there is room for a whole new one."""
         found = []
         for path in self._directory.glob(SEGMENT_GLOB):
             try:
                 state = path.stat()
-            except FileNotFoundError:  # another writer was quicker
+            except FileNotFoundError:  # another writer deleted it first
                 continue
             found.append((state.st_mtime_ns, path, state.st_size))
         total = sum(size for _, _, size in found)
@@ -134,7 +135,7 @@ class Segments:
             self._failing = True
         try:
             self.close()
-            # A disk that stays full must not fill up with the names of empty files.
+            # A disk that stays full must not collect empty files.
             if self._path is not None and self._path.stat().st_size == 0:
                 self._path.unlink()
         except OSError:

@@ -1,1 +1,1 @@
-"""Canaries: pictures whose truth is known, scored again and again."""
+"""Canaries: pictures with known labels that are scored regularly."""

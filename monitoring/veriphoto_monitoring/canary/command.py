@@ -1,4 +1,4 @@
-"""The command ``veriphoto canary``: says when the model does worse than it did on pictures whose truth is known."""
+"""The command ``veriphoto canary``: detects when the model gets worse on pictures with known labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ LEVEL: Final = 0.01
 
 def canary(
     directory: Annotated[
-        Path, typer.Argument(exists=True, file_okay=False, help="Has ai/GENERATOR/ and real/SOURCE/, or manifest.csv.")
+        Path,
+        typer.Argument(
+            exists=True, file_okay=False, help="Folder of ai/GENERATOR/ and real/SOURCE/, or of manifest.csv."
+        ),
     ],
     reference: Annotated[
         Path | None,
@@ -32,18 +35,19 @@ def canary(
         bool, typer.Option("--write-reference", help="Make this run the reference instead of testing it.")
     ] = False,
     level: Annotated[
-        float, typer.Option(min=1e-9, max=0.5, help="Chance of a false alarm in one run, all groups together.")
+        float, typer.Option(min=1e-9, max=0.5, help="Probability of a false alarm in one run, over all groups.")
     ] = LEVEL,
     every: Annotated[float, typer.Option(min=0.0, help="Minutes between runs; 0 runs once.")] = 0.0,
     textfile: Annotated[
-        Path | None, typer.Option(help="Also write metrics for node exporter's textfile collector: NAME.prom.")
+        Path | None,
+        typer.Option(help="Also write metrics to NAME.prom for node exporter's textfile collector."),
     ] = None,
     url: Annotated[
-        str, typer.Option(envvar="VERIPHOTO_URL", help="Triton: http://host:port or grpc://host:port.")
+        str, typer.Option(envvar="VERIPHOTO_URL", help="Triton's address: http://host:port or grpc://host:port.")
     ] = "http://127.0.0.1:8000",
     in_flight: Annotated[
         int,
-        typer.Option(min=1, help="Requests at a time; few, to leave room for users."),
+        typer.Option(min=1, help="Requests at a time; keep it low to leave capacity for users."),
     ] = 4,
     var: Annotated[
         Path, typer.Option(envvar="VERIPHOTO_VAR", help="Directory for everything written at run time.")
@@ -54,7 +58,7 @@ def canary(
     Exit code: 0 no group does worse, 1 one does, 2 could not run.
     """
     if write_reference and every:
-        raise UsageError("--write-reference is about one run; leave out --every")
+        raise UsageError("--write-reference needs a single run; leave out --every")
     try:
         from veriphoto_monitoring.canary import results as files  # noqa: PLC0415 - scipy takes a second
         from veriphoto_monitoring.canary.run import run  # noqa: PLC0415
@@ -80,7 +84,7 @@ def canary(
         while every:
             try:
                 one_run()
-            except ServiceError as error:  # a server that is away costs one run and not the schedule
+            except ServiceError as error:  # an unreachable server costs one run, not the schedule
                 console.print(f"[yellow]no run: {escape(error.to_wire())}[/yellow]", soft_wrap=True)
             time.sleep(60.0 * every)
         alarm = one_run()

@@ -1,4 +1,4 @@
-"""Canaries on the disk: pictures whose truth is known."""
+"""Finds the canaries on disk: pictures with known labels."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ class Canary:
     path: Path
     truth: Truth
     group: str
-    """Generator of a fake, source of a photo."""
+    """Generator of an AI-generated picture, or source of a photo."""
 
 
 def find(directory: Path) -> list[Canary]:
     """Lists the canaries of a folder.
 
-    A ``manifest.csv`` says everything where there is one: columns ``path`` (relative to the folder), ``label`` (``ai``
-    or ``real``), ``source`` and, for fakes, ``generator``. Else folders do: ``ai/<generator>/``, ``real/<source>/``.
+    A ``manifest.csv``, if there is one, has the columns ``path`` (relative to the folder), ``label`` (``ai`` or
+    ``real``), ``source`` and, for AI-generated pictures, ``generator``. Otherwise the folders say it:
+    ``ai/<generator>/``, ``real/<source>/``.
 
     Args:
         directory: The folder.
@@ -37,7 +38,7 @@ def find(directory: Path) -> list[Canary]:
         The pictures, in a fixed order.
 
     Raises:
-        DataError: If there is none, or the manifest cannot be understood.
+        DataError: If there are no pictures, or the manifest cannot be read.
     """
     manifest = directory / MANIFEST
     found = _listed(manifest) if manifest.is_file() else _laid_out(directory)

@@ -1,4 +1,4 @@
-"""What a canary run leaves behind: a file of results, the reference for later runs, and metrics of the results."""
+"""The results of a canary run: their file, the reference for later runs, and their metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from veriphoto.files import replace_text
 from veriphoto_monitoring.canary.verdict import MEASURES, GroupTally, Judged
 
 RESULTS_FILE: Final = "canary.json"
-"""In ``var``: the last run, which the sidecar's metrics show."""
+"""File in ``var`` with the last run, which the monitor exports as metrics."""
 REFERENCE_FILE: Final = "canary_reference.json"
 _SCHEMA: Final = 1
 _RATES: Final = {"ai": "veriphoto_canary_true_positive_rate", "real": "veriphoto_canary_false_alarm_rate"}
@@ -30,16 +30,16 @@ class Results:
 
     tallies: list[GroupTally]
     judged: list[Judged]
-    """Empty where there was no reference."""
+    """Empty if there was no reference."""
     model_versions: list[int]
-    """Versions that answered; more than one where a version was swapped meanwhile."""
+    """Versions that answered; more than one if the version was changed during the run."""
     level: float
     time: float = field(default_factory=time.time)
-    """Seconds since the epoch at its end."""
+    """End of the run, seconds since the epoch."""
 
     @property
     def alarms(self) -> list[Judged]:
-        """The groups that do worse than the reference."""
+        """The groups that are worse than the reference."""
         return [each for each in self.judged if each.alarm]
 
     def to_json(self) -> dict[str, Any]:
@@ -58,7 +58,8 @@ class Results:
         """Reads what ``to_json`` wrote.
 
         Raises:
-            KeyError: If a field is missing. ``TypeError`` and ``ValueError`` if one is of another kind.
+            KeyError: If a field is missing.
+            TypeError: If a field has the wrong type; ``ValueError`` likewise.
         """
         return cls(
             tallies=[GroupTally(**each) for each in body["tallies"]],
@@ -76,8 +77,8 @@ def write(path: Path, results: Results) -> None:
     """Writes results, whole or not at all.
 
     Args:
-        path: The file; its folder is made where there is none.
-        results: Of a run.
+        path: The file; its folder is created if missing.
+        results: Results of a run.
     """
     replace_text(path, json.dumps(results.to_json(), indent=1) + "\n")
 
@@ -101,7 +102,7 @@ def write_textfile(path: Path, results: Path) -> None:
     """Writes the metrics of a results file for the node exporter's textfile collector.
 
     Args:
-        path: A name that ends in ``.prom``.
+        path: A file name that ends in ``.prom``.
         results: See ``canary_metrics``.
     """
     registry = CollectorRegistry()
@@ -113,7 +114,7 @@ def canary_metrics(path: Path) -> list[Metric]:
     """Returns the metrics of the last run.
 
     Args:
-        path: Its results; where there are none, or none that can be read, there are no metrics either.
+        path: The results file; without a readable one there are no metrics.
     """
     try:
         results = read(path)
@@ -128,10 +129,10 @@ def canary_metrics(path: Path) -> list[Metric]:
 
 
 class CanaryCollector(Collector):
-    """Shows the results of the last run in a registry."""
+    """Exports the results of the last run."""
 
     def __init__(self, path: Path) -> None:
-        """Remembers where results lie.
+        """Remembers the results file.
 
         Args:
             path: See ``canary_metrics``; read at every scrape.

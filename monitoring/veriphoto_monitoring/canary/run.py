@@ -20,18 +20,18 @@ def run(directory: Path, url: str, in_flight: int, reference: Sequence[GroupTall
     """Scores a folder once.
 
     Args:
-        directory: See ``canary_pictures.find``.
+        directory: See ``pictures.find``.
         url: Triton's address.
         in_flight: Requests at a time.
         reference: Tallies to compare with; None to compare with nothing.
-        level: See ``judge``.
+        level: See ``judge_groups``.
 
     Returns:
         The results; pictures that the server refuses are counted as unreadable.
 
     Raises:
         DataError: If there are no pictures.
-        ServiceError: If the server does not do its part: an unfinished run says nothing.
+        ServiceError: If the server fails: an incomplete run is not a result.
     """
     canaries = find(directory)
     answers = asyncio.run(_score(canaries, url, in_flight))
@@ -79,5 +79,5 @@ async def _score(canaries: Sequence[Canary], url: str, in_flight: int) -> list[D
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one(number, each.path)) for number, each in enumerate(canaries)]
         except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None  # the others say the same
+            raise errors.exceptions[0] from None  # the others are the same
     return [task.result() for task in tasks]

@@ -1,4 +1,4 @@
-"""A run of the canaries, for people."""
+"""Prints a canary run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def show(console: Console, results: Results) -> None:
     """Prints a run: a table of all groups, and a sentence about each alarm.
 
     Args:
-        console: Where to.
-        results: Of the run.
+        console: Where to print.
+        results: Results of the run.
     """
     console.print(_table(results))
     for each in results.alarms:

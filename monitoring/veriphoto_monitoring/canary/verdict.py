@@ -1,4 +1,4 @@
-"""Whether canaries do worse than they did: exact tests, group by group, with one level for all of them together."""
+"""Tests whether canaries are scored worse than before: an exact test per group, with one level for all groups."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, Final, Literal
 Truth = Literal["ai", "real"]
 
 MEASURES: Final[dict[Truth, str]] = {"ai": "true positive rate", "real": "false-alarm rate"}
-"""What is measured of pictures of each truth."""
+"""The rate measured for each label."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupTally:
-    """What became of the pictures of one generator, or of one source of photos.
+    """The results for one generator, or for one source of photos.
 
     Raises:
-        ValueError: If the numbers cannot be counts of the same pictures.
+        ValueError: If the counts contradict each other.
     """
 
     truth: Truth
@@ -28,7 +28,7 @@ class GroupTally:
     pictures: int
     """Pictures scored."""
     unreadable: int = 0
-    """Files that the server refused; in no rate."""
+    """Files that the server refused; they are in no rate."""
 
     def __post_init__(self) -> None:
         if self.truth not in MEASURES or not 0 <= self.flagged <= self.pictures or self.unreadable < 0:
@@ -46,18 +46,18 @@ class GroupTally:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """A tally held against the reference."""
+    """A tally compared with the reference."""
 
     tally: GroupTally
     reference: GroupTally
     """What it was compared with."""
     known: bool
-    """Whether the reference has this group; a new one is compared with all of its kind together."""
+    """Whether the reference has this group; a new group is compared with all of its label together."""
     p_value: float
     """One-sided, adjusted for the number of groups (Holm)."""
     alarm: bool
     can_alarm: bool
-    """Whether so few pictures could raise an alarm at all, however bad their scores."""
+    """Whether there are enough pictures to raise an alarm at all."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values."""
@@ -67,16 +67,16 @@ class Judged:
 def judge_groups(tallies: Iterable[GroupTally], reference: Sequence[GroupTally], level: float) -> list[Judged]:
     """Tests every group against the reference.
 
-    Fisher's exact test: are fewer fakes found, or more photos falsely reported, than in the reference, both samples
-    being finite? Where both samples are the same pictures the test errs on the side of silence.
+    Fisher's exact test, one-sided: are fewer AI-generated pictures found, or more photos falsely reported, than in the
+    reference? If both samples are the same pictures, the test is conservative.
 
     Args:
-        tallies: Of this run; groups without a scored picture are left out.
-        reference: Of a run that was found good.
+        tallies: Tallies of this run; groups without a scored picture are left out.
+        reference: Tallies of a run that was good.
         level: Probability of an alarm from any group while nothing has changed.
 
     Returns:
-        One entry a group, generators first, each kind by name. A kind that the reference lacks altogether is left out.
+        One entry per group, generators first, then by name. A label that the reference lacks is left out.
     """
     wanted = sorted((each for each in tallies if each.pictures), key=lambda each: (each.truth, each.group))
     pairs = [(each, found) for each in wanted if (found := _counterpart(each, reference)) is not None]
@@ -98,7 +98,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusts p-values so that the chance of any false alarm is that of one test (Holm, 1979).
 
     Args:
-        p_values: One a test; the tests may depend on each other.
+        p_values: One per test; the tests may depend on each other.
 
     Returns:
         Adjusted p-values, in the same order, at most 1.
@@ -139,7 +139,7 @@ def _worse(tally: GroupTally, reference: GroupTally) -> float:
         [tally.flagged, tally.pictures - tally.flagged],
         [reference.flagged, reference.pictures - reference.flagged],
     ]
-    # The sidecar shows results without testing anything; scipy.stats would be a third of its memory.
+    # The monitor only shows results; importing scipy.stats there would take a third of its memory.
     from scipy.stats import fisher_exact  # noqa: PLC0415
 
     return float(fisher_exact(table, alternative="less" if tally.truth == "ai" else "greater").pvalue)

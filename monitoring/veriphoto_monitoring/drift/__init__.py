@@ -1,1 +1,1 @@
-"""Decides whether the world has moved, and keeps what it knows."""
+"""Detects drift and stores the results."""

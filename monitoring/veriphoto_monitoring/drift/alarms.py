@@ -34,14 +34,14 @@ class Alarm:
     since: float
     """Time of the picture at which the change is estimated to have begun."""
     request_ids: tuple[str, ...]
-    """Pictures of the kind that there are too many of, the latest ones."""
+    """The latest pictures that contribute to the excess."""
     seen: int
     """Pictures of the version when the test last failed."""
     ended: float | None = None
 
     @property
     def key(self) -> tuple[int, int, str]:
-        """What there is at most one open alarm of."""
+        """Identifies the alarm: at most one is open per key."""
         return self.model_version, self.window, self.statistic
 
     def to_json(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def trace(
     Args:
         each: The statistic.
         found: Its distribution in the reference.
-        history: Of the version, the window at its end.
+        history: The version's pictures; the window is at their end.
         tested: The test that failed.
         images: Size of its window.
 

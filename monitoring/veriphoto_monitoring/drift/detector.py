@@ -1,6 +1,6 @@
-"""Decides whether the world has moved: tests windows of the newest pictures, raises alarms and ends them.
+"""Detects drift in records: tests windows of the newest pictures, and raises and ends alarms.
 
-Knows no clock, no file and no network: the same records in the same order give the same alarms.
+Uses no clock, files or network: the same records in the same order give the same alarms.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ References = Callable[[int], Reference | None]
 
 
 class DriftDetector:
-    """All windows of all model versions, and the alarms."""
+    """The windows of all model versions, and their alarms."""
 
     def __init__(self, budget: Budget, references: References, alarms: Iterable[Alarm] = ()) -> None:
-        """Begins without pictures.
+        """Starts without pictures.
 
         Args:
             budget: How many false alarms are allowed.
             references: Asked once for each version, and again at ``refer``.
-            alarms: That were open when the monitor stopped.
+            alarms: Alarms that were open when the monitor stopped.
         """
         self._budget = budget
         self._references = references
@@ -41,10 +41,10 @@ class DriftDetector:
         self.alarms = {alarm.key: alarm for alarm in alarms}
         self.evaluations: dict[tuple[int, int], WindowEvaluation] = {}
         self.version: int | None = None
-        """That gave the newest answer."""
+        """The model version of the newest answer."""
 
     def history(self, version: int, seen: int = 0) -> History:
-        """Returns a version's pictures; a version not seen before begins anew, after ``seen`` pictures."""
+        """Returns a version's pictures; a new version starts empty, after ``seen`` earlier pictures."""
         if version not in self.histories:
             self.histories[version] = History(self._references(version), seen)
         return self.histories[version]
@@ -54,7 +54,7 @@ class DriftDetector:
         return self.histories[version].seen if version in self.histories else 0
 
     def refer(self) -> Changes:
-        """Asks again for all references: one has changed. Alarms against the old ones are over."""
+        """Reloads all references because one has changed; alarms against the old ones end."""
         self.alarms.clear()
         self.evaluations.clear()
         changes = Changes([], [])
@@ -64,14 +64,14 @@ class DriftDetector:
         return changes
 
     def add(self, records: Sequence[Record], rows: Floats) -> Changes:
-        """Takes new records and tests whichever window is due.
+        """Adds new records and tests every window that is due.
 
         Args:
             records: N records in the order in which they came.
-            rows: [N, WIDTH] of the same.
+            rows: The same as rows [N, WIDTH].
 
         Returns:
-            All that was tested, and every alarm that was raised, went on, or ended.
+            All tests made, and every alarm that was raised, continued or ended.
         """
         changes = Changes([], [])
         start = 0
@@ -151,7 +151,7 @@ class DriftDetector:
 
 
 def known(reference: Reference) -> list[tuple[Monitored, Distribution]]:
-    """Returns what a reference lets test."""
+    """Returns the statistics that a reference has a distribution for."""
     return [(each, reference.distributions[each.name]) for each in MONITORED if each.name in reference.distributions]
 
 

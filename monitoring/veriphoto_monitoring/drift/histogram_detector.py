@@ -1,8 +1,8 @@
-"""Drift from the server's metrics alone, for where its log cannot be read.
+"""Detects drift from the server's metrics alone, for when its log cannot be read.
 
-The recorder counts every picture into buckets. What is known of a window is its distribution function at the buckets'
-bounds, so the reference is held against it there: the same tests and thresholds, a little less sharp, and without the
-request ids and the low-confidence share that only the log has.
+The recorder counts every picture into histogram buckets. A window's distribution function is therefore known at the
+bucket bounds only, and the reference is compared with it there: the same tests and thresholds, slightly less sensitive,
+and without request ids and the share of low confidence, which only the log has.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from veriphoto_monitoring.stats.distributions import Distribution, Numbers, Refe
 from veriphoto_monitoring.stats.testing import examine
 
 _SMALL: Final = 100
-"""Scrapes that counted fewer pictures than this together are kept as one."""
+"""Scrapes are merged while together they hold no more pictures than this."""
 
 
 class HistogramDetector:
-    """Windows over what was counted between scrapes, by model version."""
+    """Windows of the counts between scrapes, by model version."""
 
     def __init__(self, budget: Budget, references: References, alarms: Iterable[Alarm] = ()) -> None:
-        """Begins without pictures; the arguments are the detector's."""
+        """Starts without pictures; takes the same arguments as ``DriftDetector``."""
         self._budget = budget
         self._references = references
         self.alarms = {alarm.key: alarm for alarm in alarms}
@@ -41,7 +41,7 @@ class HistogramDetector:
         self._tested: dict[tuple[int, int], int] = {}
 
     def add(self, counted: Mapping[int, Counts]) -> Changes:
-        """Takes what was counted since the last scrape, and tests whichever window is due."""
+        """Adds what was counted since the last scrape and tests every window that is due."""
         changes = Changes([], [])
         for version, counts in counted.items():
             blocks = self.blocks.setdefault(version, [])
@@ -64,17 +64,50 @@ class HistogramDetector:
         return changes
 
     def count(self, version: int) -> int:
-        """Returns how many pictures of a version were counted."""
+        """Returns the number of pictures counted for a version."""
         return self.seen.get(version, 0)
 
     def window(self, version: int, images: int) -> Counts | None:
-        """Returns the latest counts of a version: as few scrapes as hold so many pictures."""
+        """Returns the latest counts of a version: as few scrapes as contain that many pictures."""
         chosen: list[Counts] = []
         for counts in reversed(self.blocks.get(version, [])):
             chosen.append(counts)
             if sum(one.images for one in chosen) >= images:
                 break
         return join(chosen) if chosen else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the counts as plain JSON values, to resume from after a restart."""
+        return {
+            "seen": {str(version): seen for version, seen in self.seen.items()},
+            "blocks": {
+                str(version): [
+                    {
+                        "first": one.first,
+                        "last": one.last,
+                        "sum": one.probability_sum,
+                        "fields": {name: values.tolist() for name, values in one.fields.items()},
+                    }
+                    for one in blocks
+                ]
+                for version, blocks in self.blocks.items()
+            },
+        }
+
+    def restore(self, body: Mapping[str, Any]) -> None:
+        """Resumes from what ``to_json`` returned."""
+        self.seen = {int(version): int(seen) for version, seen in body["seen"].items()}
+        for version, blocks in body["blocks"].items():
+            self.blocks[int(version)] = [
+                Counts(
+                    first=one["first"],
+                    last=one["last"],
+                    probability_sum=one["sum"],
+                    fields={name: np.array(values, dtype=np.float64) for name, values in one["fields"].items()},
+                )
+                for one in blocks
+            ]
+            self.version = int(version)
 
     def _evaluate(self, version: int, window: int, reference: Reference) -> Changes:
         counts = self.window(version, window)
@@ -113,14 +146,14 @@ class HistogramDetector:
 
 
 def coarse(found: Numbers, bounds: Iterable[float]) -> Numbers:
-    """Returns what a distribution is known to be at a histogram's bounds.
+    """Reduces a distribution to the bounds of a histogram.
 
     Args:
         found: The distribution.
-        bounds: B upper bounds of buckets, ascending, the last open one left out.
+        bounds: Upper bounds of B buckets, ascending, without the open last one.
 
     Returns:
-        A distribution of B + 1 cells, one for each bucket; it has no grid of its own.
+        A distribution with B + 1 cells, one per bucket, and no grid of its own.
     """
     cells = found.cells(np.array(list(bounds)))
     # A bound inside a cell: the function lies between its values at the cell's two ends.
@@ -129,38 +162,3 @@ def coarse(found: Numbers, bounds: Iterable[float]) -> Numbers:
     lower = np.append(np.where(at_value, found.lower[cells], before), 1.0)
     upper = np.append(found.upper[cells], 1.0)
     return Numbers(size=found.size, values=np.empty(0), lower=lower, upper=upper, inflation=found.inflation)
-
-
-def to_json(metered: HistogramDetector) -> dict[str, Any]:
-    """Returns the counts as plain JSON values, to go on with after a restart."""
-    return {
-        "seen": {str(version): seen for version, seen in metered.seen.items()},
-        "blocks": {
-            str(version): [
-                {
-                    "first": one.first,
-                    "last": one.last,
-                    "sum": one.probability_sum,
-                    "fields": {name: values.tolist() for name, values in one.fields.items()},
-                }
-                for one in blocks
-            ]
-            for version, blocks in metered.blocks.items()
-        },
-    }
-
-
-def restore(metered: HistogramDetector, body: Mapping[str, Any]) -> None:
-    """Takes up what ``to_json`` wrote."""
-    metered.seen = {int(version): int(seen) for version, seen in body["seen"].items()}
-    for version, blocks in body["blocks"].items():
-        metered.blocks[int(version)] = [
-            Counts(
-                first=one["first"],
-                last=one["last"],
-                probability_sum=one["sum"],
-                fields={name: np.array(values, dtype=np.float64) for name, values in one["fields"].items()},
-            )
-            for one in blocks
-        ]
-        metered.version = int(version)

@@ -1,4 +1,4 @@
-"""The last pictures of one model version, in memory."""
+"""The latest pictures of one model version, in memory."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from veriphoto_monitoring.stats.budget import WINDOWS
 from veriphoto_monitoring.stats.distributions import Numbers, Reference
 
 KEEP: Final = 2 * max(WINDOWS)
-"""Pictures remembered: a window, and as many before it, to see when a change began."""
+"""Pictures kept: the largest window and as many before it, to find when a change began."""
 
 
 class History:
-    """The last ``KEEP`` pictures and how many there were in all."""
+    """The last ``KEEP`` pictures, and how many there were in total."""
 
     def __init__(self, reference: Reference | None = None, seen: int = 0) -> None:
-        """Begins empty.
+        """Starts empty.
 
         Args:
             reference: What windows will be tested against.
@@ -35,7 +35,7 @@ class History:
         self.reference = reference
 
     def __len__(self) -> int:
-        """Returns how many pictures are remembered."""
+        """Returns the number of pictures kept."""
         return min(self._length, KEEP)
 
     def append(self, rows: Floats, times: Floats, ids: Sequence[str]) -> None:
@@ -55,7 +55,7 @@ class History:
         self.seen += count
 
     def refer(self, reference: Reference | None) -> None:
-        """Changes what windows are tested against."""
+        """Sets the reference that windows are tested against."""
         self.reference = reference
         self._cells[: self._length] = self._code(self._rows[: self._length])
 

@@ -1,4 +1,4 @@
-"""What testing a window gives, and what becomes of alarms with it."""
+"""The results of testing windows, and what they change about alarms."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class WindowEvaluation:
     images: int
     """At most ``window``; fewer while a version is new."""
     time: float
-    """Of the newest picture."""
+    """Time of the newest picture."""
     results: tuple[Result, ...]
 
     @property
@@ -50,15 +50,15 @@ class WindowEvaluation:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What testing brought about."""
+    """What a round of tests has changed."""
 
     evaluations: list[tuple[int, WindowEvaluation]]
     """Model versions and their windows, in the order in which they were tested."""
     alarms: list[Alarm]
-    """Raised, gone on or ended."""
+    """Alarms that were raised, continued or ended."""
 
     def extend(self, other: Changes) -> None:
-        """Adds what came later."""
+        """Appends later changes."""
         self.evaluations.extend(other.evaluations)
         self.alarms.extend(other.alarms)
 
@@ -66,7 +66,7 @@ class Changes:
 def judge_statistic(
     each: Monitored, found: Distribution, tested: Tested, window: int, images: int, budget: Budget
 ) -> Result:
-    """Holds a test against its threshold.
+    """Compares a test with its threshold.
 
     Args:
         each: The statistic.
@@ -135,23 +135,23 @@ def follow(
     begin: Callable[[], Alarm],
     cause: Callable[[], Cause],
 ) -> Alarm | None:
-    """Raises, keeps up or ends the alarm of one statistic.
+    """Raises, continues or ends the alarm of one statistic.
 
     Args:
-        alarms: Those open; changed.
+        alarms: The open alarms; updated.
         key: As ``Alarm.key``.
         result: The latest test.
         seen: Pictures of the version so far.
-        time: Of the latest picture.
+        time: Time of the latest picture.
         begin: Makes a new alarm.
-        cause: Says what is behind it now; the more of a window has changed, the better it knows.
+        cause: Finds the current cause, which becomes clearer as more of the window has changed.
 
     Returns:
-        The alarm if it was raised, goes on or ended.
+        The alarm if it was raised, continued or ended.
     """
     alarm = alarms.get(key)
     if not result.alarm:
-        # A window that shares no picture with the last one that failed must be clean.
+        # An alarm ends when a window passes that shares no picture with the last failing one.
         if alarm and seen - alarm.seen >= alarm.window:
             return replace(alarms.pop(key), ended=time)
         return None

@@ -1,7 +1,7 @@
-"""Everything the monitor must not lose, in one SQLite file.
+"""The monitor's persistent state, in one SQLite file.
 
-What a chunk of the log brought and how far the log is read are written in one transaction: a monitor that is killed
-at any moment has either both or neither, so that nothing is lost and nothing counted twice.
+The results of a chunk of the log and the position in the log are written in one transaction. So a monitor that is
+killed at any moment loses nothing and counts nothing twice.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ CREATE TABLE IF NOT EXISTS states (name TEXT PRIMARY KEY, body TEXT NOT NULL) WI
 
 
 class Store:
-    """The file. To be used from one thread; every write stands inside ``transaction``."""
+    """The database. Use it from one thread, and write only inside ``transaction``."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the file.
+        """Opens or creates the file.
 
         Args:
-            path: Its directory is made where missing.
+            path: The file; its directory is created if missing.
 
         Raises:
-            StartupError: If it cannot be opened or is no store of this release.
+            StartupError: If it cannot be opened or was written by another release.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,11 +105,11 @@ class Store:
         )
 
     def add(self, records: Sequence[Record], rows: Floats) -> None:
-        """Adds records and forgets those that no window can need.
+        """Adds records and deletes those that no window needs any more.
 
         Args:
             records: N records.
-            rows: [N, WIDTH] of the same.
+            rows: The same as rows [N, WIDTH].
         """
         known = self.versions()
         seen = {version: count for version, count, _ in known}
@@ -120,7 +120,7 @@ class Store:
             seen[version] = seen.get(version, 0) + 1
             lines.append((version, seen[version], record.time, record.request_id, row.tobytes()))
         self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", lines)
-        # Ordered by when they were last heard of.
+        # Ordered by the time of their last record.
         touched = list(dict.fromkeys(record.model_version for record in reversed(records)))
         for order, version in enumerate(reversed(touched), last + 1):
             self._db.execute("INSERT OR REPLACE INTO versions VALUES (?, ?, ?)", (version, seen[version], order))

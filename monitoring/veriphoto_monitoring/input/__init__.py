@@ -1,1 +1,1 @@
-"""What the monitor reads: the prediction log and the server's metrics, as columns of features."""
+"""What the monitor reads: the prediction log and the server's metrics, as rows of numbers."""

@@ -1,17 +1,17 @@
-"""What the monitor keeps of a record, as columns of numbers, and which of them are tested how."""
+"""The columns of numbers that the monitor keeps of each record, and how each of them is tested."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from veriphoto.contract import CONTRACT, FORMATS
 from veriphoto.prediction_log.record import Record
-from veriphoto.verdict import Label, OperatingPoint, decide
+from veriphoto.verdict import Label
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["number", "mean", "category"]
@@ -20,13 +20,13 @@ VERDICTS: Final[tuple[str, ...]] = get_args(Label)
 """Values of the column ``verdict``, by index."""
 LOW: Final = "low_confidence"
 COLUMNS: Final = ("logit", "probability", "verdict", LOW, *CONTRACT.statistics)
-"""Columns of a row; all but ``low_confidence`` (1 where the verdict's confidence is low) are in the record."""
+"""Columns of a row; ``low_confidence`` is 1 where the verdict's confidence is low."""
 WIDTH: Final = len(COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
 class Monitored:
-    """A statistic that is tested."""
+    """A statistic that is tested for drift."""
 
     name: str
     column: str
@@ -36,12 +36,12 @@ class Monitored:
 
     @property
     def index(self) -> int:
-        """Which column it reads."""
+        """Index of the column that it reads."""
         return COLUMNS.index(self.column)
 
     @property
     def of_input(self) -> bool:
-        """Whether it measures the picture, not the model's answer."""
+        """Whether it describes the picture rather than the model's answer."""
         return self.column in CONTRACT.statistics
 
 
@@ -54,7 +54,7 @@ MONITORED: Final = (
         for name in CONTRACT.statistics
     ),
 )
-"""Everything that is tested, in the order in which it is shown."""
+"""All tested statistics, in display order."""
 
 
 def column(rows: Floats, name: str) -> Floats:
@@ -63,31 +63,27 @@ def column(rows: Floats, name: str) -> Floats:
     return found
 
 
-def to_rows(records: Sequence[Record], points: dict[int, OperatingPoint]) -> Floats:
-    """Turns records into rows.
+def to_rows(records: Sequence[Record]) -> Floats:
+    """Turns records into rows of numbers.
 
     Args:
         records: N records.
-        points: Operating points by model version, as far as they are known; for other versions the confidence is
-            taken to be low where the verdict is ``unsure``.
 
     Returns:
         float64 [N, WIDTH].
     """
     rows = np.empty((len(records), WIDTH))
     for row, record in zip(rows, records, strict=True):
-        row[:4] = record.logit, record.probability, _verdict(record), _low(record, points.get(record.model_version))
+        row[:4] = record.logit, record.probability, _verdict(record), _low(record)
         row[4:] = record.statistics
     return rows
 
 
 def _verdict(record: Record) -> int:
-    # A word that this release does not know says no more than "unsure".
+    # A verdict unknown to this release is treated as "unsure".
     return VERDICTS.index(record.verdict) if record.verdict in VERDICTS else VERDICTS.index("unsure")
 
 
-def _low(record: Record, point: OperatingPoint | None) -> bool:
-    if point is None:
-        return record.verdict == "unsure"
-    values: dict[str, Any] = dict(zip(CONTRACT.statistics, record.statistics, strict=True))
-    return decide(record.probability, values, point).confidence == "low"
+def _low(record: Record) -> bool:
+    # Lines of older releases have no confidence; of those only "unsure" is certain to be low.
+    return record.confidence == "low" if record.confidence else record.verdict == "unsure"

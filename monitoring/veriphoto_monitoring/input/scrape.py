@@ -1,4 +1,4 @@
-"""Reads the recorder's metrics from one or several Tritons, and turns counters into what happened since last time."""
+"""Reads the recorder's metrics of Triton servers, and turns counters into the counts since the last scrape."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _CELLS: Final = {
 }
 
 Series = dict[str, float]
-"""Values of a Triton's counters, by a text that names metric, version and bucket."""
+"""Values of a server's counters, by a key of version, metric and bucket."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Counts:
-    """What the metrics say about some pictures of one model version."""
+    """Histograms of some pictures of one model version."""
 
     first: float = 0.0
     """Seconds since the epoch when the pictures began to be counted, at the monitor."""
@@ -46,7 +46,7 @@ class Counts:
 
     @property
     def images(self) -> int:
-        """How many pictures."""
+        """Number of pictures."""
         return int(self.fields["probability"].sum()) if "probability" in self.fields else 0
 
 
@@ -57,12 +57,12 @@ def fetch(url: str) -> str:
         url: ``http://host:port/metrics``.
 
     Raises:
-        ServiceUnavailableError: If nothing answers as metrics do.
-        UsageError: If it is no such URL.
+        ServiceUnavailableError: If it cannot be fetched.
+        UsageError: If the URL is invalid.
     """
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
-        raise UsageError(f"{url} is no http://host:port/metrics")
+        raise UsageError(f"{url} is not of the form http://host:port/metrics")
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE_S)
     try:
         connection.request("GET", parts.path or "/metrics")
@@ -78,10 +78,10 @@ def fetch(url: str) -> str:
 
 
 def read_series(text: str) -> Series:
-    """Picks the recorder's series out of a metrics page.
+    """Extracts the recorder's series from a metrics page.
 
     Raises:
-        ServiceUnavailableError: If the text is no metrics page.
+        ServiceUnavailableError: If the text is not a metrics page.
     """
     wanted = {*_FIELDS, *(name.removesuffix("_total") for name in _COUNTED), *_COUNTED}
     found: Series = {}
@@ -94,12 +94,12 @@ def read_series(text: str) -> Series:
                 if key:
                     found[key] = sample.value
     except (ValueError, KeyError, IndexError) as error:
-        raise ServiceUnavailableError(f"no metrics page: {type(error).__name__}") from error
+        raise ServiceUnavailableError(f"not a metrics page: {type(error).__name__}") from error
     return found
 
 
 def since(now: Mapping[str, float], before: Mapping[str, float]) -> Series:
-    """Returns by how much counters grew. A counter that is lower than before began anew: all of it is new."""
+    """Returns by how much counters grew. A counter that is lower than before was reset, so all of it is new."""
     return {
         key: value - before[key] if before.get(key, 0.0) <= value and key in before else value
         for key, value in now.items()
@@ -107,10 +107,10 @@ def since(now: Mapping[str, float], before: Mapping[str, float]) -> Series:
 
 
 def to_counts(series: Mapping[str, float]) -> dict[int, Counts]:
-    """Sorts what happened by model version.
+    """Groups counts by model version.
 
     Args:
-        series: As ``since`` gives it, of one Triton.
+        series: The result of ``since`` for one server.
 
     Returns:
         Counts by version; versions without a picture are left out.
@@ -126,13 +126,13 @@ def to_counts(series: Mapping[str, float]) -> dict[int, Counts]:
         cells[int(part)] = value
     for counts in found.values():
         for name in HISTOGRAMS:
-            if name in counts.fields:  # buckets hold what is below their bound
+            if name in counts.fields:  # buckets are cumulative
                 counts.fields[name] = np.diff(counts.fields[name], prepend=0.0)
     return {version: counts for version, counts in found.items() if counts.images}
 
 
 def join(parts: Sequence[Counts]) -> Counts:
-    """Adds counts up."""
+    """Sums counts."""
     total = Counts(first=min(one.first for one in parts), last=max(one.last for one in parts))
     for one in parts:
         total.probability_sum += one.probability_sum
@@ -158,7 +158,7 @@ def _key(name: str, labels: Mapping[str, Any]) -> str:
 
 
 def _place(bound: float, bounds: Sequence[float]) -> int | None:
-    """Finds a bucket by its bound, which a server may print with fewer digits."""
+    """Finds a bucket by its bound, which servers may print with fewer digits."""
     if math.isinf(bound):
         return len(bounds)
     near = (number for number, one in enumerate(bounds) if math.isclose(one, bound, rel_tol=1e-6, abs_tol=1e-9))

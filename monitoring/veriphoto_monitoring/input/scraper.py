@@ -1,4 +1,4 @@
-"""Scrapes every Triton and remembers what it counted last time."""
+"""Scrapes every Triton and remembers its last counts."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ _log = logging.getLogger(__name__)
 
 
 class Scraper:
-    """Several servers, each with counters of its own."""
+    """Scrapes several servers, each with counters of its own."""
 
     def __init__(self, urls: Sequence[str], get: Callable[[str], str] = fetch) -> None:
-        """Knows nothing yet.
+        """Scrapes nothing yet.
 
         Args:
-            urls: Of metrics pages.
-            get: Fetches one.
+            urls: URLs of metrics pages.
+            get: Fetches a page.
         """
         self.up: dict[str, bool] = {}
-        """Whether each answered last time it was asked."""
+        """Whether each server answered the last scrape."""
         self._urls = urls
         self._get = get
         self._before: dict[str, Series] = {}
         self._last: dict[str, float] = {}
 
     def scrape(self, now: float) -> dict[int, Counts]:
-        """Asks every server once.
+        """Scrapes every server once.
 
         Args:
             now: Seconds since the epoch.
 
         Returns:
-            What was counted since, by model version. What a server counted before it was ever asked is left out: nobody
-            knows when that was.
+            The counts since the last scrape, by model version. What a server counted before its first scrape is left
+            out, because it is unknown when that was.
         """
         found: dict[int, list[Counts]] = defaultdict(list)
         for url in self._urls:
@@ -55,15 +55,15 @@ class Scraper:
             if before is None:
                 continue
             for version, counts in to_counts(since(series, before)).items():
-                # A clock that was set back must not make time run backwards.
+                # Time must not run backwards if the clock was set back.
                 counts.first, counts.last = min(begin, now), now
                 found[version].append(counts)
         return {version: join(parts) for version, parts in found.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what to remember over a restart."""
+        """Returns the state to keep over a restart."""
         return {"before": self._before, "last": self._last}
 
     def restore(self, body: Mapping[str, Any]) -> None:
-        """Takes up what ``to_json`` wrote."""
+        """Resumes from what ``to_json`` returned."""
         self._before, self._last = dict(body["before"]), dict(body["last"])

@@ -1,4 +1,4 @@
-"""Follows the prediction log: several writers, segments that come and go, lines that are broken or not yet whole."""
+"""Follows the prediction log: several writers, segments that appear and vanish, broken and incomplete lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 from veriphoto.prediction_log.record import SEGMENT_GLOB, Record
 
 CHUNK: Final = 128 * 1024
-"""Bytes read at once, of one segment; a line is far shorter."""
+"""Bytes of one segment to read at once; a line is far shorter."""
 
 _NAME: Final = re.compile(r"predictions-(?P<writer>.+)-(?P<begin>\d+)\.jsonl")
 _log = logging.getLogger(__name__)
@@ -26,11 +26,11 @@ class Chunk:
     segment: str
     """Name of the file."""
     offset: int
-    """Where to go on, in bytes."""
+    """Where to continue, in bytes."""
     records: list[Record]
-    """In the order of the lines, canaries and self-checks left out."""
+    """In the order of the lines, without canaries, probes and self-checks."""
     bad: int
-    """Lines that were no records."""
+    """Number of lines that were not records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +38,17 @@ class _Open:
     path: Path
     size: int
     closed: bool
-    """Whether its writer has begun another segment since."""
+    """Whether its writer has started another segment since."""
 
 
 class Tail:
-    """Reads what is new in a log directory. Remembers nothing on disk: the caller keeps the offsets."""
+    """Reads new lines of a log directory. The caller stores the offsets."""
 
     def __init__(self, directory: Path, offsets: Mapping[str, int]) -> None:
-        """Goes on where an earlier tail stopped.
+        """Continues where an earlier tail stopped.
 
         Args:
-            directory: Of the log; need not exist yet.
+            directory: Directory of the log; it need not exist yet.
             offsets: Bytes done, by segment.
         """
         self._directory = directory
@@ -57,7 +57,7 @@ class Tail:
         self._refused: set[Path] = set()
 
     def reachable(self) -> bool:
-        """Returns whether the directory and what was tried of its segments can be read."""
+        """Returns whether the directory, and each of its segments tried so far, can be read."""
         try:
             next(self._directory.iterdir(), None)
             self._refused = {path for path in self._refused if path.exists()}
@@ -66,11 +66,11 @@ class Tail:
         return not self._refused
 
     def read(self) -> Chunk | None:
-        """Reads some lines of the writer that is furthest behind, so that writers stay mixed while catching up.
+        """Reads some lines of the writer that is furthest behind, so that writers stay interleaved while catching up.
 
         Returns:
-            The lines, or None where nothing is new. A line that is not whole is left until it is, or until its writer
-            has gone on to another segment.
+            The lines, or None if nothing is new. An incomplete line is left until it is complete, or until its writer
+            has started another segment.
         """
         waiting = self._waiting()
         for writer in sorted(waiting, key=lambda writer: self._reached.get(writer, float("-inf"))):
@@ -109,8 +109,8 @@ class Tail:
                 file.seek(offset)
                 data = file.read(min(CHUNK, segment.size - offset))
         except FileNotFoundError:
-            # Deleted meanwhile by its writer, which keeps the log small.
-            _log.warning("%s was gone before it was read to its end", segment.path.name)
+            # Its writer has deleted it to limit the size of the log.
+            _log.warning("%s was deleted before it was read to its end", segment.path.name)
             return None
         except OSError as error:
             if segment.path not in self._refused:
@@ -122,7 +122,7 @@ class Tail:
         if not whole:
             if not segment.closed and len(data) < CHUNK:
                 return None
-            whole = len(data)  # cut off for ever, or longer than any line may be
+            whole = len(data)  # truncated for good, or longer than any line
         records, bad = _parse(data[:whole])
         return Chunk(segment=segment.path.name, offset=offset + whole, records=records, bad=bad)
 

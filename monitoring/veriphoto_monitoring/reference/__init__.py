@@ -1,1 +1,1 @@
-"""Where references come from: a healthy period of the log, or the manifest of a version."""
+"""The sources of references: a healthy period of the log, or the manifest of a version."""

@@ -1,4 +1,4 @@
-"""Makes a reference of a healthy period of the prediction log."""
+"""Makes a reference from a healthy period of the prediction log."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def make(log: Path, last: int, since: float | None, until: float | None) -> Refe
     """Reads the log and describes its period.
 
     Args:
-        log: Its directory.
-        last: Take at most so many of the newest pictures, at most ``MOST``.
-        since: Leave out what is older, seconds since the epoch.
-        until: Leave out what is newer.
+        log: Directory of the log.
+        last: Number of newest pictures to use, at most ``MOST``.
+        since: Ignore older pictures, seconds since the epoch.
+        until: Ignore newer pictures.
 
     Returns:
-        The reference, of the model version that gave most answers of the period.
+        The reference, for the model version with most answers in the period.
 
     Raises:
         DataError: If there are fewer than ``LEAST`` pictures.
@@ -44,7 +44,7 @@ def make(log: Path, last: int, since: float | None, until: float | None) -> Refe
     records = sorted((one for one in kept if one.model_version == version), key=lambda one: one.time)
     if len(records) < LEAST:
         raise DataError(f"{log} has {len(records)} pictures of that period, a baseline needs {LEAST} (better 20000)")
-    rows, times = to_rows(records, {}), np.array([record.time for record in records])
+    rows, times = to_rows(records), np.array([record.time for record in records])
     return with_inflation(from_rows(rows, times, version), rows)
 
 

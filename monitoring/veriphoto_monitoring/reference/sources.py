@@ -1,4 +1,4 @@
-"""Finds the references: the baseline that people chose, and what each model version brings in its manifest."""
+"""Finds the references: the baseline that the user made, and those in the manifests of model versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from veriphoto.contract import CLASSIFIER, ENCODER
 from veriphoto.errors import DataError, ModelError
 from veriphoto.manifest import MANIFEST_FILE, Manifest, read_manifest
 from veriphoto.second_opinion import ENCODER_FILE, MODE_VARIABLE, Mode, SecondOpinion, read_opinion
-from veriphoto.verdict import OperatingPoint
 from veriphoto_monitoring.reference.validation import from_manifest
 from veriphoto_monitoring.stats.distributions import Reference, from_json
 
@@ -23,24 +22,23 @@ _log = logging.getLogger(__name__)
 
 
 class Sources:
-    """References and operating points, by model version."""
+    """The references, by model version."""
 
     def __init__(self, baseline: Path, model_repository: Path) -> None:
-        """Remembers where to look.
+        """Loads nothing yet.
 
         Args:
-            baseline: The file that ``veriphoto drift baseline`` writes; need not exist.
-            model_repository: Holds ``classifier/<version>/manifest.json``; need not exist.
+            baseline: The file that ``veriphoto drift baseline`` writes; it need not exist.
+            model_repository: Holds ``classifier/<version>/manifest.json``; it need not exist.
         """
         self._baseline = baseline
         self._classifier = model_repository / CLASSIFIER
         self._encoder = model_repository / ENCODER / "1"
         self._stamps = self._look()
         self._known: dict[int, Reference | None] = {}
-        self.points: dict[int, OperatingPoint] = {}
 
     def changed(self) -> bool:
-        """Returns whether a file has changed since it was last asked."""
+        """Returns whether a file has changed since the last call."""
         stamps, self._stamps = self._stamps, self._look()
         if stamps == self._stamps:
             return False
@@ -48,7 +46,7 @@ class Sources:
         return True
 
     def reference(self, version: int) -> Reference | None:
-        """Returns what windows of a version are tested against.
+        """Returns the reference that a version's windows are tested against.
 
         The baseline; for another version than the baseline's, its part about the pictures, and the scores of the
         version's own manifest. Without a baseline, the manifest.
@@ -61,11 +59,10 @@ class Sources:
         manifest = self._manifest(version)
         own = None
         if manifest:
-            # A server that asks the second opinion answers with other scores than the classifier's, at other cuts.
+            # With the second opinion, scores and cuts differ from those of the classifier alone.
             joint = self._opinion(version)
             answers = manifest.findings.drift_reference if joint is None else joint.drift_reference
             own = from_manifest(answers, version)
-            self.points[version] = (joint or manifest.findings).operating_point
         baseline = self._read()
         if baseline is None:
             return own if own and own.distributions else None

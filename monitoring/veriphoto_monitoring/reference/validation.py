@@ -17,7 +17,7 @@ def from_manifest(found: DriftReference, model_version: int) -> Reference:
     Args:
         found: Quantiles are bounds, not the whole distribution; a manifest of schema 1 knows the score from a
             histogram alone, and neither verdicts nor formats.
-        model_version: Of the manifest.
+        model_version: Version of the manifest.
     """
     size = int(sum(found.score_counts))
     known: dict[str, Distribution] = {}
@@ -41,14 +41,14 @@ def from_manifest(found: DriftReference, model_version: int) -> Reference:
 
 
 def _noted(each: Monitored, found: DriftReference, size: int) -> Distribution | None:
-    """Returns what a manifest says of one statistic, if it does."""
+    """Returns a manifest's distribution of one statistic, if it has one."""
     if each.kind == "category":
         counts = found.counts.get(each.column)
         named = np.array([counts.get(name, 0) for name in each.categories], dtype=np.float64) if counts else None
         return Categories(size=size, counts=named) if named is not None else None
     if each.kind == "mean":
         moments = found.moments.get(each.column)
-        # A variance known from fewer is too uncertain for tests so far out in the tail.
+        # With fewer pictures the variance is too uncertain for tests so far out in the tail.
         return Mean(size=size, mean=moments[0], variance=moments[1]) if moments and size >= LEAST else None
     levels = np.array(found.quantile_levels)
     # A value that many pictures share must be the very number that the log has, or all of them lie beside it.

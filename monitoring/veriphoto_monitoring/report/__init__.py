@@ -1,1 +1,1 @@
-"""Says what the monitor found: JSON, Prometheus, HTML."""
+"""Reports the monitor's results as JSON, Prometheus metrics and HTML."""

@@ -8,7 +8,7 @@ from string import Template
 from typing import Any, Final
 
 from veriphoto_monitoring.drift.detector import known
-from veriphoto_monitoring.drift.sidecar import Sidecar
+from veriphoto_monitoring.drift.monitor import DriftMonitor
 from veriphoto_monitoring.report.plots import compare, timeline
 from veriphoto_monitoring.report.status import watcher
 from veriphoto_monitoring.stats.budget import WINDOWS
@@ -37,12 +37,12 @@ figure { margin: 0 } figcaption { font-weight: 600 } code { font-size: .85em } .
 """)
 
 
-def render(sidecar: Sidecar, status: Mapping[str, Any]) -> str:
+def render(monitor: DriftMonitor, status: Mapping[str, Any]) -> str:
     """Renders the report.
 
     Args:
-        sidecar: Not changed meanwhile.
-        status: As ``status.describe`` made it.
+        monitor: The monitor; it must not change meanwhile.
+        status: The result of ``status.describe``.
 
     Returns:
         An HTML page.
@@ -52,8 +52,8 @@ def render(sidecar: Sidecar, status: Mapping[str, Any]) -> str:
         alarms=_alarms(status["alerts"]),
         tests="".join(_tests(window) for window in status["windows"]),
         shown=max(WINDOWS),
-        plots=_plots(sidecar) or "<p>Nothing to draw.</p>",
-        timelines=_timelines(sidecar),
+        plots=_plots(monitor) or "<p>Nothing to draw.</p>",
+        timelines=_timelines(monitor),
         estimate=_estimate(status["estimate"]),
     )
 
@@ -100,8 +100,8 @@ def _tests(window: Mapping[str, Any]) -> str:
     return f"<h3>{window['window']} pictures (now {window['images']})</h3><table><tr>{head}</tr>{rows}</table>"
 
 
-def _plots(sidecar: Sidecar) -> str:
-    history = sidecar.detector.histories.get(sidecar.version) if sidecar.version is not None else None
+def _plots(monitor: DriftMonitor) -> str:
+    history = monitor.detector.histories.get(monitor.version) if monitor.version is not None else None
     if history is None or history.reference is None or not len(history):
         return ""
     rows = history.rows(max(WINDOWS))
@@ -109,12 +109,12 @@ def _plots(sidecar: Sidecar) -> str:
     return "".join(f"<figure><figcaption>{escape(each.name)}</figcaption>{svg}</figure>" for each, svg in drawn if svg)
 
 
-def _timelines(sidecar: Sidecar) -> str:
-    if sidecar.version is None:
+def _timelines(monitor: DriftMonitor) -> str:
+    if monitor.version is None:
         return ""
     parts = []
     for window in WINDOWS:
-        found = sidecar.store.evaluations(sidecar.version, window, _TESTS_SHOWN)
+        found = monitor.store.evaluations(monitor.version, window, _TESTS_SHOWN)
         svg = timeline([(one.time, one.score) for one in found], f"score over {window} pictures")
         parts.append(f"<figure><figcaption>{window} pictures</figcaption>{svg}</figure>")
     return "".join(parts)

@@ -50,7 +50,7 @@ def timeline(scores: Sequence[tuple[float, float]], name: str) -> str:
 
     Args:
         scores: Time and score of each test, oldest first.
-        name: Of the window, for readers of the screen.
+        name: Label of the plot for screen readers.
     """
     if not scores:
         return ""

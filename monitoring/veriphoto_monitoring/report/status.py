@@ -1,4 +1,4 @@
-"""What the monitor says: one JSON object, made new after every change."""
+"""The monitor's status: one JSON object that is rebuilt after every change."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from veriphoto_monitoring.drift.alarms import Alarm
+from veriphoto_monitoring.drift.monitor import BAD_LINES, LAST_TIME, RECORDS, DriftMonitor, Switch
 from veriphoto_monitoring.drift.results import WindowEvaluation
-from veriphoto_monitoring.drift.sidecar import BAD_LINES, LAST_TIME, RECORDS, Sidecar, Switch
 from veriphoto_monitoring.input.features import LOW, MONITORED, VERDICTS, Floats, column
 from veriphoto_monitoring.stats import performance
 from veriphoto_monitoring.stats.budget import LEAST, WINDOWS
@@ -29,33 +29,33 @@ CAVEAT: Final = (
     "and their share of AI-generated ones differ from those the model was measured on, not that anything has changed. "
     "Look once, then make a baseline: veriphoto drift baseline."
 )
-"""Said wherever something is tested against a manifest."""
+"""Shown wherever the reference is a manifest."""
 _SHOWN: Final = min(WINDOWS)
 
 
-def describe(sidecar: Sidecar, now: float) -> dict[str, Any]:
-    """Says everything about the model version that answered last.
+def describe(monitor: DriftMonitor, now: float) -> dict[str, Any]:
+    """Describes the state of the model version that answered last.
 
     Args:
-        sidecar: Not changed meanwhile.
+        monitor: The monitor; it must not change meanwhile.
         now: Seconds since the epoch.
 
     Returns:
         The body of ``GET /drift``.
     """
-    version = sidecar.version
-    reference = sidecar.sources.reference(version) if version is not None else None
-    evaluations, alarms = sidecar.evaluations(), sidecar.alarms()
-    totals = sidecar.store.totals()
+    version = monitor.version
+    reference = monitor.sources.reference(version) if version is not None else None
+    evaluations, alarms = monitor.evaluations(), monitor.alarms()
+    totals = monitor.store.totals()
     windows = [_window(window, evaluations.get(window), alarms) for window in WINDOWS]
     known = [window["drift_score"] for window in windows if window["drift_score"] is not None]
     return {
         "timestamp": iso(now),
         "status": _status(version, reference, evaluations, alarms),
         "model_version": version,
-        "source": sidecar.source,
-        "source_switched": _switched(sidecar.switched),
-        **_answers(sidecar, version, reference),
+        "source": monitor.source,
+        "source_switched": _switched(monitor.switched),
+        **_answers(monitor, version, reference),
         # None while nothing can be tested: neither drift nor its absence.
         "drift_detected": bool(alarms) if evaluations or alarms else None,
         "drift_score": max(known, default=None),
@@ -63,17 +63,17 @@ def describe(sidecar: Sidecar, now: float) -> dict[str, Any]:
         "windows": windows,
         "reference": _reference(reference),
         "log": {
-            "reachable": sidecar.tail.reachable(),
+            "reachable": monitor.tail.reachable(),
             "records": int(totals.get(RECORDS, 0)),
             "bad_lines": int(totals.get(BAD_LINES, 0)),
-            "last_record": sidecar.store.state(LAST_TIME),
+            "last_record": monitor.store.state(LAST_TIME),
         },
-        "tritons": dict(sidecar.scraper.up),
+        "tritons": dict(monitor.scraper.up),
     }
 
 
 def alert(alarm: Alarm) -> dict[str, Any]:
-    """Puts an alarm into words and values."""
+    """Describes an alarm in words and numbers."""
     each = next(one for one in MONITORED if one.name == alarm.statistic)
     moved = alarm.direction if each.kind == "category" else f"{each.name} {alarm.direction}"
     label = f"{each.name}: {moved}" if each.kind == "category" else moved
@@ -94,7 +94,7 @@ def alert(alarm: Alarm) -> dict[str, Any]:
 
 
 def watcher(status: Mapping[str, Any]) -> str:
-    """Says what the alarms of a status rest on, and since when if that has changed."""
+    """Says what the alarms are based on, and since when if that has changed."""
     switched = status.get("source_switched")
     if not switched:
         return str(status["source"])
@@ -103,7 +103,7 @@ def watcher(status: Mapping[str, Any]) -> str:
 
 
 def iso(time: float) -> str:
-    """Returns a time as ISO 8601 in UTC; a time that no calendar has as the nearest one that it has."""
+    """Returns a time as ISO 8601 in UTC, clipped to the years that ``datetime`` supports."""
     return datetime.fromtimestamp(min(max(time, 0.0), 253402300799.0), UTC).isoformat(timespec="seconds")
 
 
@@ -142,12 +142,12 @@ def _window(window: int, found: WindowEvaluation | None, alarms: Sequence[Alarm]
     }
 
 
-def _answers(sidecar: Sidecar, version: int | None, reference: Reference | None) -> dict[str, Any]:
+def _answers(monitor: DriftMonitor, version: int | None, reference: Reference | None) -> dict[str, Any]:
     """Returns means and shares over the short window."""
-    if sidecar.source == "log" and version in sidecar.detector.histories:
-        rows = sidecar.detector.histories[version].rows(_SHOWN)
+    if monitor.source == "log" and version in monitor.detector.histories:
+        rows = monitor.detector.histories[version].rows(_SHOWN)
         return _logged(rows, reference)
-    counts = sidecar.metered.window(version, _SHOWN) if version is not None else None
+    counts = monitor.histogram_detector.window(version, _SHOWN) if version is not None else None
     images = counts.images if counts else 0
     body: dict[str, Any] = dict.fromkeys(_KEYS)
     body["window_size"] = images

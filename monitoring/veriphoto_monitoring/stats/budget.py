@@ -1,4 +1,4 @@
-"""Shares the budget of false alarms between statistics, windows and the many times a day that each is tested."""
+"""Divides the budget of false alarms among statistics, windows and the number of tests per day."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from veriphoto_monitoring.stats.distributions import Categories, Distribution, M
 WINDOWS: Final = {1000: 250, 5000: 500}
 """Sizes of the windows in images, and after how many new images each is tested again."""
 LEAST: Final = 200
-"""Below so many images nothing is tested."""
+"""Minimum number of images for a test."""
 
 _WEIGHTS: Final = {"score": 4.0, "mean_probability": 6.0, "verdict": 2.0}
 """Shares of the budget against 1 for a statistic of the picture: the answers matter most and move least."""
@@ -42,7 +42,7 @@ class Budget:
         any assumption about how much.
 
         Args:
-            name: Of the statistic.
+            name: Name of the statistic.
             window: Size of the window.
         """
         weight = _WEIGHTS.get(name, 1.0) / sum(_WEIGHTS.get(each.name, 1.0) for each in MONITORED)

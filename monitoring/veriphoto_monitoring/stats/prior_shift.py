@@ -22,13 +22,13 @@ from veriphoto_monitoring.stats.testing import examine, summarise
 Cause = Literal["prior", "score", "input", "unknown"]
 
 UNEXPLAINED: Final = 0.001
-"""A p-value under this says that the share alone does not explain a difference."""
+"""Below this p-value, the share alone does not explain a difference."""
 _SCORE: Final = next(one for one in MONITORED if one.name == "score")
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The share of AI-generated pictures, as the scores have it."""
+    """The share of AI-generated pictures, estimated from the scores."""
 
     reference: float
     now: float
@@ -40,8 +40,8 @@ def estimate(reference: Reference, rows: Floats) -> Share | None:
     """Estimates the window's share.
 
     Args:
-        reference: Of a healthy period.
-        rows: [N, WIDTH] of the window.
+        reference: The reference.
+        rows: The window's rows [N, WIDTH].
 
     Returns:
         The shares, or None where the reference does not know its own.

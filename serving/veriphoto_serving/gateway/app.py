@@ -1,4 +1,4 @@
-"""Builds the application out of its parts."""
+"""Assembles the gateway's ASGI application."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from veriphoto_client import AsyncDetector, Transport
 from veriphoto_serving.gateway.answering.scoring import Scorer
 from veriphoto_serving.gateway.answering.shadow import Shadow
 from veriphoto_serving.gateway.errors import BadRequestError, GatewayError, MethodNotAllowedError, NotFoundError
-from veriphoto_serving.gateway.health.drift import SidecarClient
+from veriphoto_serving.gateway.health.drift import DriftMonitorClient
 from veriphoto_serving.gateway.health.probe import probe_picture
 from veriphoto_serving.gateway.health.process_watch import ProcessWatch
 from veriphoto_serving.gateway.health.revival import LocalReviver
@@ -38,10 +38,10 @@ from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.triton.launcher import TritonServer
 
 WATCHDOG_ID = f"{PROBE_PREFIX}watchdog"
-"""Names the watchdog's test pictures in the prediction log: they are no traffic."""
+"""Request id of the watchdog's probes in the prediction log; they do not count as traffic."""
 
 _ABOVE_ALL_PLACES = 4
-"""Requests to Triton beyond the admitted pictures: a test picture must never wait for a turn."""
+"""Requests to Triton beyond the admitted pictures, so that a probe never has to wait."""
 
 
 def create_app(
@@ -51,14 +51,14 @@ def create_app(
 
     Args:
         settings: How it runs.
-        server: The Triton it watches over, where this process has started it.
-        transport: Reaches Triton instead of ``settings.triton_url``.
+        server: The Triton to watch over, if this process has started it.
+        transport: Used to reach Triton instead of ``settings.triton_url``.
 
     Returns:
         The ASGI application; ``app.state.services`` holds its parts.
 
     Raises:
-        UsageError: If the gateway would be open to the world without keys.
+        UsageError: If other machines could use the gateway without a key.
     """
     keys = KeyRing(settings.keys())
     detector = AsyncDetector(
@@ -67,12 +67,12 @@ def create_app(
         max_in_flight=settings.places + _ABOVE_ALL_PLACES,
         transport=transport,
     )
-    services = _services(replace(settings, api_keys=""), detector, server)  # from here on there are digests only
+    services = _services(replace(settings, api_keys=""), detector, server)  # from here on only digests are kept
     app = FastAPI(
         title="Veriphoto",
         version=__version__,
         summary="Tells whether a product photo was taken by a camera or made by an AI generator.",
-        redirect_slashes=False,  # behind TLS it would send callers to http://; the envelope takes the slash away
+        redirect_slashes=False,  # behind TLS it would redirect to http://; RequestMiddleware strips the slash
         lifespan=lambda _: _lifespan(services, detector, server),
     )
     app.state.services = services
@@ -93,7 +93,7 @@ def create_app(
 
 
 def _described(app: FastAPI) -> dict[str, Any]:
-    """Adds to FastAPI's description the key that the middleware, not FastAPI, checks."""
+    """Adds the API key to FastAPI's description; the middleware checks it, so FastAPI does not know of it."""
     description = FastAPI.openapi(app)
     schemes = description.setdefault("components", {}).setdefault("securitySchemes", {})
     schemes["ApiKey"] = {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "Where keys are set."}
@@ -107,7 +107,7 @@ def _services(settings: GatewaySettings, detector: AsyncDetector, server: Triton
         interval=settings.canary_interval,
         timeout=settings.canary_timeout,
         reviver=LocalReviver(server) if server else None,
-        observe=lambda outcome: metrics.canary.labels(outcome).inc(),
+        observe=lambda outcome: metrics.probes.labels(outcome).inc(),
     )
     places = Bound(settings.places, "pictures")
     budget = settings.max_buffered_bytes or upload_budget(beside_triton=server is not None)
@@ -127,7 +127,7 @@ def _services(settings: GatewaySettings, detector: AsyncDetector, server: Triton
         watchdog=watchdog,
         metrics=metrics,
         rate=RateLimit(settings.rate_limit, settings.rate_burst),
-        sidecar=SidecarClient(settings.sidecar_url),
+        drift_monitor=DriftMonitorClient(settings.sidecar_url),
         shadow=Shadow(settings.shadow_var or Path("var"), settings.shadow_share),
     )
 
@@ -136,7 +136,7 @@ def _services(settings: GatewaySettings, detector: AsyncDetector, server: Triton
 async def _lifespan(services: Services, detector: AsyncDetector, server: TritonServer | None) -> AsyncIterator[None]:
     watch = ProcessWatch(services.watchdog.alarm, services.watchdog.stuck)
     if server is not None:
-        services.watchdog.on_beat(lambda: watch.watch(server.pid))
+        services.watchdog.on_probe(lambda: watch.watch(server.pid))
     watching = asyncio.create_task(services.watchdog.run())
     try:
         yield
@@ -149,7 +149,7 @@ async def _lifespan(services: Services, detector: AsyncDetector, server: TritonS
 
 
 async def _refused_by_router(request: Request, error: Exception) -> JSONResponse:
-    """Words what Starlette refuses by itself as all refusals are worded."""
+    """Gives Starlette's own refusals the same body as all others."""
     # Starlette types handlers by Exception and calls this one with its HTTPException only.
     status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (400, None)
     kinds: dict[int, GatewayError] = {

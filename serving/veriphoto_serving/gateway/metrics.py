@@ -51,7 +51,7 @@ class Metrics:
             "veriphoto_gateway_refusals", "Refused requests and pictures.", ["reason"], registry=registry
         )
         self.shed = Counter("veriphoto_gateway_shed", "Refused because all places were taken.", registry=registry)
-        self.canary = Counter(
+        self.probes = Counter(
             "veriphoto_gateway_canary", "Test pictures and revivals by outcome.", ["outcome"], registry=registry
         )
         self.connections = Counter(

@@ -1,4 +1,4 @@
-"""The shapes of all answers, for the OpenAPI description; a test holds real answers to them."""
+"""The schemas of all answers, for the OpenAPI description; a test validates real answers against them."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class StateAnswer(_Answer):
 
 
 class DriftAnswer(BaseModel):
-    """What the drift sidecar says, or that it is away."""
+    """What the drift monitor reports, or that it is away."""
 
     model_config = ConfigDict(extra="allow")
     state: str

@@ -1,4 +1,4 @@
-"""Serves the gateway, and closes the door politely."""
+"""Runs uvicorn with graceful drain."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import uvicorn
 from veriphoto.errors import StartupError
 from veriphoto_client import Transport
 from veriphoto_serving.gateway.app import create_app
+from veriphoto_serving.gateway.log_filter import filter_logs
 from veriphoto_serving.gateway.middleware.connection import guarded
-from veriphoto_serving.gateway.middleware.crowd import SPARE
+from veriphoto_serving.gateway.middleware.connection_limits import SPARE
 from veriphoto_serving.gateway.middleware.memory import return_large_blocks
 from veriphoto_serving.gateway.services import Services
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.gateway.sparing import spare_the_log
 from veriphoto_serving.triton.launcher import TritonServer
 
 _BACKLOG: Final = 512
@@ -31,16 +31,16 @@ _SEND_BUFFER: Final = 256 * 1024
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn that fails readiness first, then closes, then waits for what is in flight."""
+    """A uvicorn server that on shutdown fails readiness first, then stops listening, then finishes open requests."""
 
     def __init__(self, config: uvicorn.Config, services: Services, ready: Callable[[], None], *, wait: bool) -> None:
-        """Takes what to serve.
+        """Starts nothing yet.
 
         Args:
-            config: uvicorn's.
+            config: Configuration of uvicorn.
             services: The gateway's parts.
             ready: Called once requests are accepted.
-            wait: Whether to call it only when a picture can be scored, too.
+            wait: Whether to call it only once Triton has scored a picture, too.
         """
         super().__init__(config)
         self._services = services
@@ -49,20 +49,20 @@ class GatewayServer(uvicorn.Server):
         self._failure: Exception | None = None
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serves until it is told to end.
+        """Serves until it is told to stop.
 
         Raises:
-            Exception: What ``ready`` raised; nothing is served then.
+            Exception: Whatever ``ready`` raised; the server then stops.
         """
         super().run(sockets)
         if self._failure is not None:
             raise self._failure
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts, and says so."""
+        """Starts and calls ``ready``."""
         await super().startup(sockets)
         if self._wait and self._services.watchdog.state != "ok":
-            self._services.watchdog.on_beat(self._say_so)
+            self._services.watchdog.on_probe(self._say_so)
         else:
             self._say_so()
 
@@ -72,14 +72,14 @@ class GatewayServer(uvicorn.Server):
             return
         try:
             ready()
-        except Exception as error:  # noqa: BLE001 - the watchdog, which may be the caller, must go on until the end
+        except Exception as error:  # noqa: BLE001 - the caller may be the watchdog, which must keep running
             self._failure, self.should_exit = error, True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handles the signals that end a service, and does not raise them again afterwards."""
+        """Handles the signals that end a service, without raising them again afterwards as uvicorn does."""
         if threading.current_thread() is not threading.main_thread():
-            yield  # signals are the main thread's business
+            yield  # only the main thread can handle signals
             return
         loop = asyncio.get_running_loop()
         endings = {signal.SIGTERM: self._services.settings.drain, signal.SIGHUP: 0.0, signal.SIGINT: 0.0}
@@ -94,10 +94,10 @@ class GatewayServer(uvicorn.Server):
                 signal.signal(ending, handler)
 
     def drain(self, pause: float) -> None:
-        """Begins to end; a second call ends at once.
+        """Starts the shutdown; a second call stops at once.
 
         Args:
-            pause: Seconds for load balancers to notice that readiness fails; requests are still served.
+            pause: Seconds for load balancers to notice that readiness fails; requests are served meanwhile.
         """
         if self._services.draining:
             self.should_exit = True
@@ -106,7 +106,7 @@ class GatewayServer(uvicorn.Server):
         asyncio.get_running_loop().call_later(pause, self._close)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """See uvicorn."""
+        """Replaces uvicorn's handler, which would count signals."""
         self._close()
 
     def _close(self) -> None:
@@ -120,27 +120,27 @@ def prepare(
     transport: Transport | None = None,
     ready: Callable[[str], None] = lambda _: None,
 ) -> tuple[GatewayServer, socket.socket]:
-    """Opens the door without serving yet.
+    """Binds the port without serving yet.
 
     Args:
-        settings: How.
-        server: The Triton to watch over, where this process has started it.
-        transport: Reaches Triton instead of ``settings.triton_url``.
-        ready: Told the address once requests are accepted and, where ``server`` is given, pictures are scored.
+        settings: How the gateway runs.
+        server: The Triton to watch over, if this process has started it.
+        transport: Used to reach Triton instead of ``settings.triton_url``.
+        ready: Called with the address once requests are accepted and, if ``server`` is given, pictures are scored.
 
     Returns:
-        What serves, and the socket that it listens on; the caller closes it.
+        The server, and the socket that it listens on, which the caller closes.
 
     Raises:
-        StartupError: If the address cannot be listened on.
-        UsageError: If the gateway would be open to the world without keys.
+        StartupError: If the address cannot be bound.
+        UsageError: If other machines could use the gateway without a key.
     """
     return_large_blocks()
-    spare_the_log()
+    filter_logs()
     app = create_app(settings, server=server, transport=transport)
     _allow_files(settings.max_connections + SPARE + _SPARE_FILES)
-    door = _listen(settings)
-    host, port = door.getsockname()[:2]
+    listener = _listen(settings)
+    host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     config = uvicorn.Config(
         app,
@@ -150,7 +150,7 @@ def prepare(
         ws="none",
         loop="uvloop",
         log_config=None,
-        log_level="error",  # below that it tells of every odd request
+        log_level="error",  # lower levels log every malformed request
         backlog=_BACKLOG,
         access_log=False,  # it would log addresses and, in paths, whatever callers write there
         server_header=False,
@@ -158,37 +158,37 @@ def prepare(
         timeout_keep_alive=30,
         timeout_graceful_shutdown=round(settings.request_timeout + settings.upload_timeout) + 1,
     )
-    return GatewayServer(config, app.state.services, lambda: ready(address), wait=server is not None), door
+    return GatewayServer(config, app.state.services, lambda: ready(address), wait=server is not None), listener
 
 
 def run(
     settings: GatewaySettings, *, server: TritonServer | None = None, ready: Callable[[str], None] = lambda _: None
 ) -> None:
     """Serves until SIGTERM or Ctrl-C, on this thread. See ``prepare``."""
-    gateway, door = prepare(settings, server=server, ready=ready)
-    with door:
-        gateway.run(sockets=[door])
+    gateway, listener = prepare(settings, server=server, ready=ready)
+    with listener:
+        gateway.run(sockets=[listener])
 
 
 def _listen(settings: GatewaySettings) -> socket.socket:
-    """Opens the door here rather than in uvicorn, which would end the process where the port is taken."""
+    """Binds the port here rather than in uvicorn, which would exit the process if it is in use."""
     host, port = settings.gateway_host, settings.gateway_port
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        door = socket.socket(family, kind, protocol)
+        listener = socket.socket(family, kind, protocol)
         try:
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Connections inherit it. By itself the kernel takes 4 MB of an answer that nobody reads, of each of them.
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-            door.bind(where)  # uvicorn listens, once there is somebody to answer
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Inherited by connections. By default the kernel buffers 4 MB of unread answer for each of them.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            listener.bind(where)  # uvicorn listens once the application is ready
         except OSError:
-            door.close()
+            listener.close()
             raise
     except OSError as error:
         raise StartupError(
             f"{host}:{port} cannot be listened on: {error}; choose another with --gateway-port"
         ) from error
-    return door
+    return listener
 
 
 def _allow_files(needed: int) -> None:

@@ -1,4 +1,4 @@
-"""What the routes share: everything that takes part in answering about a picture, built once."""
+"""What the routes share: everything needed to answer a request, built once per gateway."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from veriphoto_client import Detection
 from veriphoto_serving.gateway.answering.explanation import Explanation, explain
 from veriphoto_serving.gateway.answering.scoring import Scored, Scorer
 from veriphoto_serving.gateway.answering.shadow import Shadow
-from veriphoto_serving.gateway.health.drift import SidecarClient
+from veriphoto_serving.gateway.health.drift import DriftMonitorClient
 from veriphoto_serving.gateway.health.watchdog import Watchdog
 from veriphoto_serving.gateway.metadata import provenance
 from veriphoto_serving.gateway.metadata.containers import may_claim
@@ -29,18 +29,18 @@ from veriphoto_serving.gateway.middleware.upload import Uploads
 from veriphoto_serving.gateway.settings import GatewaySettings
 
 _METADATA_S: Final = 0.5
-"""How much longer than the score itself the metadata may take."""
+"""How much longer than the score itself reading the metadata may take."""
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
-    """A scored picture and what its metadata claims."""
+class Assessment:
+    """The score of a picture and what its metadata claims."""
 
     scored: Scored
     provenance: Provenance
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain JSON values, as the API words them."""
+        """Returns the fields of the API's answer as plain JSON values."""
         detection = self.scored.detection
         verdict, point = detection.verdict, detection.operating_point
         return {
@@ -61,7 +61,7 @@ class Opinion:
 
 @dataclass(slots=True)
 class Services:
-    """One for each gateway; lives as long as its event loop."""
+    """The parts of one gateway; lives as long as its event loop."""
 
     settings: GatewaySettings
     scorer: Scorer
@@ -69,57 +69,57 @@ class Services:
     watchdog: Watchdog
     metrics: Metrics
     rate: RateLimit
-    sidecar: SidecarClient
+    drift_monitor: DriftMonitorClient
     shadow: Shadow
     started: float = field(default_factory=time.monotonic)
     draining: bool = False
     drawings: Bound = field(default_factory=lambda: Bound(8, "explanations"))
-    """Explanations being made or waiting for their turn."""
-    # Metadata is parsed off the loop, and hostile metadata holds up no more than these two threads.
+    """Limits the explanations that are being drawn or queued."""
+    # Metadata is parsed off the event loop, so hostile metadata blocks these two threads at most.
     _readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "provenance"))
-    _artists: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "explanation"))
+    _explainers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "explanation"))
 
-    async def judge(self, data: bytes, request_id: str) -> Opinion:
-        """Scores a picture and reads its metadata meanwhile.
+    async def judge(self, data: bytes, request_id: str) -> Assessment:
+        """Scores a picture and reads its metadata in parallel.
 
         Args:
             data: The bytes of the file.
-            request_id: Under which the prediction log notes the answer.
+            request_id: Id of the answer in the prediction log.
 
         Returns:
-            Both.
+            The score and the claims.
 
         Raises:
             VeriphotoError: If the picture could not be scored.
         """
         score = asyncio.ensure_future(self.scorer.score(data, request_id))
         try:
-            await asyncio.sleep(0)  # sends the picture on its way before a thread begins to compete
+            await asyncio.sleep(0)  # lets the request to Triton go out before a thread competes for the CPU
             claims = self._inspect(data)
             scored = await score
             enough = asyncio.get_running_loop().time() + _METADATA_S
-            return self._opinion(data, scored, await _in_time(claims, enough))
+            return self._assess(data, scored, await _in_time(claims, enough))
         except BaseException:
             score.cancel()
             raise
 
-    async def judge_together(self, pictures: Mapping[str, bytes]) -> list[Opinion | VeriphotoError]:
-        """Does for several pictures what ``judge`` does for one.
+    async def judge_together(self, pictures: Mapping[str, bytes]) -> list[Assessment | VeriphotoError]:
+        """Scores several pictures; see ``judge``.
 
         Args:
             pictures: The bytes of the files by request id.
 
         Returns:
-            For each, in order, the opinion or what is wrong with it.
+            For each picture, in order, its assessment or error.
 
         Raises:
-            VeriphotoError: If none can be scored now.
+            VeriphotoError: If no picture can be scored now.
         """
         claims = [self._inspect(data) for data in pictures.values()]
         answers = await self.scorer.score_together(pictures)
-        enough = asyncio.get_running_loop().time() + _METADATA_S  # for all together
+        enough = asyncio.get_running_loop().time() + _METADATA_S  # one deadline for all of them
         return [
-            answer if isinstance(answer, VeriphotoError) else self._opinion(data, answer, await _in_time(claim, enough))
+            answer if isinstance(answer, VeriphotoError) else self._assess(data, answer, await _in_time(claim, enough))
             for data, answer, claim in zip(pictures.values(), answers, claims, strict=True)
         ]
 
@@ -129,14 +129,14 @@ class Services:
         Args:
             data: The bytes of the file.
             detection: The answer.
-            deadline: When nobody waits any more, by the loop's clock: others may be drawn first, and slowly.
+            deadline: Loop time at which the caller gives up: other drawings may be queued first.
 
         Raises:
-            DeadlineExceededError: If there is no drawing by then.
+            DeadlineExceededError: If it is not drawn by then.
         """
         try:
             async with asyncio.timeout_at(deadline):
-                return await asyncio.get_running_loop().run_in_executor(self._artists, explain, data, detection)
+                return await asyncio.get_running_loop().run_in_executor(self._explainers, explain, data, detection)
         except TimeoutError as error:
             raise DeadlineExceededError("the evidence was not drawn in time") from error
 
@@ -145,20 +145,20 @@ class Services:
             return None
         return asyncio.get_running_loop().run_in_executor(self._readers, provenance.inspect, data)
 
-    def _opinion(self, data: bytes, scored: Scored, claims: Provenance) -> Opinion:
+    def _assess(self, data: bytes, scored: Scored, claims: Provenance) -> Assessment:
         self.metrics.scored(scored.detection, scored.milliseconds)
-        # A challenger is a classifier: it is compared with what the served one says by itself.
+        # A challenger is a classifier, so it is compared with the served classifier alone.
         first = scored.detection.second_opinion
         version = scored.detection.verdict.model_version
         self.shadow.offer(data, version, first.first_probability, first.first_threshold)
-        return Opinion(scored, claims)
+        return Assessment(scored, claims)
 
     async def close(self) -> None:
         """Ends its threads and connections."""
         self._readers.shutdown(wait=False, cancel_futures=True)
-        self._artists.shutdown(wait=False, cancel_futures=True)
+        self._explainers.shutdown(wait=False, cancel_futures=True)
         self.shadow.close()
-        await self.sidecar.close()
+        await self.drift_monitor.close()
 
 
 async def _in_time(claims: asyncio.Future[Provenance] | None, enough: float) -> Provenance:
@@ -171,5 +171,5 @@ async def _in_time(claims: asyncio.Future[Provenance] | None, enough: float) -> 
 
 
 def services_of(request: Request) -> Services:
-    """Returns the services of the gateway that a request came to."""
+    """Returns the services of the gateway that received a request."""
     return cast(Services, request.app.state.services)

@@ -1,29 +1,34 @@
-"""Every setting of the gateway, once: name, default, meaning. Command line and environment follow from it."""
+"""The settings of the gateway. Command line options and environment variables are derived from them."""
 
+# ruff: noqa: RUF009 - option and port return a dataclass field
 from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
 from veriphoto.contract import GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT
 from veriphoto.errors import UsageError
+from veriphoto_serving.options import option
 from veriphoto_serving.triton.ports import LOOPBACK
 
-ENV_PREFIX: Final = "VERIPHOTO_"
+_ACCESS: Final = "Gateway: access"
+_LIMITS: Final = "Gateway: limits"
+_TIMES: Final = "Gateway: timeouts"
+_OBSERVING: Final = "Drift and shadow scoring"
 
 
 def drift_url(port: int) -> str:
-    """Returns where a drift monitor on this machine answers."""
+    """Returns the address of a drift monitor on this machine."""
     return f"http://{LOOPBACK}:{port}/drift"
 
 
-DEFAULT_SIDECAR_URL: Final = drift_url(SIDECAR_PORT)
+DEFAULT_MONITOR_URL: Final = drift_url(SIDECAR_PORT)
 _MEGA: Final = 1_000_000
 _PLACES_A_CORE: Final = 4
-"""One being scored, three waiting: what is let in takes four times as long as on an idle machine, not longer."""
+"""One is being scored, three wait: an admitted picture takes at most four times as long as on an idle machine."""
 _MAY_BE_ZERO: Final = (
     "gateway_port",
     "rate_limit",
@@ -38,72 +43,61 @@ _MAY_BE_ZERO: Final = (
 class GatewaySettings:
     """How the gateway runs.
 
-    Each field is also an option of the command line (``--max-in-flight``) and an environment variable
-    (``VERIPHOTO_MAX_IN_FLIGHT``); its meaning stands once, beside it.
+    Each field is also an option (``--max-in-flight``) and an environment variable (``VERIPHOTO_MAX_IN_FLIGHT``).
     """
 
-    gateway_host: str = field(default="127.0.0.1", metadata={"help": "Address to listen on."})
-    gateway_port: int = field(default=GATEWAY_PORT, metadata={"help": "Port to listen on; 0 picks a free one."})
-    triton_url: str = field(
-        default=f"grpc://127.0.0.1:{TRITON_GRPC_PORT}", metadata={"help": "Triton's gRPC address: grpc://host:port."}
+    gateway_host: str = option("127.0.0.1", "Address that the REST gateway listens on.")
+    gateway_port: int = option(GATEWAY_PORT, "Port of the REST gateway; 0 picks a free one.")
+    triton_url: str = option(f"grpc://127.0.0.1:{TRITON_GRPC_PORT}", "Triton's gRPC address: grpc://host:port.")
+    api_keys_file: Path | None = option(None, "File of API keys, one name=key per line.")
+    api_keys: str = option(
+        "",
+        "API keys, name=key,name=key. Other users can read command lines: prefer VERIPHOTO_API_KEYS or the file.",
+        panel=_ACCESS,
+        secret=True,
     )
-    api_keys: str = field(
-        default="",
-        repr=False,
-        metadata={"help": "API keys, name=key,name=key. Command lines can be read by others: use the variable."},
+    allow_anonymous: bool = option(
+        False, "Accept requests from other machines although there are no API keys.", panel=_ACCESS
     )
-    api_keys_file: Path | None = field(default=None, metadata={"help": "File of API keys, one name=key a line."})
-    allow_anonymous: bool = field(default=False, metadata={"help": "Listen beyond this machine without API keys."})
-    cors_origins: str = field(
-        default="", metadata={"help": "Web origins whose pages may call the API, separated by commas."}
+    cors_origins: str = option("", "Web origins whose pages may call the API, separated by commas.", panel=_ACCESS)
+    rate_limit: int = option(0, "Pictures per minute for each API key; 0 for no limit.", panel=_ACCESS)
+    rate_burst: int = option(60, "Pictures that a key may send at once before the rate limit applies.", panel=_ACCESS)
+    max_in_flight: int = option(
+        0, "Pictures at Triton at a time; more are refused at once. 0 allows four per CPU core.", panel=_LIMITS
     )
-    rate_limit: int = field(default=0, metadata={"help": "Pictures a minute for each API key; 0 sets no limit."})
-    rate_burst: int = field(
-        default=60, metadata={"help": "Pictures that a key may send at once before the rate limit holds it."}
+    batch_in_flight: int = option(
+        8, "Pictures of one batch at Triton at a time; never more than half of --max-in-flight.", panel=_LIMITS
     )
-    max_in_flight: int = field(
-        default=0,
-        metadata={"help": "Pictures at Triton at a time; more are refused at once. 0 is four for each core in sight."},
+    max_batch_files: int = option(20, "Files in one batch.", panel=_LIMITS)
+    max_batch_mb: int = option(100, "Megabytes in one batch.", panel=_LIMITS)
+    max_buffered_mb: int = option(
+        0,
+        "Megabytes of uploads in memory at a time, copies included; more are refused. "
+        "0 allows 500, or what the container's memory limit leaves.",
+        panel=_LIMITS,
     )
-    batch_in_flight: int = field(
-        default=8, metadata={"help": "Of these, how many one batch may have; half of them at most."}
+    max_connections: int = option(
+        2000, "Open connections; beyond that, the one that was idle longest is closed.", panel=_LIMITS
     )
-    max_batch_files: int = field(default=20, metadata={"help": "Files in one batch."})
-    max_batch_mb: int = field(default=100, metadata={"help": "Megabytes in one batch."})
-    max_buffered_mb: int = field(
-        default=0,
-        metadata={
-            "help": "Megabytes of uploads and their copies in memory at a time; more are refused. "
-            "0 is 500, or what the container's memory limit leaves."
-        },
+    header_timeout: float = option(10.0, "Seconds for a request's headers to arrive.", panel=_TIMES)
+    write_timeout: float = option(
+        10.0, "Seconds after which a client that reads nothing of its answer is cut off.", panel=_TIMES
     )
-    max_connections: int = field(
-        default=2000, metadata={"help": "Connections at a time; then the one that was idle longest makes room."}
+    upload_timeout: float = option(20.0, "Seconds for a request's body to arrive.", panel=_TIMES)
+    request_timeout: float = option(10.0, "Seconds for Triton to answer.", panel=_TIMES)
+    canary_interval: float = option(3.0, "Seconds between the watchdog's probes of Triton.", panel=_TIMES)
+    canary_timeout: float = option(5.0, "Seconds that a probe may take.", panel=_TIMES)
+    drain: float = option(2.0, "Seconds between failing readiness and closing the port, on SIGTERM.", panel=_TIMES)
+    shadow_share: float = option(
+        0.0, "Share of pictures, 0 to 1, that the model of `veriphoto models shadow` scores too.", panel=_OBSERVING
     )
-    header_timeout: float = field(default=10.0, metadata={"help": "Seconds in which a request's headers must arrive."})
-    write_timeout: float = field(
-        default=10.0, metadata={"help": "Seconds in which a caller must have read a part of an answer."}
+    shadow_var: Path | None = option(
+        None, "Directory whose shadow/ holds that model and its tally; --var by default.", panel=_OBSERVING
     )
-    upload_timeout: float = field(default=20.0, metadata={"help": "Seconds in which a request's body must arrive."})
-    request_timeout: float = field(default=10.0, metadata={"help": "Seconds in which Triton must have answered."})
-    canary_interval: float = field(
-        default=3.0, metadata={"help": "Seconds between the test pictures that the watchdog scores."}
-    )
-    canary_timeout: float = field(default=5.0, metadata={"help": "Seconds that a test picture may take."})
-    drain: float = field(
-        default=2.0, metadata={"help": "Seconds between failing readiness and closing the door, on SIGTERM."}
-    )
-    shadow_share: float = field(
-        default=0.0,
-        metadata={"help": "Share of pictures, 0 to 1, that the model of `veriphoto models shadow` scores too."},
-    )
-    shadow_var: Path | None = field(
-        default=None, metadata={"help": "Directory whose shadow/ holds that model and its tally; var by default."}
-    )
-    sidecar_url: str = field(default=DEFAULT_SIDECAR_URL, metadata={"help": "Where the drift sidecar answers."})
+    sidecar_url: str = option(DEFAULT_MONITOR_URL, "Address of the drift monitor.", panel=_OBSERVING)
 
     def __post_init__(self) -> None:
-        """Refuses numbers that make no sense.
+        """Rejects numbers that are too small.
 
         Raises:
             UsageError: Naming the setting.
@@ -112,11 +106,11 @@ class GatewaySettings:
             value = getattr(self, each.name)
             least = 0 if each.name in _MAY_BE_ZERO else 1e-3
             if isinstance(value, int | float) and not isinstance(value, bool) and value < least:
-                raise UsageError(f"--{each.name.replace('_', '-')} {value} makes no sense; give a larger number")
+                raise UsageError(f"--{each.name.replace('_', '-')} {value} is too small; use a larger number")
 
     @property
     def places(self) -> int:
-        """``max_in_flight``, counted out: what waits longer than a few pictures take is better refused."""
+        """``max_in_flight`` with its default resolved: refusing is better than making a picture wait long."""
         return self.max_in_flight or _PLACES_A_CORE * len(os.sched_getaffinity(0))
 
     @property
@@ -131,7 +125,7 @@ class GatewaySettings:
 
     @property
     def max_buffered_bytes(self) -> int:
-        """``max_buffered_mb`` in bytes; 0 where the limit of the container decides."""
+        """``max_buffered_mb`` in bytes; 0 if the container's memory limit decides."""
         return self.max_buffered_mb * _MEGA
 
     @property
@@ -146,7 +140,7 @@ class GatewaySettings:
         """Reads the API keys.
 
         Returns:
-            Name -> key; empty where no key is needed.
+            The keys by name; empty if no key is needed.
 
         Raises:
             UsageError: If a key is malformed or the file cannot be read, or the gateway would be open to the world.
@@ -160,14 +154,9 @@ class GatewaySettings:
         if not keys and not self.local and not self.allow_anonymous:
             raise UsageError(
                 f"{self.gateway_host} can be reached from other machines and there is no API key; set "
-                "VERIPHOTO_API_KEYS or --api-keys-file, or --allow-anonymous if everyone may come in"
+                "VERIPHOTO_API_KEYS or --api-keys-file, or --allow-anonymous to let everybody use it"
             )
         return keys
-
-
-def environment_variable(name: str) -> str:
-    """Returns the environment variable of a setting."""
-    return f"{ENV_PREFIX}{name.upper()}"
 
 
 _SHORTEST_KEY: Final = 16
@@ -179,7 +168,7 @@ def _parse_keys(text: str, where: str) -> dict[str, str]:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, _, key = (part.strip() for part in line.partition("="))
-        # The key itself is never part of a message.
+        # Messages never contain the key itself.
         if not name.replace("-", "").replace("_", "").isalnum() or len(key) < _SHORTEST_KEY or not key.isascii():
             raise UsageError(
                 f"{where}, key {number}: write name=key, with a key of {_SHORTEST_KEY} ASCII characters or more"

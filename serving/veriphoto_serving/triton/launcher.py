@@ -1,4 +1,4 @@
-"""Holds one Triton: starts it, waits until it is ready, stops it, and leaves nothing behind."""
+"""Runs one Triton: starts it, waits until it is ready, stops it, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ class TritonServer:
     It ends with this process, however this process ends.
 
     Attributes:
-        options: What it was started with, ports and flavour settled.
+        options: The options it runs with, ports and flavour resolved.
         installation: The server it runs.
-        http_url: ``127.0.0.1:port`` of HTTP, without a scheme, as for the others.
-        grpc_url: That of gRPC.
-        metrics_url: That of the metrics.
+        http_url: ``127.0.0.1:port`` of HTTP; none of the addresses has a scheme.
+        grpc_url: ``127.0.0.1:port`` of gRPC.
+        metrics_url: ``127.0.0.1:port`` of the metrics.
         log: The file it logs to.
-        pid: Its process id while it has one.
+        pid: Its process id while it runs.
     """
 
     def __init__(self, options: TritonOptions, installation: Installation | None = None) -> None:
-        """Settles ports and flavour; starts nothing.
+        """Resolves ports and flavour; starts nothing.
 
         Args:
             options: How to start it.
-            installation: Which server; the one ``find_installation`` finds by default.
+            installation: The server to run; by default the one that ``find_installation`` finds.
 
         Raises:
             MissingExtraError: If there is none.
@@ -68,7 +68,7 @@ class TritonServer:
 
     @property
     def admin_key(self) -> str:
-        """Value of the header ``options.ADMIN_HEADER``, which opens the restricted APIs."""
+        """Value of the header ``ADMIN_HEADER``, which unlocks the restricted APIs."""
         return self.options.admin_key
 
     def __enter__(self) -> TritonServer:
@@ -125,7 +125,7 @@ class TritonServer:
                 text=True,
                 cwd=self.options.runtime,
                 env={**child_environment(self.installation), **self.options.environment},
-                start_new_session=True,  # Ctrl-C in a terminal is ours to handle, not the server's
+                start_new_session=True,  # so that Ctrl-C in a terminal reaches us and not the server
             )
         job = {
             "argv": self.options.argv(self.installation),
@@ -138,7 +138,7 @@ class TritonServer:
         if not answer:
             raise self._failure("the server could not be started")
         self.pid = int(answer)
-        server_file.leave(self.options, self.pid)
+        server_file.write(self.options, self.pid)
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
         """Waits until the server and all its models are ready.
@@ -185,7 +185,7 @@ class TritonServer:
             return
         server_file.remove(self.options)
         self._supervisor.terminate()
-        self._supervisor.send_signal(signal.SIGCONT)  # one that somebody has stopped would not hear it
+        self._supervisor.send_signal(signal.SIGCONT)  # a stopped process would not receive SIGTERM
         try:
             self._supervisor.wait(self.options.exit_timeout_s + 2 * _KILL_AFTER_S)
         except subprocess.TimeoutExpired:
@@ -224,7 +224,7 @@ class TritonServer:
 
 
 def _open_log(path: Path) -> IO[bytes]:
-    """Opens a new log, for this user's eyes, and keeps the one before it."""
+    """Opens a new log that only this user can read, and keeps the previous one."""
     with contextlib.suppress(FileNotFoundError):
         path.replace(path.with_name(f"{path.name}.1"))
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", buffering=0)

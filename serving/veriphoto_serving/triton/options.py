@@ -1,5 +1,6 @@
-"""What a Triton is started with, and the command line that says so."""
+"""The options of a Triton, and the command line made of them."""
 
+# ruff: noqa: RUF009 - option and port return a dataclass field
 from __future__ import annotations
 
 import secrets
@@ -12,15 +13,17 @@ from veriphoto.contract import ENCODER, ENSEMBLE, TRITON_GRPC_PORT, TRITON_HTTP_
 from veriphoto.prediction_log.recorder import LOG_VARIABLE, SIZE_VARIABLE
 from veriphoto.prediction_log.segments import DEFAULT_MEGABYTES
 from veriphoto.second_opinion import ENCODER_FILE, MODE_VARIABLE, Mode
+from veriphoto.shared_names import ADMIN_HEADER, TRITON_FOLDER
+from veriphoto_serving.options import option, port
 from veriphoto_serving.triton.installation import Installation
 from veriphoto_serving.triton.ports import LOOPBACK, free_ports
 from veriphoto_serving.triton.shared_memory import PREFIX
 
-ADMIN_HEADER: Final = "admin-key"
-"""HTTP header that opens the restricted APIs; over gRPC its name is ``triton-grpc-protocol-admin-key``."""
-
 RESTRICTED: Final = ("shared-memory", "model-repository", "model-config", "statistics", "trace", "logging")
-"""APIs that no client of Veriphoto needs. Health, metadata and inference stay open; metrics have their own port."""
+"""APIs that clients of Veriphoto do not need. Health, metadata and inference stay open; metrics have their own port."""
+
+_PANEL: Final = "Triton"
+_LOG_PANEL: Final = "Prediction log"
 
 MODELS_LINK: Final = "models"
 BACKENDS_DIRECTORY: Final = "backends"
@@ -39,34 +42,34 @@ class Flavour(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TritonOptions:
-    """How to start one Triton.
+    """How to start one Triton. The fields declared by ``option`` and ``port`` are options of ``veriphoto serve``.
 
     Attributes:
-        model_repository: Directory that holds the models.
-        var: Directory under which everything written at run time lies.
-        http_port: Port of HTTP; 0 picks a free one, as for the others.
-        grpc_port: Port of gRPC.
-        metrics_port: Port of the Prometheus metrics.
-        flavour: How the classifier runs; None picks what the server at hand can run.
-        second_opinion: When the second opinion is asked.
-        prediction_log: Directory of the prediction log; None for ``predictions`` in ``var``, empty for no log.
-        prediction_log_mb: Largest size of that log in megabytes.
         start_timeout_s: How long loading the models may take.
         exit_timeout_s: How long requests in flight may take to finish when the server stops.
-        admin_key: Opens the restricted APIs. Never printed.
-        region_prefix: Start of the names of this server's shared-memory regions, so that they can be told from those
-            of any other.
+        admin_key: Unlocks the restricted APIs. Never printed.
+        region_prefix: Prefix of this server's shared-memory regions, which tells them from those of any other server.
     """
 
-    model_repository: Path
-    var: Path = Path("var")
-    http_port: int = TRITON_HTTP_PORT
-    grpc_port: int = TRITON_GRPC_PORT
-    metrics_port: int = TRITON_METRICS_PORT
-    flavour: Flavour | None = None
-    second_opinion: Mode = Mode.AUTO
-    prediction_log: str | None = None
-    prediction_log_mb: float = DEFAULT_MEGABYTES
+    model_repository: Path = option(Path("model_repository"), "Directory of the models.")
+    var: Path = option(Path("var"), "Directory for everything written at run time.")
+    http_port: int = port(TRITON_HTTP_PORT, "Triton's HTTP port", panel=_PANEL)
+    grpc_port: int = port(TRITON_GRPC_PORT, "Triton's gRPC port", panel=_PANEL)
+    metrics_port: int = port(TRITON_METRICS_PORT, "Triton's metrics port", panel=_PANEL)
+    flavour: Flavour | None = option(
+        None, "How the classifier runs; by default whatever the installed server supports.", panel=_PANEL
+    )
+    second_opinion: Mode = option(
+        Mode.AUTO,
+        "When to ask the second opinion: if the classifier cannot rule a picture out (auto), always, or never (off).",
+        panel=_PANEL,
+    )
+    prediction_log: str | None = option(
+        None, "Directory of the prediction log; by default predictions in --var, '' for no log.", panel=_LOG_PANEL
+    )
+    prediction_log_mb: float = option(
+        DEFAULT_MEGABYTES, "Maximum size of the prediction log in megabytes.", panel=_LOG_PANEL, least=1
+    )
     start_timeout_s: float = 60.0
     exit_timeout_s: int = 10
     admin_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
@@ -83,7 +86,7 @@ class TritonOptions:
 
         Named by port, so that a second server in the same ``var`` never changes what a running one sees.
         """
-        return self.var.absolute() / "triton" / str(self.http_port)
+        return self.var.absolute() / TRITON_FOLDER / str(self.http_port)
 
     @property
     def log(self) -> Path:
@@ -99,7 +102,7 @@ class TritonOptions:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the models read of the environment: they have no other way to be told."""
+        """Environment variables for the models, which cannot be configured in any other way."""
         return {
             LOG_VARIABLE: str(self.predictions or ""),
             SIZE_VARIABLE: f"{self.prediction_log_mb:g}",
@@ -108,7 +111,7 @@ class TritonOptions:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """What Triton is told to load; with the ensemble come its steps.
+        """The models that Triton is told to load; the ensemble brings its steps along.
 
         The encoder is a model of its own except in the embedded flavour, where the step that asks it runs it. All of a
         repository that is not Veriphoto's.
@@ -120,7 +123,7 @@ class TritonOptions:
         return (ENSEMBLE, ENCODER) if served else (ENSEMBLE,)
 
     def resolve(self, installation: Installation) -> TritonOptions:
-        """Settles what is left open.
+        """Fills in what was left open.
 
         Args:
             installation: The server that will run.
@@ -130,7 +133,7 @@ class TritonOptions:
         """
         flavour = self.flavour or (Flavour.EMBEDDED if installation.wheel else Flavour.ONNXRUNTIME)
         spare = iter(free_ports(self.ports.count(0), avoid=self.ports))
-        http, grpc, metrics = (port or next(spare) for port in self.ports)
+        http, grpc, metrics = (one or next(spare) for one in self.ports)
         return replace(self, flavour=flavour, http_port=http, grpc_port=grpc, metrics_port=metrics)
 
     def argv(self, installation: Installation) -> list[str]:

@@ -1,4 +1,4 @@
-"""TCP ports of the loopback interface: free ones, and who holds the others."""
+"""TCP ports of the loopback interface: finds free ones and says what uses the others."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def free_ports(count: int, avoid: Collection[int] = ()) -> list[int]:
 
 
 def obstacle(port: int) -> str:
-    """Says what keeps a server from listening on a port of the loopback interface.
+    """Says why a server cannot listen on a port of the loopback interface.
 
     Args:
         port: The port.
 
     Returns:
-        A sentence, empty where nothing does.
+        The reason; empty if the port is free.
     """
     with socket.socket() as probe:
-        # As servers do: connections that still fade away after a server's end are no obstacle.
+        # Servers set this, too: connections in TIME_WAIT are no obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -63,7 +63,7 @@ def holder(port: int) -> str:
         port: The port.
 
     Returns:
-        ``process 123 (python3 -m http.server)``, or ``another process`` where the kernel does not tell us.
+        ``process 123 (python3 -m http.server)``, or ``another process`` if it belongs to another user.
     """
     sockets = {inode for _, number, inode in _listeners() if number == port}
     for process in Path("/proc").glob("[0-9]*"):
@@ -85,9 +85,9 @@ def listening(pid: int) -> set[tuple[str, int]]:
 def _sockets(process: Path) -> set[str]:
     found = set()
     with contextlib.suppress(OSError):
-        for handle in (process / "fd").iterdir():
+        for descriptor in (process / "fd").iterdir():
             with contextlib.suppress(OSError):
-                target = str(handle.readlink())
+                target = str(descriptor.readlink())
                 if target.startswith("socket:["):
                     found.add(target[len("socket:[") : -1])
     return found

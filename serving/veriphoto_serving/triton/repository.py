@@ -1,4 +1,4 @@
-"""Is the model repository one that this release can serve?"""
+"""Checks that this release can serve a model repository."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from veriphoto_serving.triton.options import Flavour
 _CONFIG: Final = "config.pbtxt"
 _CODE: Final = "model.py"
 _NEEDS: Final = {Flavour.EMBEDDED: _CODE, Flavour.TENSORRT: "model.plan"}
-"""What a flavour runs, beside ``model.onnx``, which every version has."""
+"""File that a flavour needs besides ``model.onnx``, which every version has."""
 
 
 def problems(repository: Path, flavour: Flavour) -> Iterator[str]:
@@ -25,7 +25,7 @@ def problems(repository: Path, flavour: Flavour) -> Iterator[str]:
         flavour: How the classifier is to run.
 
     Yields:
-        A sentence for each problem, with how to mend it.
+        A sentence for each problem that says how to fix it.
     """
     if not repository.is_dir():
         yield f"{repository} is no directory; name the model repository with --model-repository"

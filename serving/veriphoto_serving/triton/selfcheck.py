@@ -1,4 +1,4 @@
-"""Looks for everything that would keep the server from starting, before it is started, and says how to mend it.
+"""Checks for everything that would keep the server from starting, and says how to fix it.
 
 All problems are reported together: a machine seldom has one only.
 """
@@ -46,14 +46,14 @@ print(json.dumps({"version": "%d.%d" % sys.version_info[:2], "missing": missing,
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about the machine that the user should know."""
+    """A problem of this machine."""
 
     check: str
     """Which check found it: ``libpython``, ``stub``, ``packages``, ``numpy``, ``stack``, ``ports``, ..."""
     message: str
-    """What is wrong, and how to mend it."""
+    """What is wrong and how to fix it."""
     fatal: bool = True
-    """False for what the server can live with."""
+    """Whether the server cannot run with it."""
 
 
 def run(options: TritonOptions, installation: Installation) -> list[Finding]:
@@ -70,7 +70,7 @@ def run(options: TritonOptions, installation: Installation) -> list[Finding]:
 
 
 def require(findings: Sequence[Finding]) -> None:
-    """Stops where the server cannot run.
+    """Raises an error if the server cannot run.
 
     Args:
         findings: What ``run`` returned.

@@ -1,4 +1,4 @@
-"""Shared-memory regions of Triton's Python backend, and those that dead servers left behind.
+"""The shared-memory regions of Triton's Python backend, including those that dead servers left behind.
 
 Each stub shares one region with its server. A server that is killed cannot remove its regions; they then hold memory
 until the machine restarts.
@@ -21,7 +21,7 @@ PREFIX: Final = "triton_python_backend_shm_region_"
 _NEARLY_FULL: Final = 32_000_000
 """Free bytes with which a picture of the largest size, or a server that starts, may fail."""
 
-# Where the kernel grants no leases, a region without a process may be one that is just being made.
+# Without leases, a region that no process uses may be one that is just being created.
 _NEWBORN_S: Final = 5.0
 
 
@@ -30,7 +30,7 @@ def regions(prefix: str = PREFIX, directory: Path = DIRECTORY) -> list[Path]:
 
     Args:
         prefix: How their names start; that of one server's ``region_prefix``, or of all.
-        directory: Where they lie.
+        directory: Directory of the regions.
 
     Returns:
         Their files, sorted.
@@ -43,12 +43,12 @@ def users(prefix: str, directory: Path = DIRECTORY) -> set[int]:
 
     Args:
         prefix: How the regions' names start.
-        directory: Where they lie.
+        directory: Directory of the regions.
     """
     found = set()
     start = f" {directory / prefix}"
     for process in Path("/proc").glob("[0-9]*"):
-        # Processes come and go, and those of other users are closed to us.
+        # Processes may end meanwhile, and those of other users cannot be read.
         with contextlib.suppress(OSError):
             if start in (process / "maps").read_text(encoding="utf-8", errors="replace"):
                 found.add(int(process.name))
@@ -56,12 +56,12 @@ def users(prefix: str, directory: Path = DIRECTORY) -> set[int]:
 
 
 def shared_memory_hint(directory: Path = DIRECTORY) -> str:
-    """Returns what to do where shared memory is nearly full, to be put behind an error's message; else nothing.
+    """Returns advice to append to an error message if shared memory is nearly full; otherwise an empty string.
 
-    Pictures travel through it to Triton's Python processes, and what they say of a full one is hard to understand.
+    Pictures reach Triton's Python processes through it, and what these say if it is full is hard to understand.
 
     Args:
-        directory: Where regions lie.
+        directory: Directory of the regions.
     """
     with contextlib.suppress(OSError):
         free = shutil.disk_usage(directory).free
@@ -77,7 +77,7 @@ def remove_stale(directory: Path = DIRECTORY) -> list[Path]:
     the directory. Regions of other users are left alone.
 
     Args:
-        directory: Where regions lie.
+        directory: Directory of the regions.
 
     Returns:
         What was removed.
@@ -85,14 +85,14 @@ def remove_stale(directory: Path = DIRECTORY) -> list[Path]:
     removed = []
     for region in regions(PREFIX, directory):
         with contextlib.suppress(OSError):
-            handle = os.open(region, os.O_RDONLY | os.O_NOFOLLOW)
+            descriptor = os.open(region, os.O_RDONLY | os.O_NOFOLLOW)
             try:
-                # Held until the region is gone, so that nobody can begin to use it in between.
-                if _lease(handle) or _abandoned(region):
+                # Held until the region is removed, so that nobody can start to use it in between.
+                if _lease(descriptor) or _abandoned(region):
                     region.unlink()
                     removed.append(region)
             finally:
-                os.close(handle)
+                os.close(descriptor)
     return removed
 
 
@@ -101,13 +101,13 @@ def remove(prefix: str, directory: Path = DIRECTORY) -> None:
 
     Args:
         prefix: The server's ``region_prefix``.
-        directory: Where regions lie.
+        directory: Directory of the regions.
     """
     for region in regions(prefix, directory):
         region.unlink(missing_ok=True)
 
 
-def _lease(handle: int) -> bool:
+def _lease(descriptor: int) -> bool:
     """Takes a lease, which the kernel grants only on a file that nobody else has open or mapped for writing.
 
     Returns:
@@ -117,7 +117,7 @@ def _lease(handle: int) -> bool:
         OSError: If the file is in use, or not ours.
     """
     try:
-        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             return False

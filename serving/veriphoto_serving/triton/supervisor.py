@@ -1,4 +1,4 @@
-"""Stands between the launcher and tritonserver, so that no end of either leaves a process or a region behind.
+"""Runs between the launcher and tritonserver, so that neither can end and leave processes or regions behind.
 
 The kernel's "die with your parent" signal does too little alone: it follows the thread that started the child, not the
 process, and it does not reach the stubs that the server starts. So this small process watches for both ends:

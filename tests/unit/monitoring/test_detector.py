@@ -22,7 +22,7 @@ def feed(detector: DriftDetector, records, size: int = 333) -> Changes:
     changes = Changes([], [])
     for start in range(0, len(records), size):
         part = records[start : start + size]
-        changes.extend(detector.add(part, to_rows(part, {})))
+        changes.extend(detector.add(part, to_rows(part)))
     return changes
 
 
@@ -124,7 +124,7 @@ def test_a_changed_reference_begins_alarms_anew(detector):
     records = draw(10_000, 18, blockier=0.5)
     from veriphoto_monitoring.stats.distributions import from_rows  # noqa: PLC0415
 
-    healthy = from_rows(to_rows(records, {}), np.arange(10_000.0), 1, 0.1)
+    healthy = from_rows(to_rows(records), np.arange(10_000.0), 1, 0.1)
     detector._references = lambda _: healthy
     detector.refer()
     assert not detector.alarms

@@ -1,4 +1,4 @@
-"""Our tests against scipy.stats', which the sidecar does without for its memory."""
+"""Our tests against scipy.stats', which the monitor does without for its memory."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from veriphoto_monitoring.stats.testing import examine, summarise
 def test_json_brings_back_the_same_tests():
     before = reference(3000)
     after = from_json(json.loads(json.dumps(before.to_json())))
-    rows = to_rows(draw(1000, 1, ai_share=0.3), {})
+    rows = to_rows(draw(1000, 1, ai_share=0.3))
     for each in MONITORED:
         one, other = (found.distributions[each.name] for found in (before, after))
         values = rows[:, each.index]
@@ -88,7 +88,7 @@ def test_the_share_is_found_from_probabilities_of_another_prior(share):
 
 def test_pictures_in_series_raise_thresholds_and_shuffled_ones_do_not():
     records = draw(20_000, 8)
-    rows = to_rows(records, {})
+    rows = to_rows(records)
     series = rows[np.repeat(np.random.default_rng(9).integers(0, 20_000, 1000), 20)]
     times = np.arange(20_000.0)
     alike = with_inflation(from_rows(series, times, 1, 0.1), series).distributions["brightness"].inflation

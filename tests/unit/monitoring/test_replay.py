@@ -1,4 +1,4 @@
-"""The replay of days tests many windows at once: held to the sidecar, which tests one after another."""
+"""The replay of days tests many windows at once: held to the monitor, which tests one after another."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from veriphoto_monitoring.input.features import to_rows
 from veriphoto_monitoring.stats.budget import Budget
 
 
-def test_the_replay_raises_the_alarms_that_the_sidecar_raises():
+def test_the_replay_raises_the_alarms_that_the_monitor_raises():
     healthy, budget = reference(), Budget()
     records = draw(6000, 1) + draw(3000, 2, blockier=0.2) + draw(3000, 3, ai_share=0.3)
-    rows = to_rows(records, {})
+    rows = to_rows(records)
     replayed = {(one.at, one.window, one.statistic) for one in drift.alarms(rows, np.arange(12_000), healthy, budget)}
     detector = DriftDetector(budget, lambda _: healthy)
     found = set()

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from veriphoto.errors import ServiceUnavailableError, UsageError
+from veriphoto.shared_names import ADMIN_HEADER, SERVER_FILE
 from veriphoto_release import triton
 from veriphoto_release.triton import KEY_VARIABLE, URL_VARIABLE, find_triton
 from veriphoto_serving.triton import server_file
-from veriphoto_serving.triton.options import ADMIN_HEADER, TritonOptions
+from veriphoto_serving.triton.options import TritonOptions
 
 
 @pytest.fixture(autouse=True)
@@ -24,12 +25,12 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def left(var: Path, repository: Path, port: int, pid: int | None = None) -> TritonOptions:
     options = TritonOptions(model_repository=repository, var=var, http_port=port, admin_key=f"key {port}")
     options.runtime.mkdir(parents=True)
-    server_file.leave(options, os.getpid() if pid is None else pid)
+    server_file.write(options, os.getpid() if pid is None else pid)
     return options
 
 
 def test_both_sides_mean_the_same() -> None:
-    assert triton.HANDLE_FILE == server_file.HANDLE_FILE
+    assert triton.HANDLE_FILE == SERVER_FILE
     assert triton.ADMIN_HEADER == ADMIN_HEADER
 
 
@@ -37,7 +38,7 @@ def test_a_running_server_is_found(tmp_path: Path) -> None:
     repository = tmp_path / "models"
     options = left(tmp_path / "var", repository, 8100)
     left(tmp_path / "var", tmp_path / "other models", 8200)
-    file = options.runtime / server_file.HANDLE_FILE
+    file = options.runtime / SERVER_FILE
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     found = find_triton(tmp_path / "var", repository)
     assert (found.http_url, found.admin_key) == ("127.0.0.1:8100", "key 8100")

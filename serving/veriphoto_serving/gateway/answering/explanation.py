@@ -1,7 +1,7 @@
 """Shows where in a photo the score comes from: the evidence map of the same pass, laid over the picture.
 
-The map adds up to the score (its mean plus ``evidence_bias`` is the logit), so this is no second opinion: it is the
-first one, taken apart.
+The map adds up to the score (its mean plus ``evidence_bias`` is the logit), so it is an exact decomposition of the
+classifier's answer and not the estimate of another model.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from veriphoto.preprocessing import Box, crop_boxes
 from veriphoto_client import Detection
 
 LONGEST_SIDE: Final = 1024
-"""Of the picture that comes back, in pixels."""
+"""Longest side of the returned picture, in pixels."""
 
 _AI: Final = np.array([214, 39, 40], dtype=np.float32)
 _REAL: Final = np.array([31, 119, 180], dtype=np.float32)
 _STRONGEST: Final = 0.65
 """Opacity of the map where evidence is strongest."""
 _UNSEEN: Final = 0.55
-"""Brightness of what no crop has looked at."""
+"""Brightness of areas that no crop covers."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -39,7 +39,7 @@ class Explanation:
     evidence: list[list[list[float]]]
     """[K, G, G]: contributions to the logit, crop by crop; positive speaks for AI-generated."""
     evidence_bias: float
-    """What the mean of the evidence lacks to the logit."""
+    """Difference between the logit and the mean of the evidence."""
     boxes: list[dict[str, int]]
     """Where each crop lies: ``left``, ``top``, ``side``, in pixels of the upright picture."""
     overlay: str
@@ -94,7 +94,7 @@ def _lay(
         left, right = (round(x * shown[0] / size[0]) for x in (box.left, box.left + box.side))
         top, bottom = (round(y * shown[1] / size[1]) for y in (box.top, box.top + box.side))
         if right <= left or bottom <= top:
-            continue  # a strip so thin that nothing of the crop is left at this size
+            continue  # in a very thin picture nothing is left of the crop at this size
         soft = Image.fromarray(np.ascontiguousarray(grid)).resize(
             (right - left, bottom - top), Image.Resampling.BICUBIC
         )

@@ -1,4 +1,4 @@
-"""The gateway's one way to Triton: bounded, under a deadline, and cut short when the server is known to be dead."""
+"""The gateway's only path to Triton: limited, with a deadline, and cut short when the server is known to be dead."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from veriphoto_serving.triton.shared_memory import shared_memory_hint
 
 _LOG: Final = logging.getLogger(__name__)
 _COPIES: Final = 2
-"""Of a file on its way to Triton, beside the upload itself: the message and gRPC's own."""
+"""Copies of a file on its way to Triton besides the upload: our message and gRPC's buffer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,15 @@ class Scorer:
         batch_places: int,
         transit: int,
     ) -> None:
-        """Puts it together.
+        """Sets the limits.
 
         Args:
-            detector: Speaks to Triton; shared by all requests.
-            watchdog: Knows whether Triton is alive, and is told when it seems not to be.
-            places: Bounds the pictures at Triton.
+            detector: Client of Triton, shared by all requests.
+            watchdog: Knows whether Triton is alive, and is told about failures.
+            places: Limits the pictures at Triton.
             deadline: Seconds for one picture.
-            batch_places: How many places one batch takes.
-            transit: Bytes that copies on their way to Triton may take.
+            batch_places: Pictures of one batch at Triton at a time.
+            transit: Bytes that copies on their way to Triton may use.
         """
         self.places = places
         self._detector = detector

@@ -1,1 +1,1 @@
-"""Knows how Triton and the drift monitor are, and brings Triton back."""
+"""Watches Triton and the drift monitor, and restarts Triton."""

@@ -1,4 +1,4 @@
-"""Asks the drift sidecar, and says so when it is away."""
+"""Asks the drift monitor for its report."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _PATIENCE_S: Final = 2.0
 _BRIEF_S: Final = 0.3
 
 
-class SidecarClient:
-    """The drift sidecar as the gateway sees it."""
+class DriftMonitorClient:
+    """The gateway's client of the drift monitor."""
 
     def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        """Remembers the address.
+        """Opens no connection yet.
 
         Args:
-            url: Where it answers with JSON.
+            url: Address of its JSON report.
             transport: Used instead of the network.
         """
         self._url = url
@@ -28,27 +28,28 @@ class SidecarClient:
         self._asked = float("-inf")
 
     async def report(self, patience: float = _PATIENCE_S) -> dict[str, Any]:
-        """Fetches what it says.
+        """Fetches the report.
 
         Args:
             patience: Seconds to wait.
 
         Returns:
-            Its JSON with ``state`` added: ``ok``, ``drift``, ``unknown``; or only ``state`` ``away`` and a ``detail``.
+            The report with ``state`` added (``ok``, ``drift`` or ``unknown``); without one, ``state``
+            ``away`` and a ``detail``.
         """
         try:
             answer = await self._http.get(self._url, timeout=patience)
             body = answer.raise_for_status().json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
-            return {"state": "away", "detail": "the drift sidecar does not answer; drift is not being watched"}
+            return {"state": "away", "detail": "the drift monitor does not answer; drift is not being watched"}
         if not isinstance(body, dict):
-            return {"state": "unknown", "detail": "what answers there is not the drift sidecar"}
+            return {"state": "unknown", "detail": "what answers there is not the drift monitor"}
         if not isinstance(body.get("drift_detected"), bool):
             return {**body, "state": "unknown", "detail": str(body.get("status") or "no answer yet")}
         return {**body, "state": "drift" if body["drift_detected"] else "ok"}
 
     async def state(self) -> str:
-        """Returns the state alone, at most a few seconds old: cheap enough for a health check."""
+        """Returns only the state, a few seconds old at most: cheap enough for a health check."""
         if time.monotonic() - self._asked > _REMEMBER_S:
             self._asked = time.monotonic()
             self._state = str((await self.report(_BRIEF_S))["state"])

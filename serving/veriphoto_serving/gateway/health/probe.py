@@ -1,4 +1,4 @@
-"""The test picture that proves Triton alive."""
+"""The picture that the watchdog's probes score."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from veriphoto.contract import CONTRACT
 
 @lru_cache(maxsize=1)
 def probe_picture() -> bytes:
-    """Returns a small picture, always the same, as PNG: large enough for one crop, so that it costs little."""
+    """Returns a small PNG, always the same; it is the size of one crop, so scoring it is cheap."""
     side = CONTRACT.crop_size
     ramp = Image.linear_gradient("L").resize((side, side))
     buffer = io.BytesIO()

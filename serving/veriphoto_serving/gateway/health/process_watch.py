@@ -1,6 +1,6 @@
-"""Notices when a process of Triton dies on this machine, at once, or stands still, within two seconds.
+"""Notices when a process of Triton on this machine dies, at once, or is stopped, within two seconds.
 
-Of a death the kernel tells through a pidfd; of a stop it does not, so that is looked for.
+The kernel reports deaths through a pidfd. It does not report stopped processes, so those are polled for.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from veriphoto_serving.gateway.health.workers import is_stopped, stubs
 
 _GRACE_S: Final = 0.005
 _ROUND_S: Final = 1.0
-"""Between looks for stopped processes, of which the kernel does not tell. Two looks must agree."""
+"""Interval of polling for stopped processes; two polls must agree."""
 
 
 class ProcessWatch:
-    """Watches a server and the stubs of its models, on one event loop."""
+    """Watches a server and the stub processes of its models, on one event loop."""
 
     def __init__(self, alarm: Callable[[str], None], stuck: Callable[[str], None] = lambda _: None) -> None:
-        """Prepares.
+        """Watches nothing yet.
 
         Args:
-            alarm: Told when a process that was needed is gone, or the server itself stands still.
-            stuck: Told the name of a model instance whose process stands still.
+            alarm: Called with the reason if a needed process is gone or the server itself is stopped.
+            stuck: Called with the name of a model instance whose process is stopped.
         """
         self._alarm = alarm
         self._stuck = stuck
@@ -39,10 +39,10 @@ class ProcessWatch:
         self._survey: asyncio.Future[None] | None = None
 
     def watch(self, server: int | None) -> None:
-        """Begins to watch a server that is known to work, or looks which processes it has now.
+        """Starts to watch a server that is known to work, or updates the list of its processes.
 
         Args:
-            server: Its process id; None or a dead one stops watching.
+            server: Its process id; None stops watching.
         """
         if self._survey is None or self._survey.done():
             self._survey = asyncio.ensure_future(self._look_around(server))
@@ -53,7 +53,7 @@ class ProcessWatch:
             self._server = server
         if server is None:
             return
-        found = await asyncio.to_thread(stubs, server)  # milliseconds, which others should not wait
+        found = await asyncio.to_thread(stubs, server)  # takes milliseconds, too long for the event loop
         self._instances, self._names = set(found.values()), found
         for process in (server, *found):
             self._add(process)
@@ -77,25 +77,25 @@ class ProcessWatch:
         if process in self._watched:
             return
         with contextlib.suppress(OSError):
-            handle = os.pidfd_open(process)
-            self._watched[process] = handle
-            asyncio.get_running_loop().add_reader(handle, self._ended, process)
+            descriptor = os.pidfd_open(process)
+            self._watched[process] = descriptor
+            asyncio.get_running_loop().add_reader(descriptor, self._ended, process)
 
     def _drop(self, process: int) -> None:
-        handle = self._watched.pop(process)
-        asyncio.get_running_loop().remove_reader(handle)
-        os.close(handle)
+        descriptor = self._watched.pop(process)
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
 
     def _ended(self, process: int) -> None:
         self._drop(process)
         if process == self._server:
             self._alarm("the server's process has ended")
         else:
-            # A version swap ends stubs too, after their successors have started: then no instance is missing.
+            # A version swap also ends stubs, but only after their successors have started: no instance is missing then.
             asyncio.get_running_loop().call_later(_GRACE_S, self._look)
 
     def _look_for_stopped(self) -> None:
-        """Reads one line for each process: microseconds."""
+        """Polls for stopped processes; reads one line per process, which takes microseconds."""
         before, self._still = self._still, {process for process in self._watched if is_stopped(process)}
         for process in before & self._still:
             if process == self._server:

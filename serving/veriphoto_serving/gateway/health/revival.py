@@ -1,4 +1,4 @@
-"""Brings back a Triton that this process has started."""
+"""Restarts a Triton that this process has started."""
 
 from __future__ import annotations
 
@@ -12,64 +12,64 @@ import time
 from collections.abc import Collection
 from typing import Any, Final
 
-from veriphoto_serving.gateway.health.workers import Pulse, survey
+from veriphoto.shared_names import ADMIN_HEADER
+from veriphoto_serving.gateway.health.workers import Snapshot, survey
 from veriphoto_serving.triton.launcher import TritonServer
-from veriphoto_serving.triton.options import ADMIN_HEADER
 
 _BRIEF_S: Final = 1.0
 _LOAD_S: Final = 30.0
-_FAREWELL_S: Final = 10.0
-"""What processes that were replaced have to finish what they were given."""
+_GRACE_S: Final = 10.0
+"""Seconds for replaced processes to finish their requests."""
 _ANSWERED: Final = "nv_inference_request_success{"
 
 
 class LocalReviver:
-    """Implements ``Reviver`` through the launcher."""
+    """Implements ``Reviver`` by means of the launcher."""
 
     def __init__(self, server: TritonServer) -> None:
-        """Takes the server to bring back."""
+        """Takes the server to restart."""
         self._server = server
 
     def restart(self) -> None:
-        """See ``Reviver.restart``. The old server is killed: one that hangs would take its whole grace to end."""
+        """See ``Reviver.restart``. The old server is killed, because a hung one would use up its whole grace period."""
         if self._server.pid is not None and self._server.is_alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._server.pid, signal.SIGKILL)
         self._server.stop()
         self._server.launch()
 
-    def pulse(self) -> Pulse:
-        """See ``Reviver.pulse``: from Triton's own metrics and the kernel's table of processes."""
-        return Pulse(self._answered(), survey(self._server.pid) if self._server.pid else {})
+    def snapshot(self) -> Snapshot:
+        """See ``Reviver.snapshot``; reads Triton's metrics and the process table."""
+        return Snapshot(self._answered(), survey(self._server.pid) if self._server.pid else {})
 
     def replace(self, model: str) -> None:
         """See ``Reviver.replace``.
 
-        Triton never replaces a process of a Python model. Loading the model anew does: the new processes are there
-        before the old ones stop getting requests. The configuration must differ for that, so it gets a parameter that
-        nobody reads. A request that a dead process took along keeps the old instances for as long as the server runs;
-        their processes are ended here.
+        Triton never replaces a process of a Python model, but reloading the model does: the new processes are ready
+        before the old ones stop receiving requests. Triton reloads only if the configuration differs, so it gets a
+        parameter that nobody reads. A request lost in a dead process keeps the old instances alive for as long as the
+        server runs, so their processes are ended here.
 
         Raises:
             OSError: If Triton does not answer.
-            RuntimeError: If it will not load the model.
+            RuntimeError: If Triton does not load the model.
         """
-        before = self.pulse()
+        before = self.snapshot()
         old = {process: worker for process, worker in before.workers.items() if worker.model == model}
         config = self._admin("GET", f"/v2/models/{model}/config")
         config.setdefault("parameters", {})["replaced"] = {"string_value": str(time.time())}
         self._admin("POST", f"/v2/repository/models/{model}/load", {"parameters": {"config": json.dumps(config)}})
-        now = self.pulse()
+        now = self.snapshot()
         if not {process for process, worker in now.workers.items() if worker.model == model} - old.keys():
             raise RuntimeError("no new process has appeared")
         stuck = {process for process in old if process in now.workers and now.workers[process].stopped}
         self._end(stuck)
-        farewell = threading.Timer(_FAREWELL_S, self._end, [old.keys() - stuck])
-        farewell.daemon = True
-        farewell.start()
+        ending = threading.Timer(_GRACE_S, self._end, [old.keys() - stuck])
+        ending.daemon = True
+        ending.start()
 
     def _end(self, processes: Collection[int]) -> None:
-        """Kills processes that are still this server's."""
+        """Kills those processes that still belong to this server."""
         if self._server.pid is None:
             return
         for process in survey(self._server.pid).keys() & set(processes):

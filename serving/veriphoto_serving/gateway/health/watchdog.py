@@ -1,12 +1,12 @@
-"""Knows whether Triton really scores pictures, and brings it back when it does not.
+"""Checks that Triton really scores pictures, and restarts it if it does not.
 
-Triton goes on calling itself ready after the process of a Python model has died, and never restarts it. So a test
-picture is scored every few seconds; on this machine the deaths of Triton's processes are also watched for (``watch``),
-which is faster. While it is down every request is refused at once.
+Triton keeps reporting that it is ready after the process of a Python model has died, and never restarts that process.
+So a probe, a test picture, is scored every few seconds; on the same machine Triton's processes are watched as well
+(``process_watch``), which is faster. While Triton is down, requests are refused at once.
 
-A server that answers late is judged by what its processes do. One that computes is busy, however late it is, and is
-left alone; only one that does nothing is restarted. A single process that stands still, or computes without end, is
-replaced together with its model's others, while the server goes on.
+If an answer is late, the activity of Triton's processes decides. A server that computes is busy, however late it is,
+and is left alone; only an idle one is restarted. A single process that is stopped, or computes without end, is
+replaced together with the others of its model while the server keeps running.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final, Literal, Protocol
 
 from veriphoto.errors import DeadlineExceededError, OverloadedError, ServiceUnavailableError, VeriphotoError
 from veriphoto_client import Detection
-from veriphoto_serving.gateway.health.workers import Pulse, model_of
+from veriphoto_serving.gateway.health.workers import Snapshot, model_of
 from veriphoto_serving.triton.shared_memory import shared_memory_hint
 
 State = Literal["starting", "ok", "down"]
@@ -29,36 +29,36 @@ Finding = Literal["alive", "dead", "hung"]
 
 _LOG: Final = logging.getLogger(__name__)
 _SETTLE_S: Final = 3.0
-"""How long Triton may take to answer after it was brought back: connections must be made anew."""
+"""Seconds for Triton to answer after a restart, as connections must be opened again."""
 _AGAIN_S: Final = 0.1
 _DOUBT_S: Final = 5.0
-"""Two requests that found Triton away within this time are no accident."""
+"""Two requests that cannot reach Triton within this time are not a coincidence."""
 _ENDLESS_S: Final = 30.0
-"""Computing for so long without an answer to anybody is no work: no picture may take a tenth of it."""
+"""Computing this long without any answer counts as hung: no picture may take a tenth of it."""
 _SAME: Final = 1e-2
-"""Logits between two answers of one version to one picture; what lies further apart is not noise of batching."""
+"""Largest difference of two logits of one version for one picture that batching can explain."""
 
 
 class Reviver(Protocol):
-    """Can bring Triton back. Runs on a thread of its own.
+    """Restarts Triton or parts of it. Called from a thread of its own.
 
-    Loading a dead model anew in the running server would be a second quicker, but a request that its process took
-    along keeps the old instances, and their shared memory, for as long as that server runs.
+    Reloading a dead model in the running server would be a second faster, but a request lost in the dead process keeps
+    the old instances, and their shared memory, for as long as the server runs.
     """
 
     def restart(self) -> None:
-        """Starts the server anew."""
+        """Restarts the server."""
 
-    def pulse(self) -> Pulse:
-        """Looks at what the server does."""
+    def snapshot(self) -> Snapshot:
+        """Takes a snapshot of what the server is doing."""
 
     def replace(self, model: str) -> None:
-        """Gives a model new processes while the server goes on; those that stand still or compute are killed."""
+        """Gives a model new processes while the server keeps running; the old ones are killed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """A test picture that was scored."""
+class ProbeResult:
+    """A probe that was scored."""
 
     at: float
     """``time.monotonic()``."""
@@ -67,7 +67,7 @@ class Beat:
 
 
 class Watchdog:
-    """Scores test pictures, on one event loop."""
+    """Sends probes and reacts to failures, on one event loop."""
 
     def __init__(
         self,
@@ -78,17 +78,17 @@ class Watchdog:
         reviver: Reviver | None = None,
         observe: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Prepares; ``run`` does the work.
+        """Does nothing until ``run``.
 
         Args:
-            probe: Has Triton score the test picture.
-            interval: Seconds between them.
-            timeout: Seconds that one may take.
-            reviver: Brings Triton back; None where somebody else must.
-            observe: Told of each ``ok``, ``late``, ``failed``, ``wrong``, ``replace``, ``restart``, for metrics.
+            probe: Scores the test picture on Triton.
+            interval: Seconds between probes.
+            timeout: Seconds that a probe may take.
+            reviver: Restarts Triton; None if somebody else is responsible for that.
+            observe: Counts outcomes: ``ok``, ``late``, ``failed``, ``wrong``, ``replace``, ``restart``.
         """
         self.state: State = "starting"
-        self.beat: Beat | None = None
+        self.last_probe: ProbeResult | None = None
         self._probe = probe
         self._interval = interval
         self._timeout = timeout
@@ -104,34 +104,34 @@ class Watchdog:
         self._restarts = 0
         self._doubted = float("-inf")
         self._logits: dict[int, float] = {}
-        self._listeners: list[Callable[[], None]] = []
-        self._admirers: list[Callable[[], None]] = []
+        self._down_listeners: list[Callable[[], None]] = []
+        self._probe_listeners: list[Callable[[], None]] = []
 
     def on_down(self, listener: Callable[[], None]) -> None:
-        """Adds somebody to tell, on the event loop, when Triton goes down."""
-        self._listeners.append(listener)
+        """Calls a listener, on the event loop, when Triton goes down."""
+        self._down_listeners.append(listener)
 
-    def on_beat(self, listener: Callable[[], None]) -> None:
-        """Adds somebody to tell, on the event loop, whenever a test picture was scored."""
-        self._admirers.append(listener)
+    def on_probe(self, listener: Callable[[], None]) -> None:
+        """Calls a listener, on the event loop, after each successful probe."""
+        self._probe_listeners.append(listener)
 
     def require(self) -> None:
-        """Refuses while Triton is away.
+        """Checks that Triton is up.
 
         Raises:
-            ServiceUnavailableError: If it is.
+            ServiceUnavailableError: If it is not.
         """
         if self.state != "ok":
             raise ServiceUnavailableError("Triton is away")
 
     def proof(self) -> None:
-        """Notes that Triton has just answered somebody."""
+        """Records that Triton has just answered a request."""
         self._proven = time.monotonic()
 
     def suspect(self, error: VeriphotoError) -> None:
-        """Notes that somebody got no answer; looks at once where Triton may be dead.
+        """Records that a request failed, and probes at once if Triton may be dead.
 
-        The test picture alone would not do: with one of two processes hanging, it may well reach the other.
+        Probes alone are not enough: if one of two processes hangs, a probe may reach the other one.
         """
         if not isinstance(error, ServiceUnavailableError) or self.state != "ok":
             return
@@ -147,7 +147,7 @@ class Watchdog:
             self._wake.set()
 
     def stuck(self, model: str) -> None:
-        """Replaces the processes of a model of which one stands still; the others go on answering meanwhile.
+        """Replaces the processes of a model one of which is stuck; the others keep answering meanwhile.
 
         Args:
             model: The model, or one of its instances.
@@ -157,7 +157,7 @@ class Watchdog:
             return
         since = time.monotonic() - self._replaced.get(model, float("-inf"))
         if since < _DOUBT_S:
-            return  # a request that the old process took along
+            return  # caused by a request that was lost in the old process
         if since < _ENDLESS_S:
             self.alarm(f"{model} is stuck again")
             return
@@ -171,7 +171,7 @@ class Watchdog:
         restarts = self._restarts
         try:
             await asyncio.to_thread(reviver.replace, model)
-        except Exception as error:  # noqa: BLE001 - whatever it is, a restart is what is left
+        except Exception as error:  # noqa: BLE001 - after any failure, only a restart is left
             if restarts == self._restarts:
                 self.alarm(f"{model} cannot be replaced ({type(error).__name__})")
         else:
@@ -182,7 +182,7 @@ class Watchdog:
         """Declares Triton dead.
 
         Args:
-            why: For the log.
+            why: Reason for the log.
         """
         if self.state == "ok":
             self._known_dead = True
@@ -190,11 +190,11 @@ class Watchdog:
         self._wake.set()
 
     async def run(self) -> None:
-        """Watches until cancelled."""
+        """Sends probes until cancelled."""
         failures = 0
         while True:
             self._wake.clear()
-            # What is known to be dead needs no second opinion, which would cost Triton's own second.
+            # If Triton is known to be dead, a probe would only lose a second.
             if not self._known_dead and await self._look() == "alive":
                 failures = 0
                 self._up()
@@ -215,12 +215,12 @@ class Watchdog:
 
     async def _look(self) -> Finding:
         started = time.monotonic()
-        before = await self._pulse()
+        before = await self._snapshot()
         try:
             async with asyncio.timeout(self._timeout):
                 detection = await self._probe()
         except OverloadedError:
-            return "alive"  # a full queue is a living server's answer
+            return "alive"  # only a living server answers that its queue is full
         except (TimeoutError, DeadlineExceededError):
             return await self._late(started, before)
         except VeriphotoError as error:
@@ -232,10 +232,10 @@ class Watchdog:
         self._late_before, self._unanswered = False, None
         return "alive" if self._plausible(detection, started) else "dead"
 
-    async def _late(self, started: float, before: Pulse) -> Finding:
-        """Tells a server that hangs from one that is busy: under load the test picture waits behind others."""
+    async def _late(self, started: float, before: Snapshot) -> Finding:
+        """Tells a hung server from a busy one: under load a probe waits behind other pictures."""
         self._observe("late")
-        now = await self._pulse()
+        now = await self._snapshot()
         activity = now.since(before)
         if self._proven > started or activity == "answers":
             self._unanswered = None
@@ -249,20 +249,20 @@ class Watchdog:
             return "alive"
         if activity == "idle":
             return "hung"
-        # Nobody can say what it does for others: once may be a coincidence.
+        # Nothing is known about other requests, and a single late probe may be a coincidence.
         again, self._late_before = self._late_before, True
         return "hung" if again else "alive"
 
     def _end_work(self, models: set[str]) -> Finding:
-        """Ends what computes without end."""
+        """Replaces the models that compute without end."""
         if not models or "" in models:
             return "hung"  # it is the server itself
         for model in models:
             self.stuck(model)
         return "alive"
 
-    async def _pulse(self) -> Pulse:
-        return await asyncio.to_thread(self._reviver.pulse) if self._reviver else Pulse()
+    async def _snapshot(self) -> Snapshot:
+        return await asyncio.to_thread(self._reviver.snapshot) if self._reviver else Snapshot()
 
     def _plausible(self, detection: Detection, started: float) -> bool:
         version = detection.verdict.model_version
@@ -270,7 +270,7 @@ class Watchdog:
             _LOG.error("version %d scores the test picture differently than before", version)
             self._observe("wrong")
             return False
-        self.beat = Beat(time.monotonic(), 1000.0 * (time.monotonic() - started), version)
+        self.last_probe = ProbeResult(time.monotonic(), 1000.0 * (time.monotonic() - started), version)
         self._observe("ok")
         return True
 
@@ -281,7 +281,7 @@ class Watchdog:
         self._observe("restart")
         try:
             await asyncio.to_thread(reviver.restart)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is to be tried again
+        except Exception as error:  # noqa: BLE001 - after any failure, try again
             _LOG.error("restarting Triton failed: %s%s", error, shared_memory_hint())
             return False
         deadline = time.monotonic() + _SETTLE_S
@@ -295,12 +295,12 @@ class Watchdog:
         if self.state == "down":
             _LOG.warning("Triton scores pictures again")
         self.state = "ok"
-        for listener in self._admirers:
+        for listener in self._probe_listeners:
             listener()
 
     def _down(self, why: str) -> None:
         if self.state == "ok":
             _LOG.error("Triton is down: %s%s", why, shared_memory_hint())
             self.state = "down"
-            for listener in self._listeners:
+            for listener in self._down_listeners:
                 listener()

@@ -1,4 +1,4 @@
-"""What the processes of a Triton on this machine are doing: who works, who waits, who is stopped."""
+"""What the processes of a Triton on this machine are doing: working, waiting or stopped."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Activity = Literal["answers", "works", "idle"]
 
 _STUB: Final = "triton_python_backend_stub"
 _INSTANCE: Final = 8
-"""Place of a model instance's name, such as ``preprocess_0_1``, on a stub's command line."""
+"""Index of the instance name, such as ``preprocess_0_1``, on a stub's command line."""
 _TICK_S: Final = 1.0 / os.sysconf("SC_CLK_TCK")
 _WORKING: Final = 0.03
-"""Share of one core above which a process works; waiting ones, with their health threads, take a tenth of that."""
+"""Share of one core above which a process counts as working; waiting ones use a tenth of that."""
 _NAME: Final = re.compile(r"(\w+)_\d+_\d+")
 
 
@@ -45,24 +45,24 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
-    """A server at one moment."""
+class Snapshot:
+    """The state of a server at one moment."""
 
     answered: int | None = None
-    """Requests answered since it started, whoever asked; None where it does not say."""
+    """Requests answered since it started; None if unknown."""
     workers: Mapping[int, Worker] = field(default_factory=dict)
     """The server and the processes of its models, by process id."""
     at: float = field(default_factory=time.monotonic)
 
-    def since(self, earlier: Pulse) -> Activity | None:
-        """Tells what the server has done.
+    def since(self, earlier: Snapshot) -> Activity | None:
+        """Tells what the server has done since an earlier snapshot.
 
         Args:
-            earlier: The pulse before.
+            earlier: The earlier snapshot.
 
         Returns:
-            ``answers`` if somebody got an answer, ``works`` if a process at least computes, ``idle`` if neither;
-            None where nothing can be known of it.
+            ``answers`` if a request was answered, ``works`` if a process at least computes, ``idle`` if neither;
+            None if nothing is known.
         """
         if self.answered is not None and earlier.answered is not None and self.answered > earlier.answered:
             return "answers"
@@ -70,11 +70,11 @@ class Pulse:
             return "works"
         return None if self.answered is None and not self.workers else "idle"
 
-    def working(self, earlier: Pulse) -> set[str]:
+    def working(self, earlier: Snapshot) -> set[str]:
         """Returns the models (empty name: the server itself) that have used the processor, or are waiting for it.
 
         Args:
-            earlier: The pulse before.
+            earlier: The earlier snapshot.
         """
         least = max(_TICK_S, _WORKING * (self.at - earlier.at))
         return {

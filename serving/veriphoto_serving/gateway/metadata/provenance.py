@@ -1,4 +1,4 @@
-"""What a picture's metadata claims about its origin. It stands beside the score and never changes it.
+"""What a picture's metadata claims about its origin. It is reported beside the score and never changes it.
 
 Metadata is easily removed and easily forged: what is present is a claim (a valid C2PA signature is a strong one), and
 what is absent proves nothing. Answers hold names of fields, and names from lists of our own: a prompt may be private.
@@ -23,9 +23,9 @@ from veriphoto_serving.gateway.metadata.writers import Text
 
 _ABSENT: Final[Mapping[str, Any]] = {"status": "absent"}
 _MOST_BLOCKS: Final = 256
-"""Of metadata, in one file."""
+"""Maximum number of metadata blocks in one file."""
 _MOST_BYTES: Final = 4_000_000
-"""Of metadata, unpacked, in one file."""
+"""Maximum bytes of unpacked metadata in one file."""
 
 # fmt: off
 _SOURCE_TYPES: Final = frozenset((

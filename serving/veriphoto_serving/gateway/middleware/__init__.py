@@ -1,1 +1,1 @@
-"""What stands before every route: limits, keys, uploads, and the request itself."""
+"""What happens before a route is called: limits, API keys, uploads, request ids."""

@@ -1,7 +1,7 @@
-"""Who may come in: a bound on pictures at Triton and on bytes in memory. What does not fit is refused, not queued.
+"""Admission control: limits pictures at Triton and bytes in memory. Excess load is refused, not queued.
 
-Refused not quite at once: callers that try again without a pause would otherwise spend the processor on refusals (16 of
-them on two cores left a quarter of the throughput). A moment's wait bounds how often each of them can ask.
+A refusal comes after a short wait. Otherwise callers that retry without a pause would use up the CPU on refusals: 16 of
+them on two cores left a quarter of the throughput. The wait limits how often each of them can ask.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Final
 from veriphoto_serving.gateway.errors import BusyError
 
 PATIENCE_S: Final = 0.02
-"""How long a request waits for a place before it is refused; refusals are promised within 50 ms."""
+"""Seconds that a request waits for a place before it is refused; the API promises refusals within 50 ms."""
 
 
 class Bound:
-    """A number of places, taken and given back on one event loop."""
+    """A number of places that are taken and released on one event loop."""
 
     def __init__(self, places: int, what: str) -> None:
-        """Sets the bound.
+        """Sets the limit.
 
         Args:
-            places: How many there are.
-            what: What takes them, for the message.
+            places: Number of places.
+            what: What takes places, for error messages.
         """
         self.places = places
         self.taken = 0
@@ -34,13 +34,13 @@ class Bound:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def room(self, patience: float = PATIENCE_S) -> None:
-        """Waits a moment for room, without taking it: to be asked before anything is read.
+        """Waits a moment for a free place, without taking it. Called before a body is read.
 
         Args:
-            patience: Seconds to wait at most.
+            patience: Maximum seconds to wait.
 
         Raises:
-            BusyError: If there is none by then.
+            BusyError: If no place is free by then.
         """
         if self.taken >= self.places:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -54,20 +54,20 @@ class Bound:
         self.check()
 
     def check(self, wanted: int = 1) -> None:
-        """Looks whether there is room, without taking it.
+        """Checks for free places, without taking them.
 
         Raises:
-            BusyError: If there is not.
+            BusyError: If there are too few.
         """
         if self.taken + wanted > self.places:
             raise BusyError(f"too many {self._what} at a time; try again in a moment")
 
     @contextmanager
     def take(self, wanted: int = 1) -> Iterator[None]:
-        """Takes places for the length of a block.
+        """Takes places for the duration of a block.
 
         Args:
-            wanted: How many.
+            wanted: Number wanted.
 
         Raises:
             BusyError: If there are too few.
@@ -85,17 +85,17 @@ class Bound:
 
 
 class Queue:
-    """A number of bytes in which others wait for their turn, in order; on one event loop.
+    """A number of bytes that callers wait for in order, on one event loop.
 
-    For copies that are made of what was let in already: refusing would come too late, and they are given back within
+    For copies of uploads that were already admitted: it is too late to refuse those, and the copies are released within
     tenths of a second.
     """
 
     def __init__(self, size: int) -> None:
-        """Sets the number.
+        """Sets the size.
 
         Args:
-            size: Bytes that may be held together. Who wants more holds all.
+            size: Bytes that may be held at a time; a caller that wants more gets all of them.
         """
         self.size = size
         self.taken = 0
@@ -103,10 +103,10 @@ class Queue:
 
     @asynccontextmanager
     async def hold(self, wanted: int) -> AsyncIterator[None]:
-        """Holds bytes for the length of a block, and waits for them before.
+        """Waits for bytes and holds them for the duration of a block.
 
         Args:
-            wanted: How many.
+            wanted: Number wanted.
         """
         wanted = min(wanted, self.size)
         if self._waiting or self.taken + wanted > self.size:

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP connection with the limits it lacks: headers, requests sent ahead, answers not read, connections."""
+"""uvicorn's HTTP protocol plus missing limits: headers, pipelined requests, unread answers, connections."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from veriphoto_serving.gateway.middleware.crowd import Crowd
+from veriphoto_serving.gateway.middleware.connection_limits import ConnectionLimits
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
 _MOST_HEADER_BYTES: Final = 65_536
 _MOST_AHEAD: Final = 8
-"""Requests that a caller may send before the first is answered. One read of the socket could hold ten thousand."""
+"""Requests that a caller may pipeline. One read of the socket could contain ten thousand."""
 _PROBES: Final = frozenset({b"/health", b"/healthz", b"/readyz", b"/startup", b"/metrics"})
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection. ``guarded`` makes a subclass with the numbers in it."""
+    """One connection; ``guarded`` makes subclasses that hold the limits."""
 
     header_timeout: ClassVar[float]
-    crowd: ClassVar[Crowd]
+    limits: ClassVar[ConnectionLimits]
 
     _timer: asyncio.TimerHandle | None = None
     _header_bytes = 0
@@ -34,20 +34,20 @@ class GuardedProtocol(HttpToolsProtocol):
     _answering: RequestResponseCycle | None = None
     """The request being answered; ``cycle`` is the last one that has come in."""
     _ended = False
-    """Whether the caller has said that no more requests come; they may still wait for an answer."""
+    """Whether the caller has closed its side for writing; it may still wait for an answer."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accepts, unless there are too many connections already and none can make room."""
+        """Accepts the connection, unless there are too many and none can be closed for it."""
         super().connection_made(transport)
-        admitted = self.crowd.admit(self)
+        admitted = self.limits.admit(self)
         if admitted is not None:
             self._only_probes = not admitted
             self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the connection, and the requests that nobody waits for any more."""
+        """Drops the connection and the requests that nobody waits for any more."""
         self._stop_timer()
-        self.crowd.leave(self)
+        self.limits.leave(self)
         self.pipeline.clear()
         if self._answering is not None:
             self._answering.disconnected = True
@@ -55,7 +55,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Still answers who has closed their side for writing after a whole request, as HTTP allows."""
+        """Keeps the connection if the caller closed its side after a complete request, as HTTP allows."""
         self._ended = not self._between_requests() and not self.still_uploads()
         return self._ended
 
@@ -64,9 +64,9 @@ class GuardedProtocol(HttpToolsProtocol):
         return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
-        """Counts bytes that belong to headers."""
+        """Counts the bytes of headers."""
         if self._timer is None and self._between_requests():
-            self._expect_headers()  # a kept connection begins another request
+            self._expect_headers()  # another request on a kept-alive connection
         if self._timer is not None:
             self._header_bytes += len(data)
         super().data_received(data)
@@ -74,10 +74,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self.send_400_response("Headers too large.")
 
     def on_headers_complete(self) -> None:
-        """Lets the request take its time from here on: bodies and answers have limits of their own."""
+        """Ends the time limit for headers; bodies and answers have limits of their own."""
         self._stop_timer()
-        # Headers that all come in one read are complete before data_received has looked at their size. uvicorn turns
-        # this into a 400.
+        # Headers that arrive in one read are complete before data_received has checked their size. uvicorn turns this
+        # into a 400.
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _MOST_HEADER_BYTES:
             raise HttpParserError("headers too large")
         if len(self.pipeline) >= _MOST_AHEAD:
@@ -88,14 +88,14 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self._only_probes:
             self.cycle.keep_alive = False
-        self.crowd.works(self)
+        self.limits.works(self)
 
     def on_response_complete(self) -> None:
-        """Closes after the last answer to a caller who sends no more."""
+        """Closes the connection after the last answer to a caller that sends no more."""
         last = not self.pipeline
         super().on_response_complete()
         if last:
-            self.crowd.waits(self)
+            self.limits.waits(self)
             if self._ended:
                 self.transport.close()
 
@@ -105,7 +105,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:
-        """Says so only where somebody can hear it."""
+        """Answers only while the connection is open."""
         if not self.transport.is_closing():
             super().send_400_response(msg)
 
@@ -127,7 +127,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
 
 class _Quiet:
-    """A transport that may be written to after its end: callers vanish at any moment, and that is no fault."""
+    """A transport that ignores writes after its end: callers may disconnect at any moment, which is not an error."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -146,16 +146,16 @@ async def _full(scope: Scope, receive: Receive, send: Send) -> None:
 def guarded(
     header_timeout: float, write_timeout: float, most_connections: int, observe: Callable[[str], None]
 ) -> type[GuardedProtocol]:
-    """Returns the protocol with these limits.
+    """Returns a protocol class with these limits.
 
     Args:
-        header_timeout: Seconds in which headers must have arrived.
-        write_timeout: Seconds in which a caller must have taken a part of an answer.
+        header_timeout: Seconds for headers to arrive.
+        write_timeout: Seconds after which a caller that reads nothing of its answer is cut off.
         most_connections: Connections at a time.
-        observe: Told why a connection was ended; see ``Crowd``.
+        observe: Called with the reason when a connection is closed; see ``ConnectionLimits``.
     """
     limits: dict[str, Any] = {
         "header_timeout": header_timeout,
-        "crowd": Crowd(most_connections, write_timeout, observe),
+        "limits": ConnectionLimits(most_connections, write_timeout, observe),
     }
     return type("Guarded", (GuardedProtocol,), limits)

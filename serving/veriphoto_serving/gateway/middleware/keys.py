@@ -1,4 +1,4 @@
-"""API keys: who is asking."""
+"""Identifies callers by their API keys."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import Final
 from veriphoto_serving.gateway.errors import UnauthorizedError
 
 ANONYMOUS: Final = "anonymous"
-"""Name of every caller where no key is needed."""
+"""Name of all callers if no key is needed."""
 
 
 class KeyRing:
-    """Knows callers by their keys. Keeps digests only, so that a memory dump holds no key."""
+    """The known API keys. Only digests are kept, so a memory dump contains no key."""
 
     def __init__(self, keys: Mapping[str, str]) -> None:
-        """Takes the keys.
+        """Computes the digests.
 
         Args:
-            keys: Name -> key; empty lets everybody in.
+            keys: The keys by name; if empty, no key is needed.
         """
         self._digests = {name: _digest(key.encode()) for name, key in keys.items()}
 
     @property
     def needed(self) -> bool:
-        """Whether callers must show a key."""
+        """Whether callers need a key."""
         return bool(self._digests)
 
     def identify(self, shown: bytes | None) -> str:
         """Finds the name of a caller.
 
         Args:
-            shown: The key that came with the request.
+            shown: The key of the request.
 
         Returns:
             The key's name, or ``ANONYMOUS`` where none is needed.
@@ -46,7 +46,7 @@ class KeyRing:
         if not shown:
             raise UnauthorizedError("an API key is needed; send it in the header X-API-Key")
         digest = _digest(shown)
-        # All are compared, and each in constant time: how long this takes says nothing about any key.
+        # All keys are compared, each in constant time, so the duration reveals nothing about any key.
         names = [name for name, known in self._digests.items() if hmac.compare_digest(known, digest)]
         if not names:
             raise UnauthorizedError("this API key is not known; check the header X-API-Key")

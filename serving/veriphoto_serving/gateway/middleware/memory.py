@@ -1,4 +1,4 @@
-"""How much memory the gateway may give to uploads, where a container's limit would otherwise end the process."""
+"""How much memory uploads may use before a container's memory limit would kill the process."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Final
 _MEGA: Final = 1_000_000
 _MOST: Final = 500 * _MEGA
 _LEAST: Final = 64 * _MEGA
-"""One picture of the largest size, its copies, and some small ones."""
+"""Enough for one picture of the largest size with its copies, and some small ones."""
 _PROCESS: Final = 250 * _MEGA
 """The gateway without uploads: measured 105 MB idle, 190 MB after all its parts were used."""
 _DECODE: Final = 400 * _MEGA
 """The one picture that may be decoded here at a time, for an explanation."""
 _TRITON: Final = 1_500 * _MEGA
-"""A server and its processes in the same container, as ``veriphoto serve`` starts them."""
+"""Triton and its processes, if they run in the same container."""
 
 _M_MMAP_THRESHOLD: Final = -3
 _LARGE_BLOCK: Final = 1 << 20
 
 
 def upload_budget(*, beside_triton: bool, root: Path = Path("/")) -> int:
-    """Returns the bytes that uploads may take: 500 MB, or what the container's limit leaves.
+    """Returns the bytes that uploads may use: 500 MB, or what the container's limit leaves.
 
     Args:
         beside_triton: Whether Triton runs under the same limit.
-        root: Where ``proc`` and ``sys`` lie.
+        root: Directory that contains ``proc`` and ``sys``.
     """
     limit = memory_limit(root)
     if limit is None:
@@ -37,13 +37,13 @@ def upload_budget(*, beside_triton: bool, root: Path = Path("/")) -> int:
 
 
 def memory_limit(root: Path = Path("/")) -> int | None:
-    """Returns the memory limit of this process's control group, of either version, in bytes; None where there is none.
+    """Returns the memory limit of this process's control group, of either version, in bytes; None if there is none.
 
     A group's own limit may be wider than that of a group above it, so the narrowest counts. Inside a container the path
     that the kernel names may be the host's; then the top of what is mounted is the container's own group.
 
     Args:
-        root: Where ``proc`` and ``sys`` lie.
+        root: Directory that contains ``proc`` and ``sys``.
     """
     limits = []
     for file in _limit_files(root):
@@ -71,9 +71,9 @@ def _limit_files(root: Path) -> Iterator[Path]:
 
 
 def return_large_blocks() -> None:
-    """Has the C library give every freed block over 1 MB back to the kernel.
+    """Makes the C library return every freed block over 1 MB to the kernel.
 
-    By default glibc learns from the first large upload to keep such blocks, and the holes between them then count
+    By default glibc starts to keep such blocks after the first large upload, and the gaps between them then count
     against the limit for good.
     """
     with contextlib.suppress(OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""Finds the files in a multipart body while it arrives, so that it lies in memory once; python-multipart parses it."""
+"""Extracts files from a multipart body while it arrives, so that it is in memory only once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LONGEST_NAME: Final = 255
 _OTHER_FIELDS: Final = 20
-"""Fields besides the files that a form may have; browsers' forms often carry a few."""
+"""Fields besides the files that a form may have; forms of browsers often have a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,10 @@ class File:
     """One uploaded file."""
 
     name: str
-    """As the client calls it; for the answer only, never logged."""
+    """The client's name for it; used in the answer, never logged."""
     content: bytes = field(repr=False)
     too_large: bool = False
-    """Whether it is larger than any picture may be; there is no content then."""
+    """Whether it exceeds the size limit; its content is then empty."""
 
 
 def boundary_of(content_type: str) -> bytes | None:
@@ -39,7 +39,7 @@ def boundary_of(content_type: str) -> bytes | None:
         content_type: The header's value.
 
     Returns:
-        The boundary, or None where the body is no form.
+        The boundary, or None if the body is not a form.
 
     Raises:
         BadRequestError: If it is a form without a boundary.
@@ -54,18 +54,18 @@ def boundary_of(content_type: str) -> bytes | None:
 
 
 class Splitter:
-    """Cuts a multipart body into its files, piece by piece."""
+    """Splits a multipart body into its files, chunk by chunk."""
 
     def __init__(self, boundary: bytes, wanted: str, most: int) -> None:
-        """Prepares.
+        """Starts a parser.
 
         Args:
-            boundary: What separates the body's parts.
+            boundary: The separator between the parts.
             wanted: Name of the form field that holds files; others are ignored.
-            most: How many there may be.
+            most: Maximum number of files.
 
         Raises:
-            BadRequestError: If the boundary is none.
+            BadRequestError: If the boundary is invalid.
         """
         self._wanted = wanted
         self._collector = _Collector(wanted, most)
@@ -73,10 +73,10 @@ class Splitter:
             self._parser = MultipartParser(boundary, self._collector.callbacks())
 
     def feed(self, piece: bytes) -> None:
-        """Takes the next piece of the body.
+        """Parses the next chunk of the body.
 
         Raises:
-            BadRequestError: If the body is not what multipart promises.
+            BadRequestError: If the body is malformed.
             TooManyFilesError: If there are too many files.
         """
         with _readable():
@@ -86,8 +86,8 @@ class Splitter:
         """Returns the files, one or more, in order, once the body has ended.
 
         Raises:
-            BadRequestError: If the body is not what multipart promises.
-            MissingFileError: If there is no such field.
+            BadRequestError: If the body is malformed.
+            MissingFileError: If there is no file in the wanted field.
         """
         with _readable():
             self._parser.finalize()
@@ -107,7 +107,7 @@ def _readable() -> Iterator[None]:
 
 
 class _Collector:
-    """Receives what the parser finds."""
+    """Receives the parser's callbacks."""
 
     def __init__(self, wanted: str, most: int) -> None:
         self.files: list[File] = []

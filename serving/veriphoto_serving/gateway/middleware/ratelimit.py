@@ -1,4 +1,4 @@
-"""How many pictures a caller may send: a token bucket for each API key."""
+"""The rate limit: a token bucket for each API key."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class _Bucket:
 
 
 class RateLimit:
-    """Refuses callers who send more than their share. Names come from the key ring, so there are few of them."""
+    """Refuses callers that exceed their rate. Names come from the key ring, so there are few of them."""
 
     def __init__(self, per_minute: int, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         """Sets the limit.
 
         Args:
-            per_minute: Pictures a minute for each caller; 0 for no limit.
-            burst: Pictures that may come at once.
-            clock: Seconds that never run backwards.
+            per_minute: Pictures per minute for each caller; 0 for no limit.
+            burst: Pictures that may be sent at once.
+            clock: A monotonic clock, in seconds.
         """
         self._rate = per_minute / 60.0
         self._burst = float(max(1, min(burst, per_minute)))
@@ -32,14 +32,14 @@ class RateLimit:
         self._buckets: dict[str, _Bucket] = {}
 
     def take(self, name: str, pictures: int = 1) -> None:
-        """Counts pictures of a caller.
+        """Charges pictures to a caller.
 
         Args:
-            name: Who sends them.
-            pictures: How many. More than the burst may come when the bucket is full, and are paid back after.
+            name: Name of the caller.
+            pictures: How many. A full bucket admits more than the burst, and the excess is paid back afterwards.
 
         Raises:
-            RateLimitedError: If there are too many; nothing is counted then.
+            RateLimitedError: If there are too many; they are not charged then.
         """
         if not self._rate or not pictures:
             return

@@ -1,6 +1,6 @@
-"""Around every request: its id, the caller's key, the rate limit, errors as JSON, and the counting of all that.
+"""The middleware around every request: request id, API key, rate limit, errors as JSON, metrics.
 
-A plain ASGI middleware: it costs a tenth of one with ``call_next``, and sees the body that nobody has read.
+It is plain ASGI, which takes a tenth of the time of Starlette's ``call_next`` and can discard a body nobody has read.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from veriphoto_serving.gateway.services import Services
 OPEN: Final = frozenset(
     {"/", "/privacy", "/health", "/healthz", "/readyz", "/startup", "/docs", "/redoc", "/openapi.json"}
 )
-"""What answers without a key."""
+"""Paths that need no key."""
 PREFIX: Final = "/v1"
 
 _LOG: Final = logging.getLogger(__name__)
 _LINGER_S: Final = 5.0
 _LINGER_BYTES: Final = 128_000_000
-_SIP_S: Final = 0.02
-_SIP_BYTES: Final = 1_000_000
+_DISCARD_S: Final = 0.02
+_DISCARD_BYTES: Final = 1_000_000
 
 
 class RequestMiddleware:
-    """The middleware."""
+    """Wraps the application."""
 
     def __init__(self, app: ASGIApp, *, services: Services, keys: KeyRing) -> None:
-        """Wraps an application.
+        """Remembers what it wraps.
 
         Args:
-            app: What answers.
+            app: The application that answers.
             services: The gateway's parts.
-            keys: Who may ask.
+            keys: The API keys.
         """
         self._app = app
         self._services = services
@@ -88,7 +88,7 @@ class _Exchange:
         except VeriphotoError as error:
             await self._refuse(error)
         except Exception:
-            _LOG.exception("request %s failed", self._id)  # the filter of the log leaves the error's type only
+            _LOG.exception("request %s failed", self._id)  # the log filter keeps only the error's type
             if self._status:
                 raise
             await self._refuse(VeriphotoError("internal error"))
@@ -130,26 +130,26 @@ class _Exchange:
             headers=refusal_headers(error),
         )
         if self._status:
-            return  # the answer has begun; nothing can be said any more
+            return  # the answer has started, so it cannot be replaced
         if self._unread and not isinstance(error, UploadTimeoutError):
-            await self._drink(_SIP_S, _SIP_BYTES)
+            await self._discard(_DISCARD_S, _DISCARD_BYTES)
         if not self._unread:
             await response(self._scope, self.receive, self.send)
             return
-        # The caller still sends. Closing now would make its system throw the answer away unread, so: answer, then go on
-        # swallowing for a moment, then close.
+        # The caller is still sending. Closing now would make its system discard the answer unread, so: answer, keep
+        # reading for a moment, then close.
         response.headers["connection"] = "close"
         await self.send(
             {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
         )
         await self.send({"type": "http.response.body", "body": response.body, "more_body": True})
         if b"expect" not in self._headers and not isinstance(error, UploadTimeoutError):
-            await self._drink(_LINGER_S, _LINGER_BYTES)
+            await self._discard(_LINGER_S, _LINGER_BYTES)
         await self.send({"type": "http.response.body", "body": b""})
 
-    async def _drink(self, seconds: float, most: int) -> None:
+    async def _discard(self, seconds: float, most: int) -> None:
         if b"expect" in self._headers and not self._status:
-            return  # the caller waits to be asked for the body, and will not be
+            return  # the caller waits for "100 Continue" before it sends the body
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._unread and most > 0:
@@ -163,10 +163,10 @@ class _Exchange:
 
 
 def own_id(given: bytes) -> str:
-    """Returns the id of a request: the caller's if it may be in the prediction log, and a new one otherwise.
+    """Returns the id of a request: the caller's if it may be stored in the prediction log, otherwise a new one.
 
     Args:
-        given: What the caller sent. It may be a file's name, a probe's or a place in a batch; none of these is kept.
+        given: The caller's id. File names, ids of probes and positions in a batch are not kept.
     """
     text = given.decode("latin-1")
     harmless = keep_id(text) and not text.startswith(PROBE_PREFIX) and "#" not in text
@@ -185,23 +185,23 @@ def refusal_headers(error: VeriphotoError) -> dict[str, str]:
 
 
 def bare_path(path: str) -> str:
-    """Returns a path without the version in front."""
+    """Returns a path without the version prefix."""
     return (path[len(PREFIX) :] or "/") if path == PREFIX or path.startswith(f"{PREFIX}/") else path
 
 
 def plain_path(path: str) -> str:
-    """Returns a path as the routes are written: without slashes at its end, unless it is the start of all routes."""
+    """Returns a path without trailing slashes, except for the root."""
     bare = path.rstrip("/")
     return f"{bare}/" if bare in ("", PREFIX) else bare
 
 
 def route_of(scope: Scope) -> str:
-    """Returns the route for metrics: a name of ours, never what a caller typed."""
+    """Returns the route's name for metrics, never the text of a caller."""
     route = scope.get("route")
     return bare_path(getattr(route, "path", "unmatched")) if route is not None else "unmatched"
 
 
 def method_of(scope: Scope) -> str:
-    """Returns the method for metrics; unknown ones share a name."""
+    """Returns the method for metrics; unknown ones share one name."""
     method: str = scope["method"]
     return method if method in ("GET", "HEAD", "POST", "OPTIONS") else "OTHER"

@@ -1,6 +1,6 @@
-"""Reads a request's body under limits: size, time, memory of all bodies together. Nothing touches the disk.
+"""Reads request bodies within limits for size, time, and the memory of all bodies together. Nothing touches the disk.
 
-Starlette's own form parser would write uploads over 1 MB to a temporary file, and knows no limit for a whole body.
+Starlette's form parser would write uploads over 1 MB to a temporary file and has no limit for a whole body.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from veriphoto_serving.gateway.middleware.admission import Bound
 from veriphoto_serving.gateway.middleware.multipart import File, Splitter, boundary_of
 
 _MEGA: Final = 1_000_000
-ENVELOPE_BYTES: Final = 64_000
-"""What multipart may add around a file."""
+FORM_BYTES: Final = 64_000
+"""Bytes that a form may have besides its file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """Reads bodies. One for the whole gateway: it counts the memory that all of them take."""
+    """Reads bodies; one instance per gateway, as it counts the memory of all of them."""
 
     memory: Bound
-    """Bytes of bodies."""
+    """Limits the bytes of all bodies."""
     timeout: float
-    """Seconds in which a body must have arrived."""
+    """Seconds for a body to arrive."""
 
     @asynccontextmanager
     async def single(self, request: Request) -> AsyncIterator[File]:
@@ -48,14 +48,14 @@ class Uploads:
             request: The request.
 
         Yields:
-            The file; its memory counts until the block ends.
+            The file; its memory is counted until the block ends.
 
         Raises:
             GatewayError: If the request cannot be read.
             FileTooLargeError: If the picture is too large.
         """
         boundary = boundary_of(request.headers.get("content-type", ""))
-        limit = MAX_FILE_BYTES + (ENVELOPE_BYTES if boundary else 0)
+        limit = MAX_FILE_BYTES + (FORM_BYTES if boundary else 0)
         if boundary is not None:
             form = Splitter(boundary, "file", most=1)
             async with self._body(request, limit, FileTooLargeError, form.feed):
@@ -79,8 +79,8 @@ class Uploads:
 
         Args:
             request: The request.
-            most: Files allowed.
-            limit: Bytes allowed for all together.
+            most: Maximum number of files.
+            limit: Maximum bytes of the whole body.
 
         Yields:
             The files, in order.
@@ -103,8 +103,8 @@ class Uploads:
         too_large: type[FileTooLargeError | BodyTooLargeError],
         take: Callable[[bytes], None],
     ) -> AsyncIterator[None]:
-        """Reads a body piece by piece; its memory counts until the block ends."""
-        limit = min(limit, self.memory.places)  # more would be refused for ever, and is better told so
+        """Reads a body chunk by chunk; its memory is counted until the block ends."""
+        limit = min(limit, self.memory.places)  # a larger body would never fit, so say that it is too large
         announced = _length(request.headers)
         if announced > limit:
             raise too_large(_too_large(limit))
@@ -141,5 +141,5 @@ def _length(headers: Mapping[str, str]) -> int:
         raise LengthRequiredError("the body comes in chunks; send it with a Content-Length")
     text = headers.get("content-length", "0")
     if not text.isdecimal():
-        raise BadRequestError("Content-Length is no number")
+        raise BadRequestError("Content-Length is not a number")
     return int(text)

@@ -1,1 +1,1 @@
-"""The routes: each reads, asks the services, and words the answer."""
+"""The routes: each reads a request, calls the services, and formats the answer."""

@@ -1,4 +1,4 @@
-"""The routes that say how the service is."""
+"""The routes for health, metrics and drift."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _KEYED: Final[dict[int | str, dict[str, Any]]] = {401: {"model": ErrorAnswer}}
 
 @router.get("/health", responses={200: {"model": HealthAnswer}, 503: {"model": HealthAnswer}})
 async def health(request: Request) -> JSONResponse:
-    """How the service is: 200 only if Triton has scored a test picture within the last seconds."""
+    """How the service is: 200 only if Triton has scored a test picture in the last seconds."""
     services = services_of(request)
-    beat = services.watchdog.beat
+    beat = services.watchdog.last_probe
     status = _status(services)
     body = {
         "status": status,
         "model_version": beat.model_version if beat else None,
         "uptime_s": round(time.monotonic() - services.started, 1),
-        "canary": _canary(services),
-        "drift": {"state": await services.sidecar.state()},
+        "canary": _last_probe(services),
+        "drift": {"state": await services.drift_monitor.state()},
         "version": __version__,
     }
     return JSONResponse(body, 200 if status == "ok" else 503)
@@ -53,7 +53,7 @@ async def readyz(request: Request) -> JSONResponse:
 @router.get("/startup", responses=_PROBE)
 async def startup(request: Request) -> JSONResponse:
     """Whether Triton has scored its first test picture."""
-    started = services_of(request).watchdog.beat is not None
+    started = services_of(request).watchdog.last_probe is not None
     return JSONResponse({"status": "started" if started else "starting"}, 200 if started else 503)
 
 
@@ -70,16 +70,16 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/drift", responses={200: {"model": DriftAnswer}, **_KEYED}, openapi_extra=NEEDS_KEY)
 async def drift(request: Request) -> JSONResponse:
-    """What the drift sidecar says; `state` is `away` where it does not answer."""
-    return JSONResponse(await services_of(request).sidecar.report())
+    """What the drift monitor reports; `state` is `away` if it does not answer."""
+    return JSONResponse(await services_of(request).drift_monitor.report())
 
 
 def _status(services: Services) -> str:
     return "draining" if services.draining else services.watchdog.state
 
 
-def _canary(services: Services) -> dict[str, float] | None:
-    beat = services.watchdog.beat
+def _last_probe(services: Services) -> dict[str, float] | None:
+    beat = services.watchdog.last_probe
     if beat is None:
         return None
     return {"age_s": round(time.monotonic() - beat.at, 1), "latency_ms": round(beat.milliseconds, 1)}

@@ -13,7 +13,7 @@ from veriphoto.errors import FileTooLargeError, ServiceError, VeriphotoError
 from veriphoto_serving.gateway.errors import detail_of
 from veriphoto_serving.gateway.middleware.multipart import File
 from veriphoto_serving.gateway.models import BatchAnswer, ErrorAnswer, ExplainAnswer, PredictAnswer
-from veriphoto_serving.gateway.services import Opinion, Services, services_of
+from veriphoto_serving.gateway.services import Assessment, Services, services_of
 
 _REFUSALS: Final = {
     400: "The request cannot be read, or holds no picture or too many.",
@@ -69,8 +69,8 @@ async def predict(request: Request) -> JSONResponse:
     services = services_of(request)
     await services.scorer.admit()
     async with services.uploads.single(request) as file:
-        opinion = await services.judge(file.content, request.state.request_id)
-    return JSONResponse({**opinion.to_json(), "request_id": request.state.request_id})
+        assessment = await services.judge(file.content, request.state.request_id)
+    return JSONResponse({**assessment.to_json(), "request_id": request.state.request_id})
 
 
 @router.post("/predict/explain", responses={200: {"model": ExplainAnswer}}, openapi_extra=_ONE)
@@ -82,9 +82,9 @@ async def predict_explain(request: Request) -> JSONResponse:
     async with services.uploads.single(request) as file:
         deadline = asyncio.get_running_loop().time() + services.settings.request_timeout
         with services.drawings.take():
-            opinion = await services.judge(file.content, request.state.request_id)
-            explanation = await services.explain(file.content, opinion.scored.detection, deadline)
-    return JSONResponse({**opinion.to_json(), **explanation.to_json(), "request_id": request.state.request_id})
+            assessment = await services.judge(file.content, request.state.request_id)
+            explanation = await services.explain(file.content, assessment.scored.detection, deadline)
+    return JSONResponse({**assessment.to_json(), **explanation.to_json(), "request_id": request.state.request_id})
 
 
 @router.post("/predict/batch", responses={200: {"model": BatchAnswer}}, openapi_extra=_MANY)
@@ -117,7 +117,7 @@ async def predict_batch(request: Request) -> JSONResponse:
     )
 
 
-async def _judge_files(services: Services, files: list[File], request_id: str) -> list[Opinion | VeriphotoError]:
+async def _judge_files(services: Services, files: list[File], request_id: str) -> list[Assessment | VeriphotoError]:
     """Scores the files that may go to Triton at all; answers keep their order.
 
     In the prediction log each has the id of the request and its place in it.
@@ -128,7 +128,7 @@ async def _judge_files(services: Services, files: list[File], request_id: str) -
     return [too_large if file.too_large else next(judged) for file in files]
 
 
-def _result(services: Services, file: File, answer: Opinion | VeriphotoError) -> dict[str, Any]:
+def _result(services: Services, file: File, answer: Assessment | VeriphotoError) -> dict[str, Any]:
     if isinstance(answer, VeriphotoError):
         services.metrics.refused(answer.code)
         return {"filename": file.name, "error": answer.code, "detail": detail_of(answer)}

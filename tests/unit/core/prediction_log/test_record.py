@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -24,6 +25,14 @@ def test_round_trip() -> None:
     assert Record.from_line(RECORD.to_line()) == RECORD
     assert json.loads(RECORD.to_line())["format"] == "webp"
     assert RECORD.statistic("height") == 768.0
+
+
+def test_confidence_is_logged_and_older_lines_are_read_without_it() -> None:
+    line = replace(RECORD, confidence="medium").to_line()
+    assert Record.from_line(line).confidence == "medium"
+    body = json.loads(line)
+    del body["confidence"]
+    assert Record.from_line(json.dumps(body)) == RECORD
 
 
 def test_every_statistic_has_its_name() -> None:

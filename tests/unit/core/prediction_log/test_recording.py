@@ -87,6 +87,8 @@ def test_the_verdict_is_the_clients() -> None:
     assert make_record("", 2.0, 0.88, STATISTICS, POINT, OPINIONS).verdict == "ai_generated"
     small = (50.0, *STATISTICS[1:])
     assert make_record("", 2.0, 0.88, small, POINT, OPINIONS).verdict == "unsure"
+    assert make_record("", 2.0, 0.88, small, POINT, OPINIONS).confidence == "low"
+    assert make_record("", 9.0, 0.9999, STATISTICS, POINT, OPINIONS).confidence == "high"
     assert record().model_version == 3
 
 

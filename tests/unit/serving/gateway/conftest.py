@@ -18,18 +18,18 @@ from PIL import Image
 from veriphoto_client import FakeTransport
 from veriphoto_client._codec import Outputs
 from veriphoto_serving.gateway.app import create_app
+from veriphoto_serving.gateway.log_filter import LOGGERS, LogFilter
 from veriphoto_serving.gateway.server import GatewayServer, prepare
 from veriphoto_serving.gateway.services import Services
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.gateway.sparing import Sparing
 
 
 @pytest.fixture(autouse=True)
 def nothing_said_yet() -> None:
     """Lets the log tell of faults that an earlier test has had, too."""
-    for name in ("envelope", "scoring"):
-        for each in logging.getLogger(f"veriphoto_serving.gateway.{name}").filters:
-            if isinstance(each, Sparing):
+    for name in LOGGERS:
+        for each in logging.getLogger(name).filters:
+            if isinstance(each, LogFilter):
                 each._causes.clear()
 
 
@@ -112,13 +112,13 @@ def listening(**settings: Any) -> Iterator[tuple[str, GatewayServer]]:
     """Serves a gateway over a real socket, on a thread of its own."""
     up = threading.Event()
     chosen = {"gateway_port": 0, "canary_interval": 60.0, "sidecar_url": "http://127.0.0.1:9/drift", **settings}
-    server, door = prepare(GatewaySettings(**chosen), transport=FakeTransport(), ready=lambda _: up.set())
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
-    with door:
+    server, listener = prepare(GatewaySettings(**chosen), transport=FakeTransport(), ready=lambda _: up.set())
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    with listener:
         thread.start()
         assert up.wait(10)
         try:
-            yield f"http://127.0.0.1:{door.getsockname()[1]}", server
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", server
         finally:
             server.should_exit = True
             thread.join(15)

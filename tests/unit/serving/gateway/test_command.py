@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from veriphoto_serving.gateway.command import with_settings
+from veriphoto_serving.commandline import with_options
 from veriphoto_serving.gateway.settings import GatewaySettings
 
 
@@ -18,11 +18,11 @@ def seen() -> dict[str, Any]:
 
 @pytest.fixture
 def app(seen: dict[str, Any]) -> typer.Typer:
-    def start(settings: dict[str, Any], own: int = 1) -> None:
-        seen.update(settings, own=own)
+    def start(settings: GatewaySettings, own: int = 1) -> None:
+        seen.update(asdict(settings), own=own)
 
     app = typer.Typer()
-    app.command()(with_settings(start, leave_out=["triton_url"]))
+    app.command()(with_options(start, leave_out=["triton_url"]))
     return app
 
 

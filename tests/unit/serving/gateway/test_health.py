@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from veriphoto.errors import ServiceUnavailableError
-from veriphoto_serving.gateway.health.drift import SidecarClient
+from veriphoto_serving.gateway.health.drift import DriftMonitorClient
 from veriphoto_serving.gateway.models import HealthAnswer
 
 from .conftest import Gateway, Open, picture, wait_for
@@ -97,23 +97,23 @@ async def test_metrics_count_and_hold_nothing_private(gateway: Gateway) -> None:
         ((500, {}), "away"),
     ],
 )
-async def test_drift_is_the_sidecars(answer: tuple[int, Any], state: str) -> None:
-    sidecar = SidecarClient(
-        "http://sidecar/drift", httpx.MockTransport(lambda _: httpx.Response(answer[0], json=answer[1]))
+async def test_drift_is_the_monitors(answer: tuple[int, Any], state: str) -> None:
+    monitor = DriftMonitorClient(
+        "http://monitor/drift", httpx.MockTransport(lambda _: httpx.Response(answer[0], json=answer[1]))
     )
-    report = await sidecar.report()
-    assert (report["state"], await sidecar.state()) == (state, state)
-    await sidecar.close()
+    report = await monitor.report()
+    assert (report["state"], await monitor.state()) == (state, state)
+    await monitor.close()
 
 
-async def test_what_the_sidecar_does_not_know_yet_is_passed_on() -> None:
+async def test_what_the_monitor_does_not_know_yet_is_passed_on() -> None:
     body = {"drift_detected": None, "status": "not enough data", "window_size": 17}
-    sidecar = SidecarClient("http://sidecar/drift", httpx.MockTransport(lambda _: httpx.Response(200, json=body)))
-    assert await sidecar.report() == {**body, "state": "unknown", "detail": "not enough data"}
-    await sidecar.close()
+    monitor = DriftMonitorClient("http://monitor/drift", httpx.MockTransport(lambda _: httpx.Response(200, json=body)))
+    assert await monitor.report() == {**body, "state": "unknown", "detail": "not enough data"}
+    await monitor.close()
 
 
-async def test_drift_says_so_when_the_sidecar_is_away(gateway: Gateway) -> None:
+async def test_drift_says_so_when_the_monitor_is_away(gateway: Gateway) -> None:
     answer = await gateway.http.get("/drift")
     assert (answer.status_code, answer.json()["state"]) == (200, "away")
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from veriphoto_serving.gateway.health.process_watch import ProcessWatch
-from veriphoto_serving.gateway.health.workers import Pulse, Worker, stubs, survey
+from veriphoto_serving.gateway.health.workers import Snapshot, Worker, stubs, survey
 
 from .conftest import wait_for
 
@@ -107,20 +107,20 @@ async def test_who_computes_is_told_from_who_waits(server: Server) -> None:
     server.process.stdin.flush()  # type: ignore[union-attr]
     await wait_for(lambda: len(stubs(server.process.pid)) == 2)
     await asyncio.sleep(0.5)  # until they have started
-    before = Pulse(3, survey(server.process.pid))
+    before = Snapshot(3, survey(server.process.pid))
     burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         await asyncio.sleep(0.5)
-        now = Pulse(3, survey(server.process.pid))
+        now = Snapshot(3, survey(server.process.pid))
         assert now.since(before) == "idle"
         workers = {**survey(server.process.pid), burner.pid: Worker("preprocess_0_0", 0.0, "S")}
         later = {
             **survey(server.process.pid),
             burner.pid: replace(survey(burner.pid)[burner.pid], instance="preprocess_0_0"),
         }
-        assert Pulse(3, later).working(Pulse(3, workers, at=now.at)) == {"preprocess"}
-        assert Pulse(4, later).since(Pulse(3, workers)) == "answers"
-        assert Pulse(None).since(Pulse(None)) is None
+        assert Snapshot(3, later).working(Snapshot(3, workers, at=now.at)) == {"preprocess"}
+        assert Snapshot(4, later).since(Snapshot(3, workers)) == "answers"
+        assert Snapshot(None).since(Snapshot(None)) is None
     finally:
         burner.kill()
         burner.wait()

@@ -25,9 +25,9 @@ class Waiting:
         self.triton, self.said, self.raised = Triton(), threading.Event(), raises
         self.triton.fault = ServiceUnavailableError("it is still loading")
         settings = GatewaySettings(gateway_port=0, canary_interval=0.05, sidecar_url="http://127.0.0.1:9/drift")
-        self.server, self.door = prepare(settings, transport=self.triton, ready=self._say)
+        self.server, self.listener = prepare(settings, transport=self.triton, ready=self._say)
         self.server._wait = True
-        self.url = f"http://127.0.0.1:{self.door.getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.failure: Exception | None = None
 
     def _say(self, _: str) -> None:
@@ -37,7 +37,7 @@ class Waiting:
 
     def run(self) -> None:
         try:
-            self.server.run(sockets=[self.door])
+            self.server.run(sockets=[self.listener])
         except Exception as error:  # noqa: BLE001 - for the test to look at
             self.failure = error
 
@@ -46,7 +46,7 @@ class Waiting:
 def waiting(raises: Exception | None = None) -> Iterator[Waiting]:
     gateway = Waiting(raises)
     thread = threading.Thread(target=gateway.run)
-    with gateway.door:
+    with gateway.listener:
         thread.start()
         try:
             yield gateway

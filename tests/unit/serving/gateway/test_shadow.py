@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from toy_model import SAMPLES, copy_repository, publish_toy
 
+from veriphoto.shared_names import CHALLENGER_FOLDER, NUMBER_FILE, SHADOW_FOLDER, TALLY_FILE
 from veriphoto_release import shadow as casting
 from veriphoto_serving.gateway.answering import shadow
 from veriphoto_serving.gateway.answering.shadow import Offer, Shadow, ShadowTally, compare_one, fraction, read_tallies
@@ -23,17 +24,17 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def var(tmp_path: Path, graph: Path) -> Path:
     """With a challenger in place, as ``models shadow`` puts it there."""
-    target = tmp_path / "var" / shadow.FOLDER / shadow.CHALLENGER_FOLDER
+    target = tmp_path / "var" / SHADOW_FOLDER / CHALLENGER_FOLDER
     target.mkdir(parents=True)
     for name in ("model.onnx", "manifest.json"):
         (target / name).write_bytes((graph / name).read_bytes())
-    (target / shadow.NUMBER_FILE).write_text("7\n")
+    (target / NUMBER_FILE).write_text("7\n")
     return tmp_path / "var"
 
 
 def test_both_sides_use_the_same_names() -> None:
-    for name in ("FOLDER", "CHALLENGER_FOLDER", "NUMBER_FILE", "TALLY_FILE"):
-        assert getattr(casting, name) == getattr(shadow, name)
+    names = (casting.FOLDER, casting.CHALLENGER_FOLDER, casting.NUMBER_FILE, casting.TALLY_FILE)
+    assert names == (SHADOW_FOLDER, CHALLENGER_FOLDER, NUMBER_FILE, TALLY_FILE)
 
 
 def test_a_tally_counts_each_kind_of_difference() -> None:
@@ -47,8 +48,8 @@ def test_a_tally_counts_each_kind_of_difference() -> None:
 
 
 def test_each_pair_has_its_tally(var: Path) -> None:
-    folder = var / shadow.FOLDER
-    challenger = shadow._Challenger(folder / shadow.CHALLENGER_FOLDER)
+    folder = var / SHADOW_FOLDER
+    challenger = shadow._Challenger(folder / CHALLENGER_FOLDER)
     for version in (3, 3, 4):
         compare_one(Offer(PICTURE, version, 0.99, 0.5), challenger, folder)
     compare_one(Offer(b"no picture", 4, 0.99, 0.5), challenger, folder)
@@ -83,8 +84,8 @@ def test_an_offer_never_waits(var: Path) -> None:
         assert (time.perf_counter() - start) / 200 < 0.02
         assert full.dropped > 0
         deadline = time.monotonic() + 60
-        while not read_tallies(var / shadow.FOLDER) and time.monotonic() < deadline:
+        while not read_tallies(var / SHADOW_FOLDER) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert read_tallies(var / shadow.FOLDER)["version 3, model 7"].pictures >= 1
+        assert read_tallies(var / SHADOW_FOLDER)["version 3, model 7"].pictures >= 1
     finally:
         full.close()

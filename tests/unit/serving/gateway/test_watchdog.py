@@ -13,7 +13,7 @@ from veriphoto_client._codec import decode_answer
 from veriphoto_serving.gateway.health import watchdog as module
 from veriphoto_serving.gateway.health.probe import probe_picture
 from veriphoto_serving.gateway.health.watchdog import Watchdog
-from veriphoto_serving.gateway.health.workers import Pulse, Worker
+from veriphoto_serving.gateway.health.workers import Snapshot, Worker
 
 from .conftest import wait_for
 
@@ -46,9 +46,9 @@ class Patient:
             raise StartupError("the port is taken")
         self.fault, self.hangs, self.bias = None, False, 0.0
 
-    def pulse(self) -> Pulse:
+    def snapshot(self) -> Snapshot:
         seconds = time.monotonic() if self.computes else 1.0
-        return Pulse(self.answered, {1: Worker("", 1.0, "S"), 2: Worker("preprocess_0_0", seconds, "S")})
+        return Snapshot(self.answered, {1: Worker("", 1.0, "S"), 2: Worker("preprocess_0_0", seconds, "S")})
 
     def replace(self, model: str) -> None:
         self.replaced.append(model)
@@ -115,12 +115,12 @@ async def test_a_server_that_hangs_is_restarted_and_one_that_works_is_not(watch:
     watchdog = watch(patient)
     await wait_for(lambda: watchdog.state == "ok")
     answered = itertools.count()
-    patient.pulse = lambda: Pulse(next(answered))  # type: ignore[method-assign]
+    patient.snapshot = lambda: Snapshot(next(answered))  # type: ignore[method-assign]
     patient.hangs = True
     await asyncio.sleep(0.5)
     assert (watchdog.state, patient.restarts) == ("ok", 0), "busy with others' pictures"
 
-    del patient.pulse  # type: ignore[attr-defined]
+    del patient.snapshot  # type: ignore[attr-defined]
     await wait_for(lambda: patient.restarts == 1)
     await wait_for(lambda: watchdog.state == "ok")
 
@@ -147,7 +147,7 @@ async def test_who_computes_without_end_is_replaced(watch: Watch, monkeypatch: p
     assert (watchdog.state, patient.restarts, patient.replaced) == ("ok", 0, ["preprocess"])
 
 
-@pytest.mark.parametrize("found_by", ["a request", "the test picture", "the vigil"])
+@pytest.mark.parametrize("found_by", ["a request", "the test picture", "the process watch"])
 async def test_one_that_is_stuck_is_replaced_and_the_others_go_on(watch: Watch, found_by: str) -> None:
     patient = Patient()
     watchdog = watch(patient)
@@ -158,7 +158,7 @@ async def test_one_that_is_stuck_is_replaced_and_the_others_go_on(watch: Watch, 
     for _ in range(3):
         if found_by == "a request":
             watchdog.suspect(fault)
-        if found_by == "the vigil":
+        if found_by == "the process watch":
             watchdog.stuck("classifier_0_1")
     await wait_for(lambda: bool(patient.replaced))
     await asyncio.sleep(0.2)

@@ -1,4 +1,4 @@
-"""The sidecar's work: from new lines of the log, or the server's metrics, to alarms. One thread."""
+"""Turns new lines of the log, or else the server's metrics, into alarms. Runs on one thread."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from veriphoto_monitoring.drift import histogram_detector
 from veriphoto_monitoring.drift.alarms import Alarm
 from veriphoto_monitoring.drift.detector import DriftDetector
 from veriphoto_monitoring.drift.histogram_detector import HistogramDetector
@@ -26,7 +25,7 @@ RECORDS: Final = "records"
 BAD_LINES: Final = "bad_lines"
 LAST_TIME: Final = "last_time"
 _SCRAPER: Final = "scraper"
-_METERED: Final = "metered"
+_HISTOGRAMS: Final = "metered"  # the key in existing stores
 _SOURCE: Final = "source"
 _SWITCHED: Final = "switched"
 
@@ -35,52 +34,54 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Switch:
-    """The last change of source."""
+    """The last change between log and metrics."""
 
     time: float
-    """Seconds since the epoch, of the scrape or of the record that brought it about."""
+    """Time of the scrape or record that caused it, seconds since the epoch."""
     why: str
     alarms: int
-    """How many were open, and stayed so."""
+    """Number of alarms that were open and stayed open."""
 
 
-class Sidecar:
-    """Reads the log into the detector, or the metrics where there is no log, and keeps all in the store."""
+class DriftMonitor:
+    """Feeds the log, or the metrics where there is no log, to a detector and keeps the results in the store."""
 
     def __init__(self, store: Store, log: Path, sources: Sources, budget: Budget, scraper: Scraper) -> None:
-        """Goes on where the store stopped.
+        """Resumes from the store.
 
         Args:
-            store: Of this monitor alone.
+            store: The store, used by this monitor alone.
             log: Directory of the prediction log.
-            sources: Of references.
-            budget: Of false alarms.
-            scraper: Of the servers.
+            sources: Where references come from.
+            budget: How many false alarms are allowed.
+            scraper: Reads the servers' metrics.
         """
         self.store = store
         self.sources = sources
         self.scraper = scraper
         self.tail = Tail(log, store.offsets())
         self.source: Source = "metrics" if store.state(_SOURCE) == "metrics" else "log"
-        """What alarms rest on now."""
+        """What the alarms are currently based on."""
         switched = store.state(_SWITCHED)
         self.switched = Switch(**switched) if switched else None
         alarms = store.alarms(open_only=True)
         self.detector = DriftDetector(budget, sources.reference, alarms if self.source == "log" else ())
-        self.metered = HistogramDetector(budget, sources.reference, alarms if self.source == "metrics" else ())
+        self.histogram_detector = HistogramDetector(
+            budget, sources.reference, alarms if self.source == "metrics" else ()
+        )
         self._unlogged = 0
-        """Pictures that the servers have counted since the log delivered a record."""
+        """Pictures counted by the servers since the log last delivered a record."""
         self._delivered = False
         """Whether the log has delivered a record since the last scrape."""
         self._restore()
 
     @property
     def _watching(self) -> DriftDetector | HistogramDetector:
-        return self.detector if self.source == "log" else self.metered
+        return self.detector if self.source == "log" else self.histogram_detector
 
     @property
     def version(self) -> int | None:
-        """Model version that answered last."""
+        """The model version that answered last."""
         return self._watching.version
 
     def alarms(self) -> list[Alarm]:
@@ -88,18 +89,18 @@ class Sidecar:
         return [alarm for alarm in self._watching.alarms.values() if alarm.model_version == self.version]
 
     def evaluations(self) -> dict[int, WindowEvaluation]:
-        """Returns the latest test of each window of that version."""
+        """Returns the latest test of each window of the version that answered last."""
         found = self._watching.evaluations.items()
         return {window: evaluation for (version, window), evaluation in found if version == self.version}
 
     def work(self, seconds: float = 1.0) -> bool:
-        """Takes in what is new in the log.
+        """Processes what is new in the log.
 
         Args:
-            seconds: Stop after about so long, so that others get their turn.
+            seconds: Stop after about this time, so that scraping and the web server get their turn.
 
         Returns:
-            Whether everything that was there is done.
+            Whether the log has been read to its end.
         """
         if self.sources.changed():
             self._refer()
@@ -110,7 +111,7 @@ class Sidecar:
         return False
 
     def scrape(self, now: float) -> None:
-        """Asks the servers; where the log is away or stands still while they count, they take its place.
+        """Scrapes the servers. If the log is gone, or stalls while they count pictures, their metrics replace it.
 
         Args:
             now: Seconds since the epoch.
@@ -119,19 +120,19 @@ class Sidecar:
         images = sum(counts.images for counts in counted.values())
         reachable = self.tail.reachable()
         if reachable and not self._delivered and self._unlogged + images >= LEAST:
-            self._read()  # lines may be waiting for their turn; only a log read to its end can stand still
-        # An interval in which records came is the log's, however many pictures it counted.
+            self._read()  # unread lines may be queued; only a log that was read to its end can stand still
+        # The log covers every interval in which it delivered records, however many pictures were counted.
         self._unlogged = 0 if self._delivered else self._unlogged + images
         self._delivered = False
         if self.source == "log" and self._unlogged and not reachable:
             self._switch("metrics", now, "the log cannot be read")
         elif self.source == "log" and self._unlogged >= LEAST:
             self._switch("metrics", now, f"the log stands still while {self._unlogged} pictures were counted")
-        changes = self.metered.add(counted)
+        changes = self.histogram_detector.add(counted)
         with self.store.transaction():
             self.store.put_state(_SCRAPER, self.scraper.to_json())
             if counted:
-                self.store.put_state(_METERED, histogram_detector.to_json(self.metered))
+                self.store.put_state(_HISTOGRAMS, self.histogram_detector.to_json())
             if self.source == "metrics":
                 self._note(changes)
 
@@ -142,9 +143,7 @@ class Sidecar:
         return chunk is not None
 
     def _take(self, chunk: Chunk) -> None:
-        for version in {record.model_version for record in chunk.records}:
-            self.sources.reference(version)  # learns its operating point, which rows need
-        rows = to_rows(chunk.records, self.sources.points)
+        rows = to_rows(chunk.records)
         if chunk.records:
             self._delivered = True
             if self.source == "metrics":
@@ -160,10 +159,10 @@ class Sidecar:
             self._note(changes)
 
     def _switch(self, source: Source, now: float, why: str) -> None:
-        """Changes what alarms rest on. The world has not changed with it, so open alarms stay open."""
+        """Changes the source of the alarms. The pictures have not changed with it, so open alarms stay open."""
         before, self.source = self._watching, source
         after = self._watching
-        # Each source counts pictures for itself: an alarm ends after a whole clean window of the new source.
+        # Each source has its own picture count: an alarm ends after a whole clean window of the new source.
         after.alarms = {key: replace(one, seen=after.count(key[0])) for key, one in before.alarms.items()}
         before.alarms = {}
         self.switched = Switch(time=now, why=why, alarms=len(after.alarms))
@@ -177,7 +176,7 @@ class Sidecar:
 
     def _refer(self) -> None:
         _log.info("the reference has changed; windows are tested against the new one")
-        self.metered.alarms.clear()
+        self.histogram_detector.alarms.clear()
         changes = self.detector.refer()
         with self.store.transaction():
             self.store.end_alarms(float(self.store.state(LAST_TIME) or 0.0))
@@ -204,5 +203,5 @@ class Sidecar:
                     self.detector.evaluations[version, window] = evaluation
         if (body := self.store.state(_SCRAPER)) is not None:
             self.scraper.restore(body)
-        if (body := self.store.state(_METERED)) is not None:
-            histogram_detector.restore(self.metered, body)
+        if (body := self.store.state(_HISTOGRAMS)) is not None:
+            self.histogram_detector.restore(body)

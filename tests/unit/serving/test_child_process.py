@@ -1,4 +1,4 @@
-"""Programs beside the server: kept alive, and gone with it."""
+"""Child processes are restarted when they end, and end with the server."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import pytest
 from processes import runs
 
 from veriphoto_serving import child_process as module
-from veriphoto_serving.child_process import companion
+from veriphoto_serving.child_process import child_process
 
 SLEEPER = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"]
 OWNER = f"""
 import sys, time
 from pathlib import Path
-from veriphoto_serving.child_process import companion
-with companion({SLEEPER!r}, {{}}, Path(sys.argv[1])):
+from veriphoto_serving.child_process import child_process
+with child_process({SLEEPER!r}, {{}}, Path(sys.argv[1])):
     time.sleep(60)
 """
 
@@ -39,7 +39,7 @@ def started(log: Path) -> list[int]:
 
 def test_what_is_killed_is_started_again_and_ends_with_the_block(tmp_path: Path) -> None:
     log = tmp_path / "program.log"
-    with companion(SLEEPER, {}, log):
+    with child_process(SLEEPER, {}, log):
         for number in range(1, 3):
             wait_for(lambda: len(started(log)) == number)  # noqa: B023 - it is waited for here
             os.kill(started(log)[-1], signal.SIGKILL)
@@ -51,7 +51,7 @@ def test_what_is_killed_is_started_again_and_ends_with_the_block(tmp_path: Path)
 def test_what_ends_at_once_is_not_started_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PAUSES_S", (0.1, 60.0))
     log = tmp_path / "program.log"
-    with companion([sys.executable, "-c", "print(1)"], {}, log):
+    with child_process([sys.executable, "-c", "print(1)"], {}, log):
         wait_for(lambda: len(started(log)) == 2)
         time.sleep(0.5)
         assert started(log) == [1, 1]

@@ -1,4 +1,4 @@
-"""Keeps faults from flooding the log: a line for each cause and minute, without what a caller may have sent."""
+"""Keeps faults from flooding the log: one line per cause and minute, without anything that a caller sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-_LOGGERS: Final = (
+LOGGERS: Final = (
     "veriphoto_serving.gateway.middleware.request",
     "veriphoto_serving.gateway.answering.scoring",
     "uvicorn.error",
@@ -18,24 +18,24 @@ _LOGGERS: Final = (
 _MINUTE: Final = 60.0
 
 
-class Sparing(logging.Filter):
-    """Lets one record a minute pass for each cause: the place that logs and the error it is about.
+class LogFilter(logging.Filter):
+    """Passes one record per minute for each cause, which is a place in the code and the type of the error.
 
-    Of an error only type and place are left: its text and its stack could show what a caller sent.
+    Only an error's type and place are logged: its text and its stack could show what a caller sent.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Starts counting.
 
         Args:
-            clock: Seconds that never run backwards.
+            clock: A monotonic clock, in seconds.
         """
         super().__init__()
         self._clock = clock
         self._causes: dict[tuple[str, int, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """See ``logging.Filter``. What was left out is counted in the next line of its cause."""
+        """Implements ``logging.Filter``; the next line of a cause says how many were suppressed."""
         if record.levelno < logging.WARNING:
             return True
         error = record.exc_info[1] if record.exc_info else None
@@ -47,7 +47,7 @@ class Sparing(logging.Filter):
             self._causes[cause] = (said, left_out + 1)
             return False
         self._causes[cause] = (now, 0)
-        # asyncio writes further lines with the representation of what failed.
+        # asyncio appends lines with the representation of the object that failed.
         text = record.getMessage().strip().partition("\n")[0]
         if error is not None:
             text += f" [{kind}{_place(error)}]"
@@ -62,9 +62,9 @@ def _place(error: BaseException) -> str:
     return f" in {Path(steps[-1].filename).name}:{steps[-1].lineno}" if steps else ""
 
 
-def spare_the_log() -> None:
-    """Puts one filter before every logger that a caller can make write; does nothing where there is one already."""
-    for name in _LOGGERS:
+def filter_logs() -> None:
+    """Adds a filter to every logger that callers can trigger, unless it already has one."""
+    for name in LOGGERS:
         logger = logging.getLogger(name)
-        if not any(isinstance(each, Sparing) for each in logger.filters):
-            logger.addFilter(Sparing())
+        if not any(isinstance(each, LogFilter) for each in logger.filters):
+            logger.addFilter(LogFilter())

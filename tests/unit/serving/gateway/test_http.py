@@ -1,4 +1,4 @@
-"""The door over a real socket: slow, huge, odd and many callers, and how it closes."""
+"""The gateway over real sockets: slow, huge, malformed and many requests, and how it shuts down."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ import httpx
 import pytest
 from fastapi import Response
 
-from veriphoto_serving.gateway.middleware import crowd
+from veriphoto_serving.gateway.middleware import connection_limits
 from veriphoto_serving.gateway.server import GatewayServer
 
 from .conftest import listening, picture
-from .test_door import connect, ready, talk
+from .test_http import connect, ready, talk
 
 MOST = 40
 BIG = 3_000_000
@@ -25,7 +25,7 @@ GET = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, GatewayServer]]:
-    monkeypatch.setattr(crowd, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(connection_limits, "_PATIENCE_S", 0.2)
     with listening(header_timeout=30.0, upload_timeout=30.0, write_timeout=2.0, max_connections=MOST) as (url, server):
         server.config.app.add_api_route("/big", lambda: Response(bytes(BIG)))
         ready(url)
@@ -87,7 +87,7 @@ def test_uploads_that_do_not_come_make_room(served: tuple[str, GatewayServer], l
 def test_probes_come_in_where_nobody_can_make_room(
     served: tuple[str, GatewayServer], lines: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crowd, "_PATIENCE_S", 60.0)
+    monkeypatch.setattr(connection_limits, "_PATIENCE_S", 60.0)
     url, server = served
     server._services.scorer._detector._transport._delay = 1.5
     body = picture()
@@ -100,8 +100,8 @@ def test_probes_come_in_where_nobody_can_make_room(
     answer = httpx.post(f"{url}/predict", content=body)
     assert (answer.status_code, answer.json()["error"], answer.headers["connection"]) == (503, "overloaded", "close")
 
-    spare = [lines.enter_context(connect(url)) for _ in range(crowd.SPARE + 3)]
-    assert [is_closed(line) for line in spare] == [True] * 3 + [False] * crowd.SPARE, "not without end"
+    spare = [lines.enter_context(connect(url)) for _ in range(connection_limits.SPARE + 3)]
+    assert [is_closed(line) for line in spare] == [True] * 3 + [False] * connection_limits.SPARE, "not without end"
 
 
 @pytest.mark.parametrize("requests", [1, 6])

@@ -11,10 +11,10 @@ import time
 import httpx
 import pytest
 
-from veriphoto_serving.gateway.sparing import Sparing, spare_the_log
+from veriphoto_serving.gateway.log_filter import LogFilter, filter_logs
 
 from .conftest import Open, listening, picture
-from .test_door import connect, ready
+from .test_http import connect, ready
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def now() -> list[float]:
 
 @pytest.fixture
 def logger(now: list[float]) -> logging.Logger:
-    logger = logging.getLogger("tests.sparing")
-    logger.filters[:] = [Sparing(clock=lambda: now[0])]
+    logger = logging.getLogger("tests.log_filter")
+    logger.filters[:] = [LogFilter(clock=lambda: now[0])]
     return logger
 
 
@@ -47,12 +47,12 @@ def test_one_line_for_each_cause_and_minute(
     assert len(caplog.messages) == 6
     assert "a caller sent" not in caplog.text
     assert "Traceback" not in caplog.text
-    assert caplog.messages[0].startswith("request an-id failed [ValueError in test_sparing.py:")
+    assert caplog.messages[0].startswith("request an-id failed [ValueError in test_log_filter.py:")
     assert caplog.messages[2].endswith("(599 more like it since this was last said)")
 
 
 async def test_a_fault_of_every_request_is_one_line(open_gateway: Open, caplog: pytest.LogCaptureFixture) -> None:
-    spare_the_log()
+    filter_logs()
     async with open_gateway() as gateway:
         gateway.triton.fault = ZeroDivisionError("what a caller sent")
         for _ in range(20):

@@ -1,8 +1,9 @@
-"""The sidecar on real files, a real store, and metrics pages as the recorder's Triton prints them."""
+"""The monitor on real files, a real store, and metrics pages as the recorder's Triton prints them."""
 
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from veriphoto.errors import ServiceUnavailableError, StartupError
 from veriphoto.prediction_log.metrics import HISTOGRAMS, IMAGE_FORMATS, VERDICTS
 from veriphoto.prediction_log.record import Record
-from veriphoto_monitoring.drift.sidecar import Sidecar
+from veriphoto_monitoring.drift.monitor import DriftMonitor
 from veriphoto_monitoring.drift.store import Store
 from veriphoto_monitoring.input.features import MONITORED
 from veriphoto_monitoring.input.scrape import read_series, since, to_counts
@@ -78,10 +79,10 @@ class Place:
         self.log, self.state, self.page = root / "log", root / "state", Page()
         baseline.write(self.state / "baseline.json", reference())
 
-    def open(self) -> Sidecar:
+    def open(self) -> DriftMonitor:
         sources = Sources(self.state / "baseline.json", self.state / "models")
         store = Store(self.state / "monitor.sqlite")
-        return Sidecar(store, self.log, sources, Budget(), Scraper([URL], self.page.get))
+        return DriftMonitor(store, self.log, sources, Budget(), Scraper([URL], self.page.get))
 
 
 @pytest.fixture
@@ -89,10 +90,10 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def finish(sidecar: Sidecar) -> Sidecar:
-    while not sidecar.work():
+def finish(monitor: DriftMonitor) -> DriftMonitor:
+    while not monitor.work():
         pass
-    return sidecar
+    return monitor
 
 
 def test_a_restart_anywhere_makes_no_difference(place, tmp_path):
@@ -102,9 +103,9 @@ def test_a_restart_anywhere_makes_no_difference(place, tmp_path):
     expected = describe(finish(straight.open()), NOW)
     for start in range(0, 4000, 610):
         write(place.log, records[start : start + 610])
-        sidecar = finish(place.open())
-        found = describe(sidecar, NOW)
-        sidecar.store.close()
+        monitor = finish(place.open())
+        found = describe(monitor, NOW)
+        monitor.store.close()
     assert found == expected
     assert found["log"]["records"] == 4000
     assert found["status"] == "drift"
@@ -112,15 +113,15 @@ def test_a_restart_anywhere_makes_no_difference(place, tmp_path):
 
 def test_a_transaction_that_fails_leaves_neither_offset_nor_records(place, monkeypatch):
     write(place.log, draw(500, 3))
-    sidecar = place.open()
+    monitor = place.open()
 
     def fail(*_):
         raise sqlite3.OperationalError("disk full")
 
-    monkeypatch.setattr(sidecar.store, "count", fail)
+    monkeypatch.setattr(monitor.store, "count", fail)
     with pytest.raises(sqlite3.OperationalError):
-        finish(sidecar)
-    sidecar.store.close()
+        finish(monitor)
+    monitor.store.close()
     again = finish(place.open())
     assert describe(again, NOW)["log"]["records"] == 500
     assert again.detector.histories[1].seen == 500
@@ -147,6 +148,20 @@ def test_the_page_names_everything_the_issue_names(place):
     assert 0.8 < status["estimate"]["accuracy"] <= 1
 
 
+@pytest.mark.parametrize(
+    ("confidence", "share"),
+    [("low", 1.0), ("medium", 0.0), ("high", 0.0), ("", None)],
+)
+def test_low_confidence_is_what_the_log_says_and_unsure_in_older_lines(place, confidence, share):
+    records = [replace(one, confidence=confidence) for one in draw(500, 4)]
+    write(place.log, records)
+    unsure = sum(one.verdict == "unsure" for one in records) / 500
+    assert unsure > 0
+    assert describe(finish(place.open()), NOW)["low_confidence_ratio"] == pytest.approx(
+        unsure if share is None else share
+    )
+
+
 def test_too_little_data_is_no_verdict(place):
     write(place.log, draw(150, 5))
     status = describe(finish(place.open()), NOW)
@@ -164,15 +179,15 @@ def test_without_any_reference_it_says_so(place):
 
 def test_a_new_baseline_is_taken_up_while_running(place):
     write(place.log, draw(3000, 7, blockier=0.5))
-    sidecar = finish(place.open())
-    assert describe(sidecar, NOW)["drift_detected"]
+    monitor = finish(place.open())
+    assert describe(monitor, NOW)["drift_detected"]
     write(place.log, draw(4000, 8, blockier=0.5))
     made = baseline.make(place.log, 20_000, None, None)
     assert made.images == 7000
     baseline.write(place.state / "baseline.json", made)
-    assert not describe(finish(sidecar), NOW)["drift_detected"]
-    assert not sidecar.store.alarms(open_only=True)
-    assert sidecar.store.alarms()[0].ended is not None
+    assert not describe(finish(monitor), NOW)["drift_detected"]
+    assert not monitor.store.alarms(open_only=True)
+    assert monitor.store.alarms()[0].ended is not None
 
 
 GAUGES = {
@@ -197,9 +212,9 @@ GAUGES = {
 
 def test_metrics_have_the_names_that_dashboards_use_and_the_values_of_the_page(place):
     write(place.log, draw(1500, 9, blockier=0.6))
-    sidecar = finish(place.open())
-    sidecar.scrape(NOW)
-    status = describe(sidecar, NOW)
+    monitor = finish(place.open())
+    monitor.scrape(NOW)
+    status = describe(monitor, NOW)
     registry = CollectorRegistry()
     registry.register(DriftCollector(lambda: status))
     samples = [sample for family in registry.collect() for sample in family.samples]
@@ -214,8 +229,8 @@ def test_metrics_have_the_names_that_dashboards_use_and_the_values_of_the_page(p
 
 def test_the_report_draws_every_statistic_and_escapes_request_ids(place):
     write(place.log, draw(1500, 10, blockier=0.6, prefix="<script>"))
-    sidecar = finish(place.open())
-    page = render(sidecar, describe(sidecar, NOW))
+    monitor = finish(place.open())
+    page = render(monitor, describe(monitor, NOW))
     for each in MONITORED:
         if each.kind != "mean":
             assert f'aria-label="{each.name}: window against reference"' in page
@@ -225,15 +240,15 @@ def test_the_report_draws_every_statistic_and_escapes_request_ids(place):
 
 
 def test_metrics_alone_find_the_drift_that_the_log_would(place):
-    sidecar = place.open()
+    monitor = place.open()
     for number in range(30):
-        sidecar.scrape(NOW + number)
+        monitor.scrape(NOW + number)
         place.page.records += draw(250, 100 + number, blockier=0.5 if number >= 20 else 0.0)
         if number == 19:
-            status = describe(sidecar, NOW)
+            status = describe(monitor, NOW)
             assert (status["source"], status["status"]) == ("metrics", "ok")
-    sidecar.scrape(NOW + 30)
-    status = describe(sidecar, NOW)
+    monitor.scrape(NOW + 30)
+    status = describe(monitor, NOW)
     assert status["status"] == "drift"
     assert {one["statistic"] for one in status["alerts"]} == {"blockiness"}
     assert status["alerts"][0]["since"].startswith("2025-10-10")
@@ -241,112 +256,112 @@ def test_metrics_alone_find_the_drift_that_the_log_would(place):
     assert status["mean_probability"] == pytest.approx(
         np.mean([one.probability for one in place.page.records[-1000:]]), abs=1e-6
     )
-    sidecar.store.close()
+    monitor.store.close()
     again = place.open()
     again.scrape(NOW + 31)
     assert describe(again, NOW)["status"] == "drift"
-    assert again.metered.seen == {1: 7500}
+    assert again.histogram_detector.seen == {1: 7500}
 
 
 def test_a_log_that_comes_back_takes_over(place):
-    sidecar = place.open()
-    sidecar.scrape(NOW)
+    monitor = place.open()
+    monitor.scrape(NOW)
     place.page.records += draw(600, 11)
-    sidecar.scrape(NOW + 15)
-    assert sidecar.source == "metrics"
+    monitor.scrape(NOW + 15)
+    assert monitor.source == "metrics"
     write(place.log, draw(600, 12))
-    finish(sidecar)
-    assert sidecar.source == "log"
-    assert describe(sidecar, NOW)["window_size"] == 600
+    finish(monitor)
+    assert monitor.source == "log"
+    assert describe(monitor, NOW)["window_size"] == 600
 
 
 def test_a_log_that_stands_still_while_the_server_counts_is_noticed(place):
     write(place.log, draw(300, 13))
-    sidecar = finish(place.open())
-    sidecar.scrape(NOW)
+    monitor = finish(place.open())
+    monitor.scrape(NOW)
     place.page.records += draw(150, 14)
-    sidecar.scrape(NOW + 15)
-    assert sidecar.source == "log"
+    monitor.scrape(NOW + 15)
+    assert monitor.source == "log"
     place.page.records += draw(150, 15)
-    sidecar.scrape(NOW + 30)
-    assert sidecar.source == "metrics"
+    monitor.scrape(NOW + 30)
+    assert monitor.source == "metrics"
 
 
 @pytest.mark.parametrize("rate", [5, 14, 50, 500])
 @pytest.mark.parametrize("lines", ["before the scrape", "after the scrape"])
 def test_alarms_hold_at_any_rate_while_log_and_server_count_the_same(place, rate, lines):
     """A scrape that counts 200 pictures is no log that stands still; alarms neither end nor come back."""
-    sidecar, per_scrape = place.open(), rate * 15
-    sidecar.scrape(NOW)
+    monitor, per_scrape = place.open(), rate * 15
+    monitor.scrape(NOW)
     scrapes = max(8, 4500 // per_scrape)
     open_alarms = []
     for number in range(1, scrapes + 1):
         records = draw(per_scrape, number, blockier=0.5)
         place.page.records = records  # counters that began anew: the page need not draw all pictures each time
-        sidecar.scraper.restore({"before": ZERO, "last": {URL: NOW + 15 * (number - 1)}})
+        monitor.scraper.restore({"before": ZERO, "last": {URL: NOW + 15 * (number - 1)}})
         write(place.log, records)
         if lines == "before the scrape":
-            finish(sidecar)
-        sidecar.scrape(NOW + 15 * number)
-        finish(sidecar)
-        open_alarms.append({one.statistic for one in sidecar.alarms()})
-        assert sidecar.source == "log"
+            finish(monitor)
+        monitor.scrape(NOW + 15 * number)
+        finish(monitor)
+        open_alarms.append({one.statistic for one in monitor.alarms()})
+        assert monitor.source == "log"
     first = next(number for number, found in enumerate(open_alarms) if "blockiness" in found)
     assert all("blockiness" in found for found in open_alarms[first:])
-    assert describe(sidecar, NOW)["source_switched"] is None
-    raised = [(one.window, one.statistic) for one in sidecar.store.alarms()]
+    assert describe(monitor, NOW)["source_switched"] is None
+    raised = [(one.window, one.statistic) for one in monitor.store.alarms()]
     assert len(raised) == len(set(raised)), "an alarm ended and was raised again"
 
 
 @pytest.mark.parametrize("rate", [5, 50, 500])
 def test_a_switch_of_source_keeps_alarms_and_says_so(place, rate, caplog):
-    sidecar, per_scrape = place.open(), rate * 15
+    monitor, per_scrape = place.open(), rate * 15
     write(place.log, draw(1500, 40, blockier=0.5))
-    finish(sidecar)
-    before = {alarm.key: alarm.raised for alarm in sidecar.alarms()}
+    finish(monitor)
+    before = {alarm.key: alarm.raised for alarm in monitor.alarms()}
     assert (1, 1000, "blockiness") in before
-    sidecar.scrape(NOW)
+    monitor.scrape(NOW)
 
     scrapes = 0  # the log stands still while the server counts on
-    while sidecar.source == "log":
+    while monitor.source == "log":
         scrapes += 1
         place.page.records += draw(per_scrape, 40 + scrapes, blockier=0.5)
-        sidecar.scrape(NOW + 15 * scrapes)
+        monitor.scrape(NOW + 15 * scrapes)
     assert scrapes == -(-LEAST // per_scrape)
-    assert before.items() <= {alarm.key: alarm.raised for alarm in sidecar.alarms()}.items()
-    status = describe(sidecar, NOW)
+    assert before.items() <= {alarm.key: alarm.raised for alarm in monitor.alarms()}.items()
+    status = describe(monitor, NOW)
     assert (status["source"], status["status"]) == ("metrics", "drift")
     assert "stands still" in status["source_switched"]["why"]
     assert status["source_switched"]["alarms_kept"] == len(before)
     assert f"{len(before)} alarms stay open" in caplog.text
 
-    sidecar.store.close()
-    sidecar = place.open()  # what was kept outlives the process
-    assert before.keys() <= sidecar.metered.alarms.keys()
+    monitor.store.close()
+    monitor = place.open()  # what was kept outlives the process
+    assert before.keys() <= monitor.histogram_detector.alarms.keys()
 
     write(place.log, draw(250, 60, blockier=0.5))
-    finish(sidecar)
-    assert sidecar.source == "log"
-    assert before.items() <= {alarm.key: alarm.raised for alarm in sidecar.alarms()}.items()
-    assert describe(sidecar, NOW)["source_switched"]["why"] == "there are records again"
+    finish(monitor)
+    assert monitor.source == "log"
+    assert before.items() <= {alarm.key: alarm.raised for alarm in monitor.alarms()}.items()
+    assert describe(monitor, NOW)["source_switched"]["why"] == "there are records again"
 
     write(place.log, draw(11_000, 61))  # kept is not for ever: a whole clean window of the new source ends them
-    finish(sidecar)
-    assert not sidecar.alarms()
-    assert not sidecar.store.alarms(open_only=True)
+    finish(monitor)
+    assert not monitor.alarms()
+    assert not monitor.store.alarms(open_only=True)
 
 
 def test_a_log_of_which_one_segment_is_refused_does_not_change_hands_at_every_scrape(place, monkeypatch):
-    sidecar = place.open()
-    sidecar.scrape(NOW)
-    monkeypatch.setattr(sidecar.tail, "reachable", lambda: False)  # root may read any file
+    monitor = place.open()
+    monitor.scrape(NOW)
+    monkeypatch.setattr(monitor.tail, "reachable", lambda: False)  # root may read any file
     for number in range(1, 5):
         records = draw(300, 70 + number)
         place.page.records += records
         write(place.log, records)
-        finish(sidecar)
-        sidecar.scrape(NOW + 15 * number)
-        assert sidecar.source == "log"
+        finish(monitor)
+        monitor.scrape(NOW + 15 * number)
+        assert monitor.source == "log"
 
 
 def test_counters_that_begin_anew_count_what_is_new():
@@ -362,15 +377,15 @@ def test_counters_that_begin_anew_count_what_is_new():
 
 
 def test_a_server_that_is_down_is_told_and_asked_again(place):
-    sidecar = place.open()
+    monitor = place.open()
     place.page.records = draw(300, 19)
-    sidecar.scrape(NOW)
+    monitor.scrape(NOW)
     place.page.down = True
-    sidecar.scrape(NOW + 15)
-    assert describe(sidecar, NOW)["tritons"] == {URL: False}
+    monitor.scrape(NOW + 15)
+    assert describe(monitor, NOW)["tritons"] == {URL: False}
     place.page.down, place.page.records = False, place.page.records + draw(40, 20)
-    sidecar.scrape(NOW + 30)
-    assert sidecar.metered.seen == {1: 40}  # what it counted before it was ever asked is left out
+    monitor.scrape(NOW + 30)
+    assert monitor.histogram_detector.seen == {1: 40}  # what it counted before it was ever asked is left out
 
 
 def test_what_is_no_metrics_page_is_refused():
