@@ -52,9 +52,9 @@ def compare(files: list[Path], variant: str) -> dict[str, Any]:
             probability = run(crops[None])
             detection = detector.predict(data)
             point: OperatingPoint = detection.operating_point
-            served = detection.second_opinion.first_probability  # the plain way asks nobody else
-            differences.append(abs(served - probability))
-            if decide(probability, statistics, point).verdict != decide(served, statistics, point).verdict:
+            alone = detection.second_opinion.first_probability  # the plain way asks nobody else
+            differences.append(abs(alone - probability))
+            if decide(probability, statistics, point).verdict != decide(alone, statistics, point).verdict:
                 near = min(abs(probability - limit) for limit in (point.threshold, point.unsure_low, point.unsure_high))
                 if near <= TOLERANCE:
                     excused += 1
