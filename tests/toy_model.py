@@ -16,6 +16,7 @@ from veriphoto.manifest import Calibration, DriftReference, Findings, Lineage
 from veriphoto.variants import VARIANTS_FILE
 from veriphoto.verdict import OperatingPoint
 from veriphoto_export.graph import DetectorGraph, export_onnx
+from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.publish import publish
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,8 +36,12 @@ def copy_repository(target: Path) -> Path:
 
 def publish_toy(repository: Path, version: int) -> Path:
     """Publishes a toy network with the version as its seed."""
-    model, bias = toy_graph(version)
-    return publish(model, toy_findings(), evidence_bias=bias, repository=repository, version=version)
+    return publish(toy_bundle(version), repository, version)
+
+
+def toy_bundle(seed: int) -> ModelBundle:
+    model, bias = toy_graph(seed)
+    return ModelBundle(graph=model, findings=toy_findings(), evidence_bias=bias)
 
 
 @cache

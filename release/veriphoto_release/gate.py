@@ -1,7 +1,8 @@
 """Is the candidate at least as good as the champion on a named evaluation set, as it is and as it arrives at its worst?
 
-Each model is judged at its own threshold. A difference counts as worse where it is larger than the margin *and*, for
-rates of few pictures, than a handful of pictures: in a source of 20, one picture is 5 points.
+The classifiers are compared alone, each at its own threshold: a second opinion is measured where it is fitted. A
+difference counts as worse where it is larger than the margin *and*, for rates of few pictures, than a handful of
+pictures: in a source of 20, one picture is 5 points.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from veriphoto.errors import ModelError
 from veriphoto.preprocessing import preprocess
 from veriphoto.variants import Variant
 from veriphoto_export.runners import available, open_variant
-from veriphoto_export.variant_files import Carried
+from veriphoto_export.variant_files import MeasuredVariants
 from veriphoto_release.candidate import Candidate, golden_scores
 from veriphoto_release.triton import Triton
 
@@ -34,12 +34,12 @@ class Expected:
     """How far from fp32 the accepted variants that only other machines can run were measured to be."""
 
 
-def expect(candidate: Candidate, variants: Carried | None, pictures: Sequence[Path]) -> Expected:
+def expect(candidate: Candidate, variants: MeasuredVariants | None, pictures: Sequence[Path]) -> Expected:
     """Scores the golden pictures offline.
 
     Args:
         candidate: The model.
-        variants: That travel with it.
+        variants: Those measured of it.
         pictures: Their files; those that cannot be scored are left out.
 
     Returns:

@@ -15,6 +15,7 @@ from veriphoto.errors import UsageError
 from veriphoto.opinions import EncoderPackage
 from veriphoto.second_opinion import Mode
 from veriphoto_export.variant_files import load_variants
+from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.publish import latest, next_version, publish
 from veriphoto_training.data.dataset import read_dataset
 from veriphoto_training.opinion.fit import Fitted, Roles, Track, fit_opinion, open_looks
@@ -70,18 +71,16 @@ def add_opinion(
         cache=cache / f"{identity[:_KEY]}-{model.findings.lineage.run_id[:_KEY]}",
         track=track,
     )
-    variants = load_variants(directory)
-    target = publish(
-        onnx.load(model.file),
-        replace(
+    bundle = ModelBundle(
+        graph=onnx.load(model.file),
+        findings=replace(
             model.findings,
             operating_point=fitted.first_point,
             drift_reference=model.findings.drift_reference.without_verdicts(),
         ),
         evidence_bias=model.manifest.evidence_bias,
-        repository=repository,
-        version=next_version(repository),
-        variants=variants,
+        variants=load_variants(directory),
         opinion=fitted.opinion,
     )
+    target = publish(bundle, repository, next_version(repository))
     return fitted, target

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
-import onnx
-
 from veriphoto.errors import UsageError
-from veriphoto.manifest import FINDINGS_FILE, ONNX_FILE, Findings, read_manifest
-from veriphoto_export.graph import DetectorGraph, Network, export_onnx, stamp
+from veriphoto.manifest import FINDINGS_FILE, Findings, read_manifest
+from veriphoto_export.graph import DetectorGraph, Network, export_onnx
 from veriphoto_export.operating_point import UNSERVED
 from veriphoto_export.parity import Parity, check_parity, load_crops
 from veriphoto_export.pictures import find_pictures
-from veriphoto_export.variant_files import Carried, load_variants
-from veriphoto_release.publish import latest, next_version, operating_point, publish, require_free
-from veriphoto_release.registration import describe_unserved, register
+from veriphoto_export.variant_files import load_variants
+from veriphoto_release.bundle import ModelBundle
+from veriphoto_release.publish import latest, next_version, publish, require_free
+from veriphoto_release.registration import register
 from veriphoto_release.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
 from veriphoto_training.network.model import CHECKPOINT_FILE, load_checkpoint
 
@@ -131,29 +130,27 @@ def export_version(
     crops = load_crops(spread(pictures))
     say("exporting the graph")
     graph = DetectorGraph(network, findings.calibration)
-    model = export_onnx(graph)
+    bundle = ModelBundle(graph=export_onnx(graph), findings=findings, evidence_bias=graph.evidence_bias)
     say(f"comparing it with the network on {len(crops)} pictures")
-    point = operating_point(findings, number)
+    numbered = bundle.as_version(number)
     parity = check_parity(
-        stamp(model, point).SerializeToString(),
+        numbered.graph.SerializeToString(),
         network,
         crops,
         calibration=findings.calibration,
-        evidence_bias=graph.evidence_bias,
-        point=point,
+        evidence_bias=bundle.evidence_bias,
+        point=numbered.findings.operating_point,
     )
-    bias = graph.evidence_bias
-    carried = _measured(model, findings, bias, measure) if measure else None
+    if measure is not None:
+        bundle = _with_variants(bundle, measure)
     registered = None
     if registry is not None:
         say(f"registering it at {registry.uri}")
-        registered = register(
-            model, findings, evidence_bias=bias, registry=registry, example=crops[:1], variants=carried
-        )
-    size = len(model.SerializeToString())
+        registered = register(bundle, registry=registry, example=crops[:1])
+    size = len(bundle.graph.SerializeToString())
     if not serve:
         return Exported(directory=None, version=None, bytes=size, parity=parity, model=_number(registered))
-    directory = publish(model, findings, evidence_bias=bias, repository=repository, version=number, variants=carried)
+    directory = publish(bundle, repository, number)
     if registry is not None and registered is not None:
         registry.note_served(registered, number, read_manifest(directory).onnx_sha256, "export")
         if number == latest(repository):
@@ -166,14 +163,13 @@ def _number(model: RegisteredModel | None) -> int | None:
     return None if model is None else model.number
 
 
-def _measured(model: onnx.ModelProto, findings: Findings, bias: float, measure: Measure) -> Carried | None:
+def _with_variants(bundle: ModelBundle, measure: Measure) -> ModelBundle:
     """Measures before anything is registered or published: a kill in these minutes leaves nothing behind."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        (home / ONNX_FILE).write_bytes(stamp(model, operating_point(findings, UNSERVED)).SerializeToString())
-        describe_unserved(home, findings, bias)
+        bundle.as_version(UNSERVED).write(home)
         measure(home)
-        return load_variants(home)
+        return replace(bundle, variants=load_variants(home))
 
 
 def spread(pictures: Sequence[Path]) -> Sequence[Path]:

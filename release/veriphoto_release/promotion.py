@@ -20,10 +20,10 @@ from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import ModelError, ServiceUnavailableError, UsageError, VeriphotoError
 from veriphoto.manifest import read_manifest, verify_onnx
 from veriphoto.preprocessing import preprocess
-from veriphoto.second_opinion import read_opinion
-from veriphoto_export.operating_point import UNSERVED, operating_point, stamp
-from veriphoto_export.variant_files import find_variants, load_variants
+from veriphoto.second_opinion import OPINION_FILE, read_opinion
+from veriphoto_export.operating_point import UNSERVED
 from veriphoto_release import gate, golden, journal
+from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.candidate import Candidate, load_candidate
 from veriphoto_release.journal import Entry
 from veriphoto_release.publish import latest, next_version, repository_lock, withdraw, write_version
@@ -65,6 +65,8 @@ class Change:
     rows: tuple[gate.Criterion, ...] = ()
     variant: str = ""
     """How Triton runs it."""
+    opinion_lost: bool = False
+    """Whether the version before has a second opinion and this one has none."""
 
 
 def promote(which: str, place: Place, *, judge: Judge, evaluation: str = "", step: Step = lambda _: None) -> Change:
@@ -178,10 +180,8 @@ class _Walk:
     def serve(self, model: RegisteredModel, candidate: Candidate, notes: dict[str, str]) -> Change:
         place = self.place
         with self.at("score"):
-            homes = list(self._homes(model, candidate))
-            variants = find_variants(homes)
-            opinion = next((found for home in homes if (found := read_opinion(home)) is not None), None)
-            expected = golden.expect(candidate, variants, place.golden)
+            bundle = ModelBundle.gather(candidate.model, candidate.manifest, self._homes(model, candidate))
+            expected = golden.expect(candidate, bundle.variants, place.golden)
         number = next_version(place.repository)
         entry = Entry(
             action=self.action,
@@ -194,15 +194,7 @@ class _Walk:
             journal.write(place.repository, entry)
             self.pending = entry
             self.step("write")
-            write_version(
-                candidate.model,
-                candidate.findings,
-                evidence_bias=candidate.manifest.evidence_bias,
-                repository=place.repository,
-                version=number,
-                variants=variants,
-                opinion=opinion,
-            )
+            write_version(bundle, place.repository, number)
         with self.at("load"):
             place.triton.load_classifier()
         with self.at("golden"):
@@ -221,10 +213,20 @@ class _Walk:
                 "and the next command moves the alias"
             ) from error
         self.step("done")
-        return Change(action=self.action, model=model.number, version=number, previous=entry.previous, variant=variant)
+        return Change(
+            action=self.action,
+            model=model.number,
+            version=number,
+            previous=entry.previous,
+            variant=variant,
+            opinion_lost=bundle.opinion is None and self._has_opinion(entry.previous),
+        )
+
+    def _has_opinion(self, version: int | None) -> bool:
+        return version is not None and (self.place.repository / CLASSIFIER / str(version) / OPINION_FILE).is_file()
 
     def _homes(self, model: RegisteredModel, candidate: Candidate) -> Iterator[Path]:
-        """Names where the model's variants may lie: versions made of it, the newest first, then the registry."""
+        """Names where variants and second opinion may lie: versions made of the model, the newest first; the registry."""
         for served in sorted(model.served, key=lambda served: -served.version):
             home = self.place.repository / CLASSIFIER / str(served.version)
             with suppress(VeriphotoError):
@@ -319,20 +321,20 @@ def adopt(registry: Registry, repository: Path, golden: Sequence[Path]) -> Regis
 
 
 def _adopted(registry: Registry, candidate: Candidate, golden: Sequence[Path]) -> RegisteredModel:
-    # An export that was killed between publishing and noting it has registered the model already.
-    unserved = stamp(candidate.model, operating_point(candidate.findings, UNSERVED)).SerializeToString()
-    sha256 = hashlib.sha256(unserved).hexdigest()
-    known = next((each for each in registry.models() if each.sha256 == sha256 and not each.served), None)
-    return known or register(
-        candidate.model,
-        candidate.findings,
-        evidence_bias=candidate.manifest.evidence_bias,
-        registry=registry,
-        example=example(golden),
-        origin="adopt",
-        challenge=False,
-        variants=load_variants(candidate.directory),
-    )
+    bundle = ModelBundle.gather(candidate.model, candidate.manifest, [candidate.directory])
+    known = _registered_unserved(registry, bundle)
+    return known or register(bundle, registry=registry, example=example(golden), origin="adopt", challenge=False)
+
+
+def _registered_unserved(registry: Registry, bundle: ModelBundle) -> RegisteredModel | None:
+    """Finds what an export registered before it was killed between publishing and noting the number."""
+    unserved = bundle.as_version(UNSERVED)
+    sha256 = hashlib.sha256(unserved.graph.SerializeToString()).hexdigest()
+    for model in registry.models():
+        # The same graph may have gained a second opinion since, and then it is another model.
+        if model.sha256 == sha256 and not model.served and read_opinion(registry.download(model)) == unserved.opinion:
+            return model
+    return None
 
 
 def example(pictures: Sequence[Path]) -> Any:
@@ -362,4 +364,4 @@ def _before(registry: Registry) -> int:
 
 def _report(evaluation: str, rows: Sequence[gate.Criterion]) -> dict[str, str]:
     figures = [row.to_json() for row in rows if not row.figure.startswith("right in")]
-    return {"gate": json.dumps({"evaluation": evaluation, "figures": figures})[:4900]}
+    return {"gate": json.dumps({"evaluation": evaluation, "compares": "classifiers alone", "figures": figures})[:4900]}

@@ -302,6 +302,7 @@ def _tell_rows(rows: Sequence[gate.Criterion]) -> None:
         figures = (f"{row.champion:.4f}", f"{row.candidate:.4f}", f"{row.allowed:.4f}")
         table.add_row(row.figure, str(row.pictures), *figures, holds)
     Console().print(table)
+    typer.echo("the classifiers were compared alone, without a second opinion")
 
 
 def _tell_shadow(var: Path, as_json: bool) -> None:
@@ -327,6 +328,11 @@ def _tell(done: Change) -> None:
     typer.echo(f"{done.action}: model {done.model} serves as version {done.version}{before}")
     if done.variant:
         typer.echo(f"Triton runs it as {done.variant}")
+    if done.opinion_lost:
+        _say(
+            f"version {done.previous} has a second opinion and version {done.version} has none: the classifier now "
+            "answers alone; fit one with: veriphoto second-opinion"
+        )
 
 
 def _say(line: str) -> None:

@@ -26,6 +26,7 @@ from veriphoto_export.graph import DetectorGraph, export_onnx
 from veriphoto_export.quantize import quantisable, quantize_int8, weights_fit
 from veriphoto_export.runners import available, open_variant
 from veriphoto_export.variants import VariantMeasurement, build_variants, fastest
+from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.publish import publish
 from veriphoto_training.data.dataset import Dataset, read_dataset
 
@@ -52,7 +53,8 @@ class BlockNetwork(ToyNetwork):
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = copy_repository(tmp_path_factory.mktemp("variants") / "models")
     graph = DetectorGraph(BlockNetwork(), toy_findings().calibration)
-    publish(export_onnx(graph), toy_findings(), evidence_bias=graph.evidence_bias, repository=repository, version=1)
+    bundle = ModelBundle(graph=export_onnx(graph), findings=toy_findings(), evidence_bias=graph.evidence_bias)
+    publish(bundle, repository, 1)
     return repository
 
 
