@@ -226,7 +226,7 @@ class _Walk:
         return version is not None and (self.place.repository / CLASSIFIER / str(version) / OPINION_FILE).is_file()
 
     def _homes(self, model: RegisteredModel, candidate: Candidate) -> Iterator[Path]:
-        """Names where variants and second opinion may lie: versions made of the model, the newest first; the registry."""
+        """Names where variants and opinion may lie: versions made of the model, the newest first; then the registry."""
         for served in sorted(model.served, key=lambda served: -served.version):
             home = self.place.repository / CLASSIFIER / str(served.version)
             with suppress(VeriphotoError):

@@ -62,6 +62,13 @@ def _tell(done: Calibrated) -> None:
     )
     for name, reason in scores.broken.items():
         typer.echo(f"  {name}: {reason}", err=True)
+    if done.joint is not None:
+        joint = done.joint
+        typer.echo(
+            f"with the second opinion: AI-generated from {joint.unsure_high:.4f}, {joint.flagged} of these photos, "
+            f"at most {joint.rate:.1%} of all with {ASSURANCE:.0%} assurance"
+        )
+        typer.echo("without it, where a server asks for none:")
     typer.echo(
         f"threshold {fit.threshold:.4f}: {fit.above_threshold} of these photos above, at most {fit.rate:.1%} expected"
     )

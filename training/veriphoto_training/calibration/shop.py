@@ -54,6 +54,15 @@ class ShopFit:
         """Returns the operating point with this fit's threshold and band; its gates stay."""
         return replace(point, threshold=self.threshold, unsure_low=self.unsure_low, unsure_high=self.unsure_high)
 
+    def apply_flag(self, point: OperatingPoint) -> OperatingPoint:
+        """Returns the operating point of a joint score, flagging from this fit's ``unsure_high``; its gates stay.
+
+        The cut of ``real`` says how many AI pictures may be missed. Real photos cannot move it, so it stays where it
+        is, or comes down to the flag.
+        """
+        high = self.unsure_high
+        return replace(point, threshold=high, unsure_low=min(point.unsure_low, high), unsure_high=high)
+
 
 def needed(rate: float, assurance: float = ASSURANCE) -> int:
     """Returns the fewest photos that can prove a rate: with none of them flagged, (1 - rate) ** n <= 1 - assurance.

@@ -89,24 +89,72 @@ def thinned(split: Split, maximum: int) -> Split:
     return replace(split, train=train, validation=validation)
 
 
-def split_again(pictures: Sequence[Picture], training: Mapping[str, Any]) -> Split:
-    """Repeats the split of the run that wrote a checkpoint.
+@dataclass(frozen=True, kw_only=True)
+class SplitRecord:
+    """How a training run split its data, as its checkpoint says."""
+
+    fingerprint: str
+    """Identifies the data set."""
+    validation_share: float
+    holdout_sources: tuple[str, ...]
+    holdout_generators: tuple[str, ...]
+    seed: int
+
+    @classmethod
+    def read(cls, training: Mapping[str, Any]) -> SplitRecord:
+        """Reads it from a checkpoint's metadata.
+
+        Raises:
+            UsageError: If the checkpoint does not say what its run left out.
+        """
+        try:
+            return cls(
+                fingerprint=str(training["data_fingerprint"]),
+                validation_share=float(training["recipe"]["validation_share"]),
+                holdout_sources=tuple(training["holdout_sources"]),
+                holdout_generators=tuple(training["holdout_generators"]),
+                seed=int(training["seed"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"the checkpoint does not say what its run left out ({error})") from error
+
+    def split(self, data: Dataset) -> Split:
+        """Repeats the run's split: what it trained on, and what it kept out.
+
+        Args:
+            data: The data set that the run was given.
+
+        Raises:
+            DataError: If it is another data set.
+        """
+        if data.fingerprint != self.fingerprint:
+            raise DataError(
+                "this is not the run's data set (its fingerprint differs); what the run kept out is unknown"
+            )
+        return split_dataset(
+            data.pictures, self.validation_share, self.holdout_sources, self.holdout_generators, self.seed
+        )
+
+
+def unseen(data: Dataset, training: Mapping[str, Any]) -> tuple[Sequence[Picture], str]:
+    """Leaves out what a run was trained on.
 
     Args:
-        pictures: Of the data set that the run was given; its fingerprint is the caller's to check.
-        training: What the run wrote into its checkpoint.
+        data: Any data set.
+        training: Metadata of the run's checkpoint.
+
+    Returns:
+        The pictures (of the run's own data set its hold-out and validation parts, of any other all of them), and a
+        description of them.
 
     Raises:
-        KeyError: If the checkpoint does not say what its run left out.
-        TypeError: Likewise.
+        UsageError: If the checkpoint does not say what its run left out.
     """
-    return split_dataset(
-        pictures,
-        float(training["recipe"]["validation_share"]),
-        list(training["holdout_sources"]),
-        list(training["holdout_generators"]),
-        int(training["seed"]),
-    )
+    record, short = SplitRecord.read(training), data.fingerprint[:12]
+    if data.fingerprint != record.fingerprint:
+        return data.pictures, f"all of a data set that is not the run's, {short}"
+    split = record.split(data)
+    return (*split.holdout, *split.validation), f"kept out of training, {short}"
 
 
 def _names(picture: Picture) -> list[str]:
@@ -115,26 +163,3 @@ def _names(picture: Picture) -> list[str]:
 
 def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
-
-
-def unseen(data: Dataset, training: Mapping[str, Any]) -> tuple[Sequence[Picture], str]:
-    """Leaves out what a run was trained on.
-
-    Args:
-        data: Any data set.
-        training: What the run wrote into its checkpoint.
-
-    Returns:
-        All of another data set; of the run's own the hold-out and the validation part. And what they are, in words.
-
-    Raises:
-        UsageError: If the checkpoint does not say what its run left out.
-    """
-    short = data.fingerprint[:12]
-    try:
-        if data.fingerprint != training["data_fingerprint"]:
-            return data.pictures, f"all of a data set that is not the run's, {short}"
-        split = split_again(data.pictures, training)
-    except (KeyError, TypeError) as error:
-        raise UsageError(f"the checkpoint does not say what its run left out ({error})") from error
-    return (*split.holdout, *split.validation), f"kept out of training, {short}"

@@ -16,7 +16,7 @@ from veriphoto.errors import DataError, UsageError
 from veriphoto.manifest import sha256_file
 from veriphoto.preprocessing import preprocess
 from veriphoto_training.data.dataset import LABELS, Dataset, Picture, read_dataset, thin
-from veriphoto_training.data.splits import split_dataset
+from veriphoto_training.data.splits import SplitRecord
 from veriphoto_training.evaluation import plots
 from veriphoto_training.evaluation.evidence_check import EvidenceCheck, check_evidence
 from veriphoto_training.evaluation.pages import data_uri, picture_uri, render
@@ -214,19 +214,12 @@ def choose_part(part: str, training: Mapping[str, Any]) -> Callable[[Dataset], S
     """
     if part == "all":
         return lambda data: data.pictures
-    try:
-        share = float(training["recipe"]["validation_share"])
-        sources, generators = list(training["holdout_sources"]), list(training["holdout_generators"])
-        seed, fingerprint = int(training["seed"]), str(training["data_fingerprint"])
-    except (KeyError, TypeError) as error:
-        raise UsageError(f"the checkpoint does not say what its run left out ({error}); use --part all") from error
-    if part == "holdout" and not sources and not generators:
+    record = SplitRecord.read(training)
+    if part == "holdout" and not record.holdout_sources and not record.holdout_generators:
         raise UsageError("this run held no source or generator out; use --part validation")
 
     def choose(data: Dataset) -> Sequence[Picture]:
-        if data.fingerprint != fingerprint:
-            raise DataError("these are not the data of the run: its parts cannot be told; use --part all")
-        split = split_dataset(data.pictures, share, sources, generators, seed)
+        split = record.split(data)
         return split.holdout if part == "holdout" else split.validation
 
     return choose

@@ -94,6 +94,11 @@ class OnnxScorer:
         """Returns the graph's own FP32 [N] of UINT8 crops [N, K, S, S, 3]: the numbers that verdicts are made from."""
         return np.asarray(self._run(PROBABILITY, crops), dtype=np.float32).reshape(-1)
 
+    def answers(self, crops: Crops) -> dict[str, npt.NDArray[np.float32]]:
+        """Returns all outputs of the graph by name, for UINT8 crops [N, K, S, S, 3]."""
+        names = [output.name for output in self._session.get_outputs()]
+        return dict(zip(names, self._session.run(names, {CROPS: np.ascontiguousarray(crops)}), strict=True))
+
     def _run(self, output: str, crops: Crops) -> Any:
         return self._session.run([output], {CROPS: np.ascontiguousarray(crops)})[0]
 
