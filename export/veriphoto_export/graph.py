@@ -60,7 +60,7 @@ class DetectorGraph(nn.Module):
         """Folds the calibration into the linear layer.
 
         Args:
-            network: In evaluation mode; its classifier has one output.
+            network: The network, in evaluation mode, with a classifier of one output.
             calibration: Its temperature divides the contributions, its bias joins the layer's.
         """
         super().__init__()
@@ -75,7 +75,7 @@ class DetectorGraph(nn.Module):
 
     @property
     def evidence_bias(self) -> float:
-        """What the mean of EVIDENCE lacks to LOGIT."""
+        """Difference between LOGIT and the mean of EVIDENCE."""
         return float(self.bias)
 
     def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -102,7 +102,7 @@ def export_onnx(graph: DetectorGraph) -> onnx.ModelProto:
     The operating point is left at zero: ``stamp`` sets it, without torch, each time a version is published.
 
     Args:
-        graph: In evaluation mode, on the CPU.
+        graph: The graph, in evaluation mode, on the CPU.
 
     Returns:
         The model, with names and shapes of the contract.

@@ -24,8 +24,8 @@ def operating_point(findings: Findings, version: int) -> OperatingPoint:
     So the manifest and every answer say exactly the same numbers.
 
     Args:
-        findings: What the run decided.
-        version: The version it will be published as.
+        findings: Findings of the training run.
+        version: Number of the version to publish.
     """
     point = findings.operating_point
     rounded = replace(point, model_version=version)
@@ -37,7 +37,7 @@ def stamp(model: onnx.ModelProto, point: OperatingPoint) -> onnx.ModelProto:
 
     Args:
         model: From ``graph.export_onnx``.
-        point: What the published version answers at.
+        point: Operating point of the published version.
 
     Returns:
         The copy.

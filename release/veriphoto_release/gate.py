@@ -1,4 +1,4 @@
-"""Is the candidate at least as good as the champion on a named evaluation set, as it is and as it arrives at its worst?
+"""Compares a candidate with the champion on an evaluation set, as its pictures are and as they arrive at their worst.
 
 The classifiers are compared alone, each at its own threshold: a second opinion is measured where it is fitted. A
 difference counts as worse where it is larger than the margin *and*, for rates of few pictures, than a handful of
@@ -31,7 +31,7 @@ _AHEAD: Final = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Margins:
-    """By how much a candidate may be worse, in shares of 1. Each is an option of ``promote``."""
+    """How much worse a candidate may be, as shares of 1."""
 
     auroc: float = 0.005
     """Overall AUROC."""
@@ -42,7 +42,7 @@ class Margins:
     false_alarms: float = 0.005
     """Share of real product photos called AI-generated."""
     pictures: int = 2
-    """So many pictures of a source or of the product photos are never worse by themselves."""
+    """Differences of this many pictures or fewer, in a source or the product photos, never count as worse."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,8 +95,8 @@ def compare(
     """Compares two models, figure by figure in every delivery.
 
     Args:
-        champion: What is served.
-        candidate: What would be.
+        champion: The model that is served.
+        candidate: The model that would replace it.
         pictures: The evaluation set.
         margins: See ``Margins``.
         product_sources: Patterns of the sources of real product photos; all real pictures where empty.
@@ -104,7 +104,7 @@ def compare(
         track: Shows progress.
 
     Returns:
-        One row a figure and delivery.
+        A row for each figure and delivery.
 
     Raises:
         DataError: If the set cannot show the figures.
@@ -162,9 +162,9 @@ def score_together(
     """Scores pictures with several models, decoding each once.
 
     Args:
-        models: Which.
-        pictures: What; those that cannot be scored are left out.
-        delivery: How they arrive.
+        models: Models to score with.
+        pictures: Pictures to score; those that cannot be scored are left out.
+        delivery: How the pictures arrive; see ``deliveries``.
         track: Shows progress.
 
     Returns:

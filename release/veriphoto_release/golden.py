@@ -1,4 +1,4 @@
-"""Golden pictures: what a version must answer through Triton before it becomes the champion.
+"""Golden pictures: Triton must score them as offline scoring does before a version becomes the champion.
 
 A server runs whichever accepted variant is fastest on its machine, so its answers must all be those of one of them.
 """
@@ -39,11 +39,11 @@ def expect(candidate: Candidate, variants: MeasuredVariants | None, pictures: Se
 
     Args:
         candidate: The model.
-        variants: Those measured of it.
+        variants: Its measured variants.
         pictures: Their files; those that cannot be scored are left out.
 
     Returns:
-        What Triton may answer.
+        The scores that Triton may answer with.
 
     Raises:
         ModelError: If no picture can be scored.
@@ -68,7 +68,7 @@ def require(triton: Triton, version: int, expected: Expected, tolerance: float) 
 
     Args:
         triton: The server.
-        version: That must answer.
+        version: Version that must answer.
         expected: The offline scores.
         tolerance: Largest difference in probability that passes.
 

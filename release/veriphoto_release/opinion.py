@@ -1,4 +1,4 @@
-"""A version that gains a second opinion: the same network, two cuts, and what its encoder's probe has learned."""
+"""Fits a second opinion for a published version, and publishes both as a new version."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def add_opinion(
     """Fits a published version's second opinion and publishes both as a new version.
 
     Args:
-        data: Data sets.
-        roles: What their sources may be used for.
-        repository: The Triton model repository, the encoder in its place.
-        cache: Directory in which looks are kept from run to run.
+        data: Data sets to fit on.
+        roles: Says which sources may be used for what.
+        repository: The Triton model repository, which holds the encoder.
+        cache: Directory that keeps scores and features between runs.
         version: Version to start from; the newest if None.
         track: Shows progress.
 
     Returns:
-        What was fitted, and the new version's directory.
+        The fit, and the new version's directory.
 
     Raises:
         DataError: If the data do not suffice.

@@ -1,4 +1,4 @@
-"""The whole road from a training run's directory to a version directory."""
+"""Exports a training run: graph, parity check, variants, registration and publication."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ Measure = Callable[[Path], object]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """What an export wrote."""
+    """The result of an export."""
 
     directory: Path | None
-    """Of the published version; None where it was only registered."""
+    """Directory of the published version; None where it was only registered."""
     version: int | None
     bytes: int
     """Size of the ONNX file."""
@@ -62,10 +62,10 @@ def export_run(
         repository: The Triton model repository to publish in.
         photos: Folder of pictures to check parity with.
         version: Version number; the next free one if None.
-        registry: Where to register it as challenger; nowhere if None.
-        serve: Publish it in the repository, without asking whether it is better than what is there.
-        variants: From what the checkpoint says of its training, the measuring of variants; None builds none.
-        say: Told what is being done.
+        registry: Registry to add it to as challenger; None to register it nowhere.
+        serve: Publish it in the repository, without comparing it with the version there.
+        variants: Returns what measures the variants, given the checkpoint's metadata; None builds none.
+        say: Called with a line of progress.
 
     Returns:
         What was written.
@@ -109,15 +109,15 @@ def export_version(
     """Exports a network, checks the graph against it on real pictures, registers and publishes it.
 
     Args:
-        network: In evaluation mode, on the CPU.
-        findings: What its training run decided.
+        network: The network, in evaluation mode, on the CPU.
+        findings: Findings of its training run.
         repository: The Triton model repository to publish in.
         pictures: Files to check parity with; at most ``PARITY_PICTURES`` are used.
         version: Version number; the next free one if None.
-        registry: Where to register it as challenger; nowhere if None.
-        serve: Publish it in the repository, without asking whether it is better than what is there.
-        measure: Builds its variants, which then go wherever it goes; None builds none.
-        say: Told what is being done.
+        registry: Registry to add it to as challenger; None to register it nowhere.
+        serve: Publish it in the repository, without comparing it with the version there.
+        measure: Builds its variants, which are registered and published with it; None builds none.
+        say: Called with a line of progress.
 
     Returns:
         What was written.
@@ -173,6 +173,6 @@ def _with_variants(bundle: ModelBundle, measure: Measure) -> ModelBundle:
 
 
 def spread(pictures: Sequence[Path]) -> Sequence[Path]:
-    """Takes at most ``PARITY_PICTURES`` files, evenly from the whole list."""
+    """Returns at most ``PARITY_PICTURES`` files, spread evenly over the list."""
     step = max(1, -(-len(pictures) // PARITY_PICTURES))
     return pictures[::step]

@@ -1,6 +1,6 @@
-"""Promotion and rollback: the one road by which a model comes to be served, in either direction.
+"""Promotion and rollback of models.
 
-Every step is named, told before it begins, and named again where it fails. Until the golden pictures have been scored
+Every step has a name, which is reported as it begins and if it fails. Until the golden pictures have been scored
 through Triton a failure, or the next command after a kill, undoes the change; from then on it is finished.
 """
 
@@ -56,7 +56,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """What was done."""
+    """A finished promotion or rollback."""
 
     action: str
     model: int
@@ -64,7 +64,7 @@ class Change:
     previous: int | None
     rows: tuple[gate.Criterion, ...] = ()
     variant: str = ""
-    """How Triton runs it."""
+    """The variant that Triton runs."""
     opinion_lost: bool = False
     """Whether the version before has a second opinion and this one has none."""
 
@@ -73,14 +73,14 @@ def promote(which: str, place: Place, *, judge: Judge, evaluation: str = "", ste
     """Makes a model the champion, if it is good enough.
 
     Args:
-        which: Its number in the registry, or an alias.
-        place: Where.
+        which: Number or alias of the model in the registry.
+        place: Registry, repository and server.
         judge: Compares it with the champion; see ``gate.compare``.
-        evaluation: Name of the evaluation set, noted with the model.
-        step: Told the name of each step as it begins.
+        evaluation: Name of the evaluation set, recorded with the model.
+        step: Called with the name of each step as it begins.
 
     Returns:
-        What was done.
+        The change.
 
     Raises:
         VeriphotoError: Naming the step that failed and why; the version before goes on serving.
@@ -105,12 +105,12 @@ def rollback(place: Place, *, to: str | None = None, step: Step = lambda _: None
     """Serves an earlier champion again, under a new number.
 
     Args:
-        place: Where.
+        place: Registry, repository and server.
         to: Number of the model in the registry; the champion before this one where None.
-        step: Told the name of each step as it begins.
+        step: Called with the name of each step as it begins.
 
     Returns:
-        What was done.
+        The change.
 
     Raises:
         VeriphotoError: Naming the step that failed and why; the version before goes on serving.
@@ -126,14 +126,14 @@ def rollback(place: Place, *, to: str | None = None, step: Step = lambda _: None
 
 
 def settle(place: Place, step: Step = lambda _: None) -> Change | None:
-    """Finishes or undoes what a killed command left, and does nothing else.
+    """Finishes or undoes what a killed command left.
 
     Args:
-        place: Where.
-        step: Told the name of each step as it begins.
+        place: Registry, repository and server.
+        step: Called with the name of each step as it begins.
 
     Returns:
-        What was left, or None.
+        The change that was left unfinished, or None.
     """
     with repository_lock(place.repository):
         return _Walk("settle", place, step).settle()
@@ -246,7 +246,7 @@ class _Walk:
         return Change(action=entry.action, model=entry.model, version=entry.version, previous=entry.previous)
 
     def _finish(self, entry: Entry) -> None:
-        """Says in the registry what is so in the repository; may be repeated."""
+        """Brings the registry up to date with the repository; may be repeated."""
         registry = self.place.registry
         model = registry.find(str(entry.model))
         directory = self.place.repository / CLASSIFIER / str(entry.version)
@@ -297,7 +297,7 @@ def adopt(registry: Registry, repository: Path, golden: Sequence[Path]) -> Regis
     Args:
         registry: The registry.
         repository: The Triton model repository.
-        golden: Pictures; one becomes the input example.
+        golden: Golden pictures; one becomes the input example.
 
     Returns:
         The served model, which has the alias ``champion``; None where nothing is served.

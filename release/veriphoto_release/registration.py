@@ -1,4 +1,4 @@
-"""Puts a model into the registry: all of it or, after a kill, nothing that anyone would take for a model.
+"""Registers a model: completely or, after a kill, not at all.
 
 MLflow has no transactions, so the order makes one: files first, then one call that creates the registered version with
 all its tags, then the alias. A run that is still marked ``pending`` when the next command comes belongs to a process
@@ -55,7 +55,7 @@ def register(
         registry: Where to register it.
         example: UINT8 [1, K, S, S, 3], an input to try it with.
         origin: Why it is registered.
-        challenge: Give it the alias ``challenger``.
+        challenge: Whether to give it the alias ``challenger``.
         step: Called with the name of each step as it begins.
 
     Returns:

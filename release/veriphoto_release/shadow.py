@@ -21,15 +21,15 @@ TALLY_FILE: Final = "tally.json"
 
 
 def cast(registry: Registry, model: RegisteredModel, var: Path) -> Path:
-    """Has the gateway score a share of its pictures with a model too.
+    """Makes the gateway score a share of its pictures with a second model too.
 
     Args:
-        registry: Where the model is.
-        model: Which.
-        var: Directory of everything written at run time, the gateway's own.
+        registry: The registry that has the model.
+        model: The model.
+        var: The gateway's directory for everything written at run time.
 
     Returns:
-        The directory that the gateway reads.
+        The directory that the gateway reads the model from.
 
     Raises:
         ModelError: If the model must not be used, or the disk refuses.
@@ -51,7 +51,7 @@ def cast(registry: Registry, model: RegisteredModel, var: Path) -> Path:
 
 
 def lift(var: Path) -> None:
-    """Ends the shadow: the gateway scores no picture twice any more."""
+    """Ends the shadow: the gateway stops scoring pictures twice."""
     target = var / FOLDER / CHALLENGER_FOLDER
     if target.is_dir():
         gone = Path(tempfile.mkdtemp(prefix=".gone-", dir=target.parent))

@@ -27,7 +27,7 @@ Track = Callable[[Sequence[Path]], Iterable[Path]]
 
 
 class Model(Protocol):
-    """What is needed of a published version (``scorers.OnnxScorer``)."""
+    """The part of a published version (``scorers.OnnxScorer``) that scoring needs."""
 
     def probabilities(self, crops: Crops) -> Probabilities:
         """Returns the graph's FP32 [N] of UINT8 crops [N, K, S, S, 3]."""

@@ -47,7 +47,7 @@ class Facts:
     metadata: Metadata
     """FP32 [len(METADATA)]."""
     sha256: str
-    """Of the file's bytes."""
+    """sha256 of the file's bytes."""
     phash: int
     """64 bits, see ``perceptual_hash``."""
     thumb: npt.NDArray[np.uint8]
@@ -112,10 +112,10 @@ def perceptual_hash(grey: Image.Image) -> int:
     Perceptual Image Hash Functions", 2010.
 
     Args:
-        grey: Mode L.
+        grey: The picture, mode L.
 
     Returns:
-        64 bits.
+        The hash, 64 bits.
     """
     from scipy.fft import dctn  # noqa: PLC0415 - scipy belongs to an extra; this module is read before it is needed
 

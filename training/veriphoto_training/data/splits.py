@@ -38,7 +38,7 @@ def split_dataset(
         validation_share: Share of the remaining groups that go to ``validation``, chosen by hash.
         holdout_sources: Names or patterns (``sdxl*``) of sources to leave out; ``real/shoes`` is one class.
         holdout_generators: The same for generators.
-        seed: Another seed gives another validation part.
+        seed: Random seed for the choice of validation groups.
 
     Returns:
         The split.
@@ -71,16 +71,16 @@ def split_dataset(
 
 
 def thinned(split: Split, maximum: int) -> Split:
-    """Keeps at most so many pictures of each class of what a run trains and validates on.
+    """Limits the pictures of each class that a run trains and validates on.
 
     After the split, not before: a group is left out for any of its pictures, also one that would have been dropped.
 
     Args:
-        split: Of the whole data set.
-        maximum: Pictures of each class in ``train`` and ``validation`` together.
+        split: The split of the whole data set.
+        maximum: Largest number of pictures of each class, ``train`` and ``validation`` together.
 
     Returns:
-        The split, its hold-out as it was.
+        The split, with its hold-out unchanged.
     """
     kept = {picture.path for picture in thin([*split.train, *split.validation], maximum)}
     train, validation = (

@@ -30,7 +30,7 @@ from veriphoto_training.tracking import Tracker, environment
 HTML_FILE: Final = "evaluation.html"
 JSON_FILE: Final = "evaluation.json"
 MISTAKES: Final = 24
-"""Of each class, on the contact sheet."""
+"""Mistakes of each class on the contact sheet."""
 _TITLES: Final = {
     "auroc": "AUROC",
     "balanced_accuracy": "balanced accuracy",
@@ -71,14 +71,14 @@ def run_evaluation(
 
     Args:
         scorer: The model.
-        options: What to evaluate on.
+        options: Data set, part and sizes.
         output: Directory of the page and the JSON; made if it is missing.
-        tracker: Where parameters, figures, report and model are noted.
-        say: Told what is being done.
+        tracker: Records parameters, figures, report and model.
+        say: Called with a line of progress.
         track: Shows progress.
 
     Returns:
-        What was found.
+        The evaluation.
 
     Raises:
         DataError: If the data cannot be read or the part lacks a class.
@@ -107,8 +107,8 @@ def write_report(evaluation: Evaluation, scores: Mapping[str, Scores], scorer: S
     """Writes the page and the JSON.
 
     Args:
-        evaluation: What was found.
-        scores: By delivery, for the plots.
+        evaluation: The evaluation.
+        scores: Scores by delivery, for the plots.
         scorer: Draws the evidence of the mistakes.
         output: Directory; made if it is missing.
     """
@@ -200,11 +200,11 @@ def _track(tracker: Tracker, evaluation: Evaluation, scorer: Scorer, options: Ev
 
 
 def choose_part(part: str, training: Mapping[str, Any]) -> Callable[[Dataset], Sequence[Picture]]:
-    """Finds again what a training run left out.
+    """Returns a function that picks what a training run left out.
 
     Args:
         part: ``all``, ``validation`` or ``holdout``.
-        training: What the run wrote into its checkpoint.
+        training: Metadata of the run's checkpoint.
 
     Returns:
         A function from the data set that the run was given to the part.

@@ -59,7 +59,7 @@ def look_at(
     """Shows pictures to both models, and takes from the cache what was shown before.
 
     Args:
-        pictures: What to look at; those that cannot be scored are left out.
+        pictures: Pictures to score; those that cannot be scored are left out.
         delivery: A key of ``deliveries.DELIVERIES``, or ``mixed``: ``web`` for one half of the pictures, ``hard`` for
             the other.
         opened: Both models, once for each thread that may run them.

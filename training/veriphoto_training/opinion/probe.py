@@ -54,7 +54,7 @@ def fit_probe(looks: Sequence[Looks], strength: float, keep: npt.NDArray[np.bool
     Args:
         looks: The same pictures in several deliveries.
         strength: Inverse regularisation, of features scaled to unit variance.
-        keep: Which pictures to fit on; all if None.
+        keep: Mask of the pictures to fit on; all if None.
     """
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - heavy, and of an extra
 

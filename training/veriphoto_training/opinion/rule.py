@@ -1,4 +1,4 @@
-"""From out-of-source scores to a rule: whom to ask about, how to join both scores, and the verdict's two cuts."""
+"""Fits the rule on out-of-source scores: which pictures to ask about, how to join both scores, and the two cuts."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def assemble(probe: Probe, rule: Rule, samples: Sequence[Sample], encoder: str) 
     Args:
         probe: Fitted on all pictures.
         rule: The rule.
-        samples: What the rule was fitted on.
+        samples: The samples that the rule was fitted on.
         encoder: Identity of the encoder.
     """
     point = fit_point(samples, rule)
@@ -197,12 +197,12 @@ def assemble(probe: Probe, rule: Rule, samples: Sequence[Sample], encoder: str) 
 
 
 def figures(samples: Sequence[Sample], rule: Rule, point: OperatingPoint) -> Mapping[str, float]:
-    """Says what the joint score reaches on sources left out, by delivery.
+    """Measures the joint score on sources left out, by delivery.
 
     Args:
-        samples: By delivery.
+        samples: Samples, one for each delivery.
         rule: Joins the scores.
-        point: Its cuts.
+        point: Cuts of the joint score.
     """
     found: dict[str, float] = {}
     for sample in samples:

@@ -1,4 +1,4 @@
-"""The mean of several runs' weights: better than each, at the cost of none when serving."""
+"""Averages the weights of several runs: better than each of them, at no cost when serving."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def calibrate_checkpoint(
     Args:
         checkpoint: ``best.pt``.
         data: The data set it was trained on.
-        product_sources: Patterns of the real sources that set the threshold.
+        product_sources: Patterns of the sources whose real product photos set the threshold.
         calibrate_holdout: Calibrate on the hold-out too.
         half: Score in bfloat16.
 

@@ -1,4 +1,4 @@
-"""What follows a training run: score what it kept out, calibrate, write ``findings.json``."""
+"""Finishes a training run: scores what it kept out, calibrates, writes ``findings.json``."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def _products(pictures: tuple[Picture, ...], patterns: tuple[str, ...]) -> froze
 def write_findings(checkpoint: Path, chosen: CalibrationSet, *, half: bool = False) -> Findings:
     """Calibrates a checkpoint and writes ``findings.json`` beside it.
 
-    On every delivery together; a recipe of tiny whole pictures, which no platform resizes and which it was never shown
-    re-encoded, answers for files as they are.
+    All deliveries are used together. A recipe of tiny whole pictures, which no platform resizes and which was never
+    trained on re-encoded files, is calibrated on files as they are.
 
     Args:
         checkpoint: ``best.pt``.
-        chosen: What to calibrate on.
+        chosen: Pictures to calibrate on.
         half: Score in bfloat16; the exported graph runs in float32, so only where speed counts more.
 
     Returns:

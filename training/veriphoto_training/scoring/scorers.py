@@ -1,7 +1,6 @@
 """Calibrated scores of a published version or of a checkpoint, behind one protocol.
 
-A published version is scored through core's preprocessing and its own graph: what is evaluated or calibrated is what a
-shop's pictures will meet, not a stand-in for it.
+A published version is scored through core's preprocessing and its own graph, exactly as a shop's pictures will be.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ class OnnxScorer:
 
         Args:
             directory: ``model_repository/classifier/N``, or ``model_repository/classifier`` for its newest version.
-            threads: Of ONNX Runtime; 0 leaves the choice to it.
+            threads: Threads of ONNX Runtime; 0 lets it choose.
 
         Raises:
             ModelError: If the version must not be used.
@@ -110,7 +109,7 @@ class CheckpointScorer:
         """Loads a checkpoint.
 
         Args:
-            path: ``best.pt`` of a run.
+            path: A run's ``best.pt``.
 
         Raises:
             UsageError: If it is no checkpoint.
@@ -154,8 +153,8 @@ def score_pictures(
 
     Args:
         scorer: The model.
-        pictures: What to score; decoded a batch at a time.
-        transform: What happens to a file on its way to the detector.
+        pictures: Pictures to score; they are decoded a batch at a time.
+        transform: Applied to each file before it is scored, such as a delivery.
         track: Shows progress.
 
     Returns:
