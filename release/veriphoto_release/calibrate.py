@@ -104,12 +104,11 @@ def _score(
     opinions = _open(model, repository)
 
     def both(crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        first = model.answers(crops)
-        joined = [
-            opinions.joined(one, {name: tensor[at : at + 1] for name, tensor in first.items()})[PROBABILITY][:, 0]
-            for at, one in enumerate(crops)
-        ]
-        return np.column_stack([first[PROBABILITY][:, 0], np.concatenate(joined)])
+        rows = []
+        for picture in crops:
+            first = model.answers(picture[None])
+            rows.append([tensors[PROBABILITY][0, 0] for tensors in (first, opinions.joined(picture, first))])
+        return np.array(rows, np.float32)
 
     alone, joint = score_shop_with(files, both, [point, opinion.operating_point], track)
     return alone, joint

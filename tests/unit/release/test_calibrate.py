@@ -19,7 +19,7 @@ from veriphoto.errors import DataError, ModelError, UsageError
 from veriphoto.manifest import ONNX_FILE, read_manifest, verify_onnx
 from veriphoto.opinions import open_opinions
 from veriphoto.preprocessing import preprocess
-from veriphoto.second_opinion import OPINION_FILE, Mode, read_opinion
+from veriphoto.second_opinion import OPINION_FILE, Mode, SecondOpinion, read_opinion
 from veriphoto_release.calibrate import calibrate_version
 from veriphoto_release.commands.calibrate import register
 from veriphoto_training.calibration.shop_photos import score_shop
@@ -106,11 +106,16 @@ def test_the_command_tells_what_it_did(shop: Path, repository: Path) -> None:
     assert read_manifest(repository / "classifier" / "2").model_version == 2
 
 
+def opinion_for_small_photos() -> SecondOpinion:
+    given = toy_opinion(ask_above=-1.0)
+    return replace(given, operating_point=replace(given.operating_point, min_side=POINT.min_side))
+
+
 @pytest.fixture
 def with_opinion(repository: Path) -> Path:
     """Its second opinion takes dark pictures for AI, and is asked about those that the classifier finds bright."""
     write_toy_encoder(repository)
-    toy_opinion(ask_above=-1.0).of_version(1).write(repository / "classifier" / "1")
+    opinion_for_small_photos().of_version(1).write(repository / "classifier" / "1")
     return repository
 
 
@@ -120,7 +125,7 @@ def test_both_scores_of_a_version_with_a_second_opinion_are_fitted(shop: Path, w
     assert done.joint is not None
     opinion = read_opinion(done.directory)
     assert opinion is not None
-    before = toy_opinion(ask_above=-1.0)
+    before = opinion_for_small_photos()
     point = opinion.operating_point
     assert point.model_version == 2
     assert point.threshold == point.unsure_high == done.joint.unsure_high
