@@ -12,7 +12,7 @@ from veriphoto.errors import UsageError
 from veriphoto.manifest import FINDINGS_FILE, Findings, read_manifest
 from veriphoto_export.graph import DetectorGraph, Network, export_onnx
 from veriphoto_export.operating_point import UNSERVED
-from veriphoto_export.parity import Parity, check_parity, load_crops
+from veriphoto_export.parity import Crops, Parity, check_parity, load_crops
 from veriphoto_export.pictures import find_pictures
 from veriphoto_export.variant_files import load_variants
 from veriphoto_release.bundle import ModelBundle
@@ -132,15 +132,7 @@ def export_version(
     graph = DetectorGraph(network, findings.calibration)
     bundle = ModelBundle(graph=export_onnx(graph), findings=findings, evidence_bias=graph.evidence_bias)
     say(f"comparing it with the network on {len(crops)} pictures")
-    numbered = bundle.as_version(number)
-    parity = check_parity(
-        numbered.graph.SerializeToString(),
-        network,
-        crops,
-        calibration=findings.calibration,
-        evidence_bias=bundle.evidence_bias,
-        point=numbered.findings.operating_point,
-    )
+    parity = _check(bundle.as_version(number), network, crops)
     if measure is not None:
         bundle = _with_variants(bundle, measure)
     registered = None
@@ -157,6 +149,17 @@ def export_version(
             registry.point(CHAMPION, registered)
             registry.unpoint(CHALLENGER, registered)
     return Exported(directory=directory, version=number, bytes=size, parity=parity, model=_number(registered))
+
+
+def _check(bundle: ModelBundle, network: Network, crops: Crops) -> Parity:
+    return check_parity(
+        bundle.graph.SerializeToString(),
+        network,
+        crops,
+        calibration=bundle.findings.calibration,
+        evidence_bias=bundle.evidence_bias,
+        point=bundle.findings.operating_point,
+    )
 
 
 def _number(model: RegisteredModel | None) -> int | None:

@@ -190,15 +190,7 @@ class _Walk:
             previous=latest(place.repository),
             proven=False,
         )
-        with self.at("publish"):
-            journal.write(place.repository, entry)
-            self.pending = entry
-            self.step("write")
-            write_version(bundle, place.repository, number)
-        with self.at("load"):
-            place.triton.load_classifier()
-        with self.at("golden"):
-            variant = golden.require(place.triton, number, expected, place.tolerance)
+        variant = self._publish(entry, bundle, expected)
         with self.at("alias"):
             entry = replace(entry, proven=True)
             journal.write(place.repository, entry)
@@ -221,6 +213,19 @@ class _Walk:
             variant=variant,
             opinion_lost=bundle.opinion is None and self._has_opinion(entry.previous),
         )
+
+    def _publish(self, entry: Entry, bundle: ModelBundle, expected: golden.Expected) -> str:
+        """Writes the version and has Triton prove it; returns the variant that Triton runs."""
+        place = self.place
+        with self.at("publish"):
+            journal.write(place.repository, entry)
+            self.pending = entry
+            self.step("write")
+            write_version(bundle, place.repository, entry.version)
+        with self.at("load"):
+            place.triton.load_classifier()
+        with self.at("golden"):
+            return golden.require(place.triton, entry.version, expected, place.tolerance)
 
     def _has_opinion(self, version: int | None) -> bool:
         return version is not None and (self.place.repository / CLASSIFIER / str(version) / OPINION_FILE).is_file()

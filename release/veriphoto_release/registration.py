@@ -79,15 +79,7 @@ def register(
                 step("upload")
                 uploaded = _upload(registry, experiment, run, built, findings)
                 step("version")
-                tags = {
-                    **sha_tag(sha256_file(built / ONNX_FILE)),
-                    **metrics_tag(findings.metrics),
-                    "data_fingerprint": findings.lineage.data_fingerprint,
-                    "recipe": findings.lineage.recipe,
-                    "training_run_id": findings.lineage.run_id,
-                    "origin": origin,
-                    _STATE: CHALLENGER if challenge else _DONE,
-                }
+                tags = {**_tags(findings, built), "origin": origin, _STATE: CHALLENGER if challenge else _DONE}
                 number = _create(registry, run, uploaded, tags)
         except OSError as error:
             _settle(registry)
@@ -126,6 +118,16 @@ def _build(target: Path, bundle: ModelBundle, example: npt.NDArray[np.uint8]) ->
     bundle.describe(target)
     np.savez_compressed(target / EXAMPLE_FILE, **{CROPS: example})
     return target
+
+
+def _tags(findings: Findings, built: Path) -> dict[str, str]:
+    return {
+        **sha_tag(sha256_file(built / ONNX_FILE)),
+        **metrics_tag(findings.metrics),
+        "data_fingerprint": findings.lineage.data_fingerprint,
+        "recipe": findings.lineage.recipe,
+        "training_run_id": findings.lineage.run_id,
+    }
 
 
 def _signature() -> dict[str, Any]:
