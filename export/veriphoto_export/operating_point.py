@@ -36,7 +36,7 @@ def stamp(model: onnx.ModelProto, point: OperatingPoint) -> onnx.ModelProto:
     """Writes the operating point into a copy of the model.
 
     Args:
-        model: From ``graph.export_onnx``.
+        model: A graph from ``graph.export_onnx``.
         point: Operating point of the published version.
 
     Returns:

@@ -86,7 +86,7 @@ def write_variants(target: Path, variants: MeasuredVariants, point: OperatingPoi
 
     Args:
         target: A directory, not yet in anyone's sight, that holds ``model.onnx``.
-        variants: What to write.
+        variants: The variants to write.
         point: The operating point of that graph.
 
     Raises:

@@ -98,9 +98,9 @@ def compare(
         champion: The model that is served.
         candidate: The model that would replace it.
         pictures: The evaluation set.
-        margins: See ``Margins``.
+        margins: How much worse the candidate may be; the defaults of ``Margins`` if None.
         product_sources: Patterns of the sources of real product photos; all real pictures where empty.
-        deliveries: See ``veriphoto_training.scoring.deliveries``.
+        deliveries: How the pictures arrive; keys of ``DELIVERIES``.
         track: Shows progress.
 
     Returns:
@@ -145,11 +145,11 @@ def require(rows: Sequence[Criterion]) -> None:
     """
     failed = [row for row in rows if not row.holds]
     if failed:
-        told = "; ".join(
+        reasons = "; ".join(
             f"{row.figure}: {row.candidate:.4f} against {row.champion:.4f} (may be worse by {row.allowed:.4f})"
             for row in failed
         )
-        raise ModelError(f"the candidate is worse than the champion: {told}")
+        raise ModelError(f"the candidate is worse than the champion: {reasons}")
 
 
 def score_together(

@@ -83,7 +83,7 @@ def promote(which: str, place: Place, *, judge: Judge, evaluation: str = "", ste
         The change.
 
     Raises:
-        VeriphotoError: Naming the step that failed and why; the version before goes on serving.
+        VeriphotoError: If a step fails, naming it and the reason; the previous version keeps serving.
     """
     with repository_lock(place.repository):
         walk = _Walk(PROMOTE, place, step)
@@ -113,7 +113,7 @@ def rollback(place: Place, *, to: str | None = None, step: Step = lambda _: None
         The change.
 
     Raises:
-        VeriphotoError: Naming the step that failed and why; the version before goes on serving.
+        VeriphotoError: If a step fails, naming it and the reason; the previous version keeps serving.
     """
     with repository_lock(place.repository):
         walk = _Walk(ROLLBACK, place, step)

@@ -40,7 +40,7 @@ GLUE_FILE: Final = "model.py"
 
 _STAGING: Final = ".staging-"  # not a number, so Triton takes it for no version
 _WITHDRAWN: Final = ".withdrawn-"
-"""A version that was loaded and not kept. Answers may carry its number, so it stays to be looked at."""
+"""A version that was loaded and not kept. Answers may carry its number, so it is kept for inspection."""
 _LARGEST_VERSION: Final = 2**24  # larger whole numbers are not exact in the FP32 OPERATING_POINT
 
 

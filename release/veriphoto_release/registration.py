@@ -52,7 +52,7 @@ def register(
 
     Args:
         bundle: The model.
-        registry: Where to register it.
+        registry: The registry.
         example: UINT8 [1, K, S, S, 3], an input to try it with.
         origin: Why it is registered.
         challenge: Whether to give it the alias ``challenger``.

@@ -97,7 +97,7 @@ def advised(rate: float, assurance: float = ASSURANCE) -> int:
 
 
 def provable_rate(photos: int, assurance: float = ASSURANCE) -> float:
-    """Returns the lowest rate that so many photos can prove, rounded up to a tenth of a percent.
+    """Returns the lowest rate that this many photos can prove, rounded up to a tenth of a percent.
 
     Args:
         photos: Number of photos, at least 1.
@@ -107,10 +107,10 @@ def provable_rate(photos: int, assurance: float = ASSURANCE) -> float:
 
 
 def too_few(count: int, rate: float, assurance: float = ASSURANCE) -> str:
-    """Returns a sentence on how many photos a rate needs, and what rate the photos at hand would allow.
+    """Returns a sentence on how many photos a rate needs, and which rate these photos would allow.
 
     Args:
-        count: Number of photos at hand.
+        count: Number of usable photos.
         rate: The false-alarm rate asked for.
         assurance: Confidence that it is kept, between 0 and 1.
     """

@@ -1,4 +1,4 @@
-"""What one file tells without being looked at, and the fingerprints that find its copies.
+"""Measures one file without looking at its content, and the fingerprints that find its copies.
 
 Only numbers leave this module, a few kilobytes a picture: an audit of any size fits into memory.
 """

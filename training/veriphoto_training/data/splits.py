@@ -129,7 +129,8 @@ class SplitRecord:
         """
         if data.fingerprint != self.fingerprint:
             raise DataError(
-                "this is not the run's data set (its fingerprint differs); what the run kept out is unknown"
+                "these are not the data of the run (the fingerprint differs), so what it kept out cannot be told; "
+                "name the data set that it was given"
             )
         return split_dataset(
             data.pictures, self.validation_share, self.holdout_sources, self.holdout_generators, self.seed

@@ -55,7 +55,7 @@ def forward(network: nn.Module, x_nchw: Tensor) -> Outputs:
     """Runs the network and keeps what lies before its head.
 
     Args:
-        network: From ``build_network``.
+        network: A network from ``build_network``.
         x_nchw: Normalised crops.
 
     Returns:
@@ -72,7 +72,7 @@ def place_logits(network: nn.Module, maps: Tensor) -> Tensor:
     """Returns the FP32 logit of every place [N, H, W]; their mean is the crop's logit.
 
     Args:
-        network: From ``build_network``.
+        network: A network from ``build_network``.
         maps: ``Outputs.maps``.
     """
     head = cast("nn.Linear", network.classifier)

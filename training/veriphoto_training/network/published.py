@@ -34,7 +34,7 @@ def load_published(option: str, network: nn.Module) -> None:
 
     Args:
         option: ``model_repository/classifier/N``.
-        network: From ``model.build_network``. In evaluation mode it then answers as the version does, before
+        network: A network from ``model.build_network``. In evaluation mode it then answers as the version does, before
             calibration. To train it, call ``measure_norms`` first.
 
     Raises:

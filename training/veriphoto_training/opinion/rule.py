@@ -24,7 +24,7 @@ MISSED: Final = 0.10
 UNASKED: Final = 0.03
 """Share of AI pictures of unseen sources that may be lost by not asking about them."""
 LEVELS: Final = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002)
-"""Shares of real product photos whose scores are noted, for sentences like "1 in 100 real photos scores this high"."""
+"""Shares of real product photos whose scores are kept, for sentences like "1 in 100 real photos scores this high"."""
 _ROUNDS: Final = 60
 
 

@@ -32,7 +32,7 @@ class Sampler:
 
         Args:
             pictures: Training pictures of both classes.
-            balance: See ``Recipe.balance``.
+            balance: Exponent of a source's size; see ``Recipe.balance``.
         """
         self._real = _Class([one for one in pictures if not one.label], balance)
         self._fake = _Class([one for one in pictures if one.label], balance)

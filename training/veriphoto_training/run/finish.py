@@ -35,7 +35,7 @@ class CalibrationSet:
         """Paths of the real product photos that set the threshold: in sets, none of which may be flagged too often.
 
         A threshold set on sources that were trained on may be passed more than twice as often by shops never seen; and
-        few unseen sources may be easy ones. So where enough product photos of unseen sources are at hand, they must
+        few unseen sources may be easy ones. So where there are enough product photos of unseen sources, they must
         keep within the rate by themselves too.
         """
         unseen = _products(self.unseen, self.product_sources)

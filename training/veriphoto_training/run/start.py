@@ -79,7 +79,7 @@ def run_training(
         split = thinned(split, max_per_class)
     run_id = resumable_run(output)
     if run_id and not resume:
-        raise UsageError(f"{output / LAST} exists; add --resume to go on, or give another --output")
+        raise UsageError(f"{output / LAST} exists; add --resume to continue that run, or give another --output")
     tracker: Tracker = MlflowTracker(f"{recipe.name}-{output.name}", var, run_id) if tracking else NoTracker(run_id)
     job = Job(
         recipe=recipe,

@@ -58,7 +58,7 @@ def score(
     Args:
         network: The network, in evaluation mode.
         pictures: Pictures to score.
-        delivery: See ``deliveries``.
+        delivery: How the pictures arrive; a key of ``DELIVERIES``.
         half: Use bfloat16 autocast on a CPU: several times as fast, and scores move by about 0.05 logits.
         size: Shrink crops to this side first; only for networks trained on enlarged whole pictures (``scoring_size``).
         pictures_at_once: Pictures per forward pass.

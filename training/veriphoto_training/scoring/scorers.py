@@ -125,7 +125,7 @@ class CheckpointScorer:
     def logits(self, crops: Crops) -> Floats:
         """Returns calibrated logits FP64 [N] of UINT8 crops [N, K, S, S, 3]."""
         with torch.inference_mode():
-            # float32, as the exported graph: the threshold is told to the last digit.
+            # float32, as the exported graph: the threshold is given to the last digit.
             raw = crop_logits(self._network, torch.from_numpy(crops), half=False, size=self._size).mean(1)
         calibration = self.findings.calibration
         return np.asarray(raw.double().numpy() / calibration.temperature + calibration.bias, dtype=np.float64)
