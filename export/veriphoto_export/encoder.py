@@ -182,7 +182,7 @@ def build(tower: Tower, *, eight_bits: bool, taps: Sequence[int] = TAPS) -> onnx
 
     Args:
         tower: The weights.
-        eight_bits: Keep them as eight bits, with their scales beside them; else as FP32.
+        eight_bits: Keep them as eight bits, with their scales beside them; otherwise as FP32.
         taps: Blocks, counted from 1, whose class tokens, one after another, are the features.
     """
     graph = _Graph(tower, eight_bits=eight_bits)
@@ -300,7 +300,7 @@ def write_encoder(tower: Tower, identity: str, source: str, directory: Path) -> 
         directory: ``model_repository/encoder/1``; made where it is missing.
 
     Returns:
-        What was written.
+        The encoder's description.
     """
     directory.mkdir(parents=True, exist_ok=True)
     files = {}

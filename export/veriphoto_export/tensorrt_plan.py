@@ -51,7 +51,7 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What was built."""
+    """A plan that was built."""
 
     builder: str
     """Package and version."""

@@ -69,8 +69,8 @@ def build_variants(
 ) -> list[VariantMeasurement]:
     """Builds, measures and judges the variants of a model; writes them beside its graph.
 
-    Refused is what loses more than ``MAX_AUROC_LOSS`` or ``MAX_ACCURACY_LOSS``, or moves one probability further than
-    the unsure band is wide: then the same picture could be real on one machine and AI-generated on another.
+    A variant is refused if it loses more than ``MAX_AUROC_LOSS`` or ``MAX_ACCURACY_LOSS``, or moves one probability
+    further than the unsure band is wide: then the same picture could be real on one machine and AI-generated on another.
 
     Calibration pictures are not evaluated.
 
@@ -122,7 +122,7 @@ def fastest(rows: Sequence[VariantMeasurement]) -> str:
 
 
 def cpu_name() -> str:
-    """Returns what the CPU calls itself: timings hold for one kind."""
+    """Returns the CPU's own name; timings hold for one kind of CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Measures one file without looking at its content, and the fingerprints that find its copies.
+"""Reads a file's metadata, and the fingerprints by which its copies are found.
 
 Only numbers leave this module, a few kilobytes a picture: an audit of any size fits into memory.
 """

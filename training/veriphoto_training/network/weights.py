@@ -1,4 +1,4 @@
-"""Starting weights: where a run begins."""
+"""Weights that a training run starts from."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def load_weights(option: str, network: torch.nn.Module) -> None:
 
 
 def describe_weights(option: str) -> str:
-    """Says where a run begins, without naming places of this machine.
+    """Describes the starting weights, without paths of this machine.
 
     Args:
         option: The option's text; see ``load_weights``.

@@ -55,12 +55,12 @@ def fit_logistic(columns: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
     """Fits weights and a bias by Newton's method, with a faint pull of the weights towards 0.
 
     Args:
-        columns: [n, m].
-        labels: [n].
-        weights: [n].
+        columns: Columns to fit on [n, m].
+        labels: Class indices [n].
+        weights: Weight of each picture [n].
 
     Returns:
-        [m + 1]: the bias last.
+        The weights and, last, the bias [m + 1].
     """
     design = np.column_stack([columns, np.ones(len(columns))])
     found = np.zeros(design.shape[1])
@@ -122,8 +122,8 @@ def joint_logits(rule: Rule, first: Floats, second: Floats, mode: Mode, below: f
 
     Args:
         rule: The rule.
-        first: [n]: the classifier's logits.
-        second: [n]: the probe's.
+        first: The classifier's logits [n].
+        second: The probe's logits [n].
         mode: When it is asked.
         below: Logit that pictures which are not asked about stay below.
     """
