@@ -70,7 +70,7 @@ def build_variants(
     """Builds, measures and judges the variants of a model; writes them beside its graph.
 
     A variant is refused if it loses more than ``MAX_AUROC_LOSS`` or ``MAX_ACCURACY_LOSS``, or moves one probability
-    further than the unsure band is wide: then the same picture could be real on one machine and AI-generated on another.
+    further than the unsure band is wide, since the same picture could then be real here and AI-generated elsewhere.
 
     Calibration pictures are not evaluated.
 
