@@ -20,7 +20,7 @@ from veriphoto.contract import CONTRACT, CROPS, EVIDENCE, LOGIT, OPERATING_POINT
 from veriphoto.manifest import Calibration
 from veriphoto_export.operating_point import OPERATING_POINT_CONSTANT, stamp
 
-__all__ = ["OPSET", "OUTPUTS", "DetectorGraph", "Network", "export_onnx", "stamp"]
+__all__ = ["OPSET", "OUTPUTS", "ClassifierGraph", "Network", "export_onnx", "stamp"]
 
 OUTPUTS: Final = (PROBABILITY, LOGIT, EVIDENCE, OPERATING_POINT)
 OPSET: Final = 18
@@ -43,7 +43,7 @@ class Network(Protocol):
         ...
 
 
-class DetectorGraph(nn.Module):
+class ClassifierGraph(nn.Module):
     """A network with everything around it.
 
     Average pooling and a linear layer commute, so each position's contribution to the logit can be told: the linear
@@ -96,7 +96,7 @@ class DetectorGraph(nn.Module):
         return torch.sigmoid(logit), logit, evidence, self.operating_point.expand(crops.shape[0], -1)
 
 
-def export_onnx(graph: DetectorGraph) -> onnx.ModelProto:
+def export_onnx(graph: ClassifierGraph) -> onnx.ModelProto:
     """Turns the graph into ONNX with a dynamic batch.
 
     The operating point is left at zero: ``stamp`` sets it, without torch, each time a version is published.

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 from veriphoto.errors import UsageError
 from veriphoto.manifest import FINDINGS_FILE, Findings, read_manifest
-from veriphoto_export.graph import DetectorGraph, Network, export_onnx
+from veriphoto_export.graph import ClassifierGraph, Network, export_onnx
 from veriphoto_export.operating_point import UNSERVED
 from veriphoto_export.parity import Crops, Parity, check_parity, load_crops
 from veriphoto_export.pictures import find_pictures
@@ -129,7 +129,7 @@ def export_version(
     require_free(repository, number)
     crops = load_crops(spread(pictures))
     say("exporting the graph")
-    graph = DetectorGraph(network, findings.calibration)
+    graph = ClassifierGraph(network, findings.calibration)
     bundle = ModelBundle(graph=export_onnx(graph), findings=findings, evidence_bias=graph.evidence_bias)
     say(f"comparing it with the network on {len(crops)} pictures")
     parity = _check(bundle.as_version(number), network, crops)

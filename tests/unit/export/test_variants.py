@@ -22,7 +22,7 @@ from veriphoto.contract import CROPS, LOGIT
 from veriphoto.errors import DataError, UsageError
 from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant
 from veriphoto_export import variants
-from veriphoto_export.graph import DetectorGraph, export_onnx
+from veriphoto_export.graph import ClassifierGraph, export_onnx
 from veriphoto_export.quantize import quantisable, quantize_int8, weights_fit
 from veriphoto_export.runners import available, open_variant
 from veriphoto_export.variants import VariantMeasurement, build_variants, fastest
@@ -52,7 +52,7 @@ class BlockNetwork(ToyNetwork):
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = copy_repository(tmp_path_factory.mktemp("variants") / "models")
-    graph = DetectorGraph(BlockNetwork(), toy_findings().calibration)
+    graph = ClassifierGraph(BlockNetwork(), toy_findings().calibration)
     bundle = ModelBundle(graph=export_onnx(graph), findings=toy_findings(), evidence_bias=graph.evidence_bias)
     publish(bundle, repository, 1)
     return repository

@@ -33,7 +33,7 @@ from veriphoto_training.network.published import is_published, measure_norms
 from veriphoto_training.network.weights import describe_weights, load_weights
 from veriphoto_training.recipes import Recipe
 from veriphoto_training.run.batches import Maker, Sampler, batches
-from veriphoto_training.run.loss import objective
+from veriphoto_training.run.loss import training_loss
 from veriphoto_training.run.progress import Progress
 from veriphoto_training.scoring.logits import score, scoring_size
 from veriphoto_training.scoring.metrics import auroc
@@ -186,7 +186,7 @@ class _Run:
         kind = torch.bfloat16 if self._device.type == "cpu" else torch.float16
         with torch.autocast(self._device.type, kind):
             outputs = forward(self._network, batch.x_nchw)
-        loss = objective(self._network, outputs, batch, targets, recipe.consistency)
+        loss = training_loss(self._network, outputs, batch, targets, recipe.consistency)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self._scaler.scale(loss))
         self._scaler.unscale_(self._optimizer)

@@ -10,7 +10,7 @@ from veriphoto_training.network.model import Outputs, place_logits
 _entropy = nn.functional.binary_cross_entropy_with_logits
 
 
-def objective(network: nn.Module, outputs: Outputs, batch: Spliced, targets: Tensor, consistency: float) -> Tensor:
+def training_loss(network: nn.Module, outputs: Outputs, batch: Spliced, targets: Tensor, consistency: float) -> Tensor:
     """Cross-entropy of every crop, or of every place of a spliced one, plus the disagreement of two views.
 
     Args:
