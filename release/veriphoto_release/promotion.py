@@ -86,19 +86,19 @@ def promote(which: str, place: Place, *, judge: Judge, evaluation: str = "", ste
         VeriphotoError: If a step fails, naming it and the reason; the previous version keeps serving.
     """
     with repository_lock(place.repository):
-        walk = _Walk(PROMOTE, place, step)
-        champion = walk.begin()
-        with walk.at("find"):
+        procedure = _Procedure(PROMOTE, place, step)
+        champion = procedure.begin()
+        with procedure.at("find"):
             model = place.registry.find(which)
             if champion is not None and model.number == champion.number:
                 raise UsageError(f"model {model.number} is the champion already")
-        candidate = walk.verify(model)
+        candidate = procedure.verify(model)
         rows: list[gate.Criterion] = []
         if champion is not None:
-            with walk.at("compare"):
-                rows = judge(walk.served(), candidate)
+            with procedure.at("compare"):
+                rows = judge(procedure.served(), candidate)
                 gate.require(rows)
-        return replace(walk.serve(model, candidate, _report(evaluation, rows)), rows=tuple(rows))
+        return replace(procedure.serve(model, candidate, _report(evaluation, rows)), rows=tuple(rows))
 
 
 def rollback(place: Place, *, to: str | None = None, step: Step = lambda _: None) -> Change:
@@ -116,13 +116,13 @@ def rollback(place: Place, *, to: str | None = None, step: Step = lambda _: None
         VeriphotoError: If a step fails, naming it and the reason; the previous version keeps serving.
     """
     with repository_lock(place.repository):
-        walk = _Walk(ROLLBACK, place, step)
-        walk.begin()
-        with walk.at("find"):
+        procedure = _Procedure(ROLLBACK, place, step)
+        procedure.begin()
+        with procedure.at("find"):
             model = place.registry.find(to or str(_before(place.registry)))
             if not model.served:
                 raise UsageError(f"model {model.number} never served; promote it: veriphoto models promote")
-        return walk.serve(model, walk.verify(model), {})
+        return procedure.serve(model, procedure.verify(model), {})
 
 
 def settle(place: Place, step: Step = lambda _: None) -> Change | None:
@@ -136,11 +136,11 @@ def settle(place: Place, step: Step = lambda _: None) -> Change | None:
         The change that was left unfinished, or None.
     """
     with repository_lock(place.repository):
-        return _Walk("settle", place, step).settle()
+        return _Procedure("settle", place, step).settle()
 
 
-class _Walk:
-    """One way through the steps; its caller holds the repository's lock."""
+class _Procedure:
+    """A promotion or rollback, step by step; its caller holds the repository's lock."""
 
     def __init__(self, action: str, place: Place, step: Step) -> None:
         self.action = action

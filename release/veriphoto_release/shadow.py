@@ -20,7 +20,7 @@ TALLY_FILE: Final = "tally.json"
 """Names as in ``veriphoto_serving.gateway.answering.shadow``, which may not be imported from here."""
 
 
-def cast(registry: Registry, model: RegisteredModel, var: Path) -> Path:
+def start(registry: Registry, model: RegisteredModel, var: Path) -> Path:
     """Makes the gateway score a share of its pictures with a second model too.
 
     Args:
@@ -43,14 +43,14 @@ def cast(registry: Registry, model: RegisteredModel, var: Path) -> Path:
         for name in (ONNX_FILE, MANIFEST_FILE):
             shutil.copy(source / name, staged / name)
         (staged / NUMBER_FILE).write_text(f"{model.number}\n", encoding="utf-8")
-        lift(var)
+        stop(var)
         staged.rename(target)
     except OSError as error:
         raise ModelError(f"cannot write {target}: {error.strerror or error}") from error
     return target
 
 
-def lift(var: Path) -> None:
+def stop(var: Path) -> None:
     """Ends the shadow: the gateway stops scoring pictures twice."""
     target = var / FOLDER / CHALLENGER_FOLDER
     if target.is_dir():

@@ -186,12 +186,12 @@ def shadow(
     from veriphoto_release import shadow as shadows  # noqa: PLC0415
 
     if off:
-        shadows.lift(var)
+        shadows.stop(var)
         typer.echo("no model is in the shadow")
         return
     registry = _registry(var, name)
     found = registry.find(model)
-    typer.echo(f"model {found.number} is in the shadow: {shadows.cast(registry, found, var)}")
+    typer.echo(f"model {found.number} is in the shadow: {shadows.start(registry, found, var)}")
 
 
 def compare(
