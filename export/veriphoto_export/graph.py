@@ -20,7 +20,7 @@ from veriphoto.contract import CONTRACT, CROPS, EVIDENCE, LOGIT, OPERATING_POINT
 from veriphoto.manifest import Calibration
 from veriphoto_export.operating_point import OPERATING_POINT_CONSTANT, stamp
 
-__all__ = ["OPSET", "OUTPUTS", "DetectorGraph", "Network", "export_onnx", "stamp"]
+__all__ = ["OPSET", "OUTPUTS", "ClassifierGraph", "Network", "export_onnx", "stamp"]
 
 OUTPUTS: Final = (PROBABILITY, LOGIT, EVIDENCE, OPERATING_POINT)
 OPSET: Final = 18
@@ -43,7 +43,7 @@ class Network(Protocol):
         ...
 
 
-class DetectorGraph(nn.Module):
+class ClassifierGraph(nn.Module):
     """A network with everything around it.
 
     Average pooling and a linear layer commute, so each position's contribution to the logit can be told: the linear
@@ -60,7 +60,7 @@ class DetectorGraph(nn.Module):
         """Folds the calibration into the linear layer.
 
         Args:
-            network: In evaluation mode; its classifier has one output.
+            network: The network, in evaluation mode, with a classifier of one output.
             calibration: Its temperature divides the contributions, its bias joins the layer's.
         """
         super().__init__()
@@ -75,7 +75,7 @@ class DetectorGraph(nn.Module):
 
     @property
     def evidence_bias(self) -> float:
-        """What the mean of EVIDENCE lacks to LOGIT."""
+        """Difference between LOGIT and the mean of EVIDENCE."""
         return float(self.bias)
 
     def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -96,13 +96,13 @@ class DetectorGraph(nn.Module):
         return torch.sigmoid(logit), logit, evidence, self.operating_point.expand(crops.shape[0], -1)
 
 
-def export_onnx(graph: DetectorGraph) -> onnx.ModelProto:
+def export_onnx(graph: ClassifierGraph) -> onnx.ModelProto:
     """Turns the graph into ONNX with a dynamic batch.
 
     The operating point is left at zero: ``stamp`` sets it, without torch, each time a version is published.
 
     Args:
-        graph: In evaluation mode, on the CPU.
+        graph: The graph, in evaluation mode, on the CPU.
 
     Returns:
         The model, with names and shapes of the contract.

@@ -24,8 +24,8 @@ def operating_point(findings: Findings, version: int) -> OperatingPoint:
     So the manifest and every answer say exactly the same numbers.
 
     Args:
-        findings: What the run decided.
-        version: The version it will be published as.
+        findings: Findings of the training run.
+        version: Number of the version to publish.
     """
     point = findings.operating_point
     rounded = replace(point, model_version=version)
@@ -36,8 +36,8 @@ def stamp(model: onnx.ModelProto, point: OperatingPoint) -> onnx.ModelProto:
     """Writes the operating point into a copy of the model.
 
     Args:
-        model: From ``graph.export_onnx``.
-        point: What the published version answers at.
+        model: A graph from ``graph.export_onnx``.
+        point: Operating point of the published version.
 
     Returns:
         The copy.

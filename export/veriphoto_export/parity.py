@@ -1,4 +1,4 @@
-"""Does the exported graph score real pictures as the network it came from?
+"""Checks that the exported graph scores real pictures as the network it came from.
 
 The reference is the network itself with normalisation, mean over crops, calibration and sigmoid written out once more
 in float64, not the module that was exported: an error in that module must not hide in both sides of the comparison.
@@ -82,11 +82,11 @@ def check_parity(
 
     Args:
         model: The ONNX file.
-        network: In evaluation mode, on the CPU.
+        network: The network, in evaluation mode, on the CPU.
         crops: UINT8 [P, K, S, S, 3] of real pictures.
-        calibration: What the graph has folded in.
-        evidence_bias: What the manifest will say.
-        point: What the graph must answer with.
+        calibration: The calibration in the graph.
+        evidence_bias: The manifest's difference between LOGIT and the mean of EVIDENCE.
+        point: The operating point that the graph must answer with.
 
     Returns:
         The differences found, all within tolerance.
@@ -114,7 +114,7 @@ def reference_logits(network: Network, crops: Crops, calibration: Calibration) -
     """Computes calibrated logits with the network alone.
 
     Args:
-        network: In evaluation mode.
+        network: The network, in evaluation mode.
         crops: UINT8 [P, K, S, S, 3].
         calibration: Temperature and bias.
 

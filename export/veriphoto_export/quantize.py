@@ -99,7 +99,7 @@ def quantisable(graph: onnx.ModelProto) -> list[str]:
 
 
 def weights_fit(graph: onnx.ModelProto) -> bool:
-    """Tells whether every INT8 weight has at most 7 bits, so that no CPU's 16-bit sums can saturate."""
+    """Returns whether every INT8 weight has at most 7 bits, so that no CPU's 16-bit sums can saturate."""
     values = [onnx.numpy_helper.to_array(each) for each in graph.graph.initializer]
     return all(
         int(np.abs(each.astype(np.int16)).max(initial=0)) <= WEIGHT_LIMIT for each in values if each.dtype == np.int8

@@ -39,9 +39,9 @@ def open_variant(variant: Variant, directory: Path, threads: int = 1) -> Run:
     """Loads a variant of a version.
 
     Args:
-        variant: Which.
-        directory: The version's, or any with the variant's file.
-        threads: How many it may use.
+        variant: The variant to load.
+        directory: The version's directory, or another with the variant's file.
+        threads: Number of threads it may use.
 
     Returns:
         A function that scores crops.

@@ -51,12 +51,12 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What was built."""
+    """A plan that was built."""
 
     builder: str
     """Package and version."""
     capability: str
-    """Compute capability it was built for; empty for the GPU at hand."""
+    """Compute capability it was built for; empty for this machine's GPU."""
     bytes: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -95,7 +95,7 @@ def build_plan(
         model: ``model.onnx``.
         target: The file to write.
         precision: ``fp32`` or ``fp16``.
-        capability: Compute capability, for example ``SM89``; empty builds for the GPU at hand.
+        capability: Compute capability, for example ``SM89``; empty builds for this machine's GPU.
         batches: Smallest, usual and largest number of pictures.
         builder: The package; the installed one where None.
 
@@ -195,7 +195,7 @@ def _makers_of(tensor: str, graph: onnx.ModelProto) -> set[str]:
 def _aim(package: Any, config: Any, capability: str) -> None:
     known = getattr(package, "ComputeCapability", None)
     if known is None or not hasattr(config, "set_compute_capability"):
-        raise UsageError(f"{package.__name__} builds for the GPU at hand only; leave out the compute capability")
+        raise UsageError(f"{package.__name__} builds for this machine's GPU only; leave out the compute capability")
     if not hasattr(known, capability):
         names = ", ".join(name for name in dir(known) if name.startswith("SM"))
         raise UsageError(f"{package.__name__} does not know {capability}; choose from {names}")
@@ -229,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--int8", type=Path, metavar="PHOTOS", help="quantise the pointwise layers, calibrated on these"
     )
-    parser.add_argument("--capability", default="", help="for example SM89; the GPU at hand where left out")
+    parser.add_argument("--capability", default="", help="for example SM89; this machine's GPU by default")
     options = parser.parse_args(arguments)
     verify_onnx(options.version, read_manifest(options.version))
     with tempfile.TemporaryDirectory() as folder:

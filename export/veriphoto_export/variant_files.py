@@ -1,7 +1,7 @@
-"""Variants that travel with a model: from where they were measured, into the registry and every version made of it.
+"""Copies measured variants with their model: into the registry, and into every version made of it.
 
 A variant belongs to a graph. The graph of another version differs in its number alone, so what was measured of the one
-holds for the other; another threshold is another operating point, and nothing is carried there.
+holds for the other. Another threshold is another operating point, and there they have to be measured again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from veriphoto_export.operating_point import stamp
 
 
 @dataclass(frozen=True, kw_only=True)
-class Carried:
+class MeasuredVariants:
     """What was measured of a model, with the files that its accepted variants run."""
 
     home: Path
@@ -46,11 +46,11 @@ class Carried:
         return max((rows[name] for name in variants), default=0.0)
 
 
-def find_variants(homes: Iterable[Path]) -> Carried | None:
-    """Finds the first place whose variants can be carried.
+def find_variants(homes: Iterable[Path]) -> MeasuredVariants | None:
+    """Finds the first directory with variants that can be used.
 
     Args:
-        homes: Directories of one and the same model, the likeliest first.
+        homes: Directories of one model, the likeliest first.
 
     Returns:
         Its variants; None where none were accepted, or a file is not the one that was measured.
@@ -58,7 +58,7 @@ def find_variants(homes: Iterable[Path]) -> Carried | None:
     return next((found for home in homes if (found := load_variants(home)) is not None), None)
 
 
-def load_variants(home: Path) -> Carried | None:
+def load_variants(home: Path) -> MeasuredVariants | None:
     """Reads the variants of a directory and verifies their files.
 
     Args:
@@ -78,15 +78,15 @@ def load_variants(home: Path) -> Carried | None:
         int8 = onnx.load(home / INT8_FILE) if INT8_FILE in files else None
     except (ModelError, OSError):
         return None
-    return Carried(home=home, body=body, int8=int8)
+    return MeasuredVariants(home=home, body=body, int8=int8)
 
 
-def write_variants(target: Path, carried: Carried, point: OperatingPoint) -> None:
+def write_variants(target: Path, variants: MeasuredVariants, point: OperatingPoint) -> None:
     """Writes variants beside a graph of the same model.
 
     Args:
         target: A directory, not yet in anyone's sight, that holds ``model.onnx``.
-        carried: The variants.
+        variants: The variants to write.
         point: The operating point of that graph.
 
     Raises:
@@ -95,11 +95,11 @@ def write_variants(target: Path, carried: Carried, point: OperatingPoint) -> Non
     """
     onnx_sha256 = sha256_file(target / ONNX_FILE)
     hashes = {ONNX_FILE: onnx_sha256}
-    if carried.int8 is not None:
-        (target / INT8_FILE).write_bytes(stamp(carried.int8, point).SerializeToString())
+    if variants.int8 is not None:
+        (target / INT8_FILE).write_bytes(stamp(variants.int8, point).SerializeToString())
         _require_point(target / INT8_FILE, point)
         hashes[INT8_FILE] = sha256_file(target / INT8_FILE)
-    body = copy.deepcopy(carried.body)
+    body = copy.deepcopy(variants.body)
     body["onnx_sha256"] = onnx_sha256
     for row in body["rows"]:
         if row["accepted"] and row["variant"] in SETUPS:

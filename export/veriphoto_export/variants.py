@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VariantMeasurement:
-    """What was measured of one variant."""
+    """Measurements of one variant."""
 
     variant: str
     bytes: int
@@ -69,20 +69,20 @@ def build_variants(
 ) -> list[VariantMeasurement]:
     """Builds, measures and judges the variants of a model; writes them beside its graph.
 
-    Refused is what loses more than ``MAX_AUROC_LOSS`` or ``MAX_ACCURACY_LOSS``, or moves one probability further than
-    the unsure band is wide: then the same picture could be real on one machine and AI-generated on another.
+    A variant is refused if it loses more than ``MAX_AUROC_LOSS`` or ``MAX_ACCURACY_LOSS``, or moves one probability
+    further than the unsure band is wide, since the same picture could then be real here and AI-generated elsewhere.
 
     Calibration pictures are not evaluated.
 
     Args:
         directory: A version directory, or one with a model that has no number yet.
-        pictures: Of both classes, none of which the network was trained on if the figures are to mean anything.
-        calibration: Pictures a class to calibrate INT8 with.
-        most: Pictures a class to evaluate on.
-        rounds: Timed rounds of each size.
-        evaluation: What the pictures are, for the record.
-        only: Restricts the variants; fp32 is always measured.
-        say: Told what is being done.
+        pictures: Pictures of both classes that the network was not trained on.
+        calibration: Pictures of each class to calibrate INT8 with.
+        most: Largest number of pictures of each class to evaluate on.
+        rounds: Timed rounds for each batch size.
+        evaluation: Description of the pictures, for the record.
+        only: Variants to build; all if empty. fp32 is always measured.
+        say: Called with a line of progress.
 
     Returns:
         A row for each variant.
@@ -122,7 +122,7 @@ def fastest(rows: Sequence[VariantMeasurement]) -> str:
 
 
 def cpu_name() -> str:
-    """Returns what the CPU calls itself: timings hold for one kind."""
+    """Returns the CPU's own name; timings hold for one kind of CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

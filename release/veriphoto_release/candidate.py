@@ -1,4 +1,4 @@
-"""A model that may be served: its graph, findings and scores, none of them believed before they are checked."""
+"""A model that may be served; graph and manifest are checked before they are used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Candidate:
     """A checked model, ready to score and to publish."""
 
     name: str
-    """What messages call it."""
+    """Name in messages."""
     manifest: Manifest
     model: onnx.ModelProto
     session: Any
@@ -35,12 +35,12 @@ class Candidate:
 
     @property
     def findings(self) -> Findings:
-        """What its training run decided."""
+        """Findings of its training run."""
         return self.manifest.findings
 
     @property
     def point(self) -> OperatingPoint:
-        """What it answers at."""
+        """Operating point of its answers."""
         return self.manifest.findings.operating_point
 
     def probability(self, picture: bytes) -> float:
@@ -62,8 +62,8 @@ def load_candidate(directory: Path, name: str, *, sha256: str = "") -> Candidate
 
     Args:
         directory: Holds ``model.onnx`` and ``manifest.json``: a version of the repository or a registered model.
-        name: What messages call it.
-        sha256: What the registry says of ``model.onnx``; empty where it says nothing.
+        name: Name of the model in messages.
+        sha256: sha256 of ``model.onnx`` in the registry; empty where it is not known.
 
     Returns:
         The model.

@@ -1,7 +1,8 @@
-"""Is the candidate at least as good as the champion on a named evaluation set, as it is and as it arrives at its worst?
+"""Compares a candidate with the champion on an evaluation set, as its pictures are and as they arrive at their worst.
 
-Each model is judged at its own threshold. A difference counts as worse where it is larger than the margin *and*, for
-rates of few pictures, than a handful of pictures: in a source of 20, one picture is 5 points.
+The classifiers are compared alone, each at its own threshold: a second opinion is measured where it is fitted. A
+difference counts as worse where it is larger than the margin *and*, for rates of few pictures, than a handful of
+pictures: in a source of 20, one picture is 5 points.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _AHEAD: Final = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Margins:
-    """By how much a candidate may be worse, in shares of 1. Each is an option of ``promote``."""
+    """How much worse a candidate may be, as shares of 1."""
 
     auroc: float = 0.005
     """Overall AUROC."""
@@ -41,7 +42,7 @@ class Margins:
     false_alarms: float = 0.005
     """Share of real product photos called AI-generated."""
     pictures: int = 2
-    """So many pictures of a source or of the product photos are never worse by themselves."""
+    """Differences of this many pictures or fewer, in a source or the product photos, never count as worse."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,16 +95,16 @@ def compare(
     """Compares two models, figure by figure in every delivery.
 
     Args:
-        champion: What is served.
-        candidate: What would be.
+        champion: The model that is served.
+        candidate: The model that would replace it.
         pictures: The evaluation set.
-        margins: See ``Margins``.
+        margins: How much worse the candidate may be; the defaults of ``Margins`` if None.
         product_sources: Patterns of the sources of real product photos; all real pictures where empty.
-        deliveries: See ``veriphoto_training.scoring.deliveries``.
+        deliveries: How the pictures arrive; keys of ``DELIVERIES``.
         track: Shows progress.
 
     Returns:
-        One row a figure and delivery.
+        A row for each figure and delivery.
 
     Raises:
         DataError: If the set cannot show the figures.
@@ -144,11 +145,11 @@ def require(rows: Sequence[Criterion]) -> None:
     """
     failed = [row for row in rows if not row.holds]
     if failed:
-        told = "; ".join(
+        reasons = "; ".join(
             f"{row.figure}: {row.candidate:.4f} against {row.champion:.4f} (may be worse by {row.allowed:.4f})"
             for row in failed
         )
-        raise ModelError(f"the candidate is worse than the champion: {told}")
+        raise ModelError(f"the candidate is worse than the champion: {reasons}")
 
 
 def score_together(
@@ -161,9 +162,9 @@ def score_together(
     """Scores pictures with several models, decoding each once.
 
     Args:
-        models: Which.
-        pictures: What; those that cannot be scored are left out.
-        delivery: How they arrive.
+        models: Models to score with.
+        pictures: Pictures to score; those that cannot be scored are left out.
+        delivery: How the pictures arrive; see ``deliveries``.
         track: Shows progress.
 
     Returns:

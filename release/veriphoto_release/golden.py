@@ -1,4 +1,4 @@
-"""Golden pictures: what a version must answer through Triton before it becomes the champion.
+"""Golden pictures: Triton must score them as offline scoring does before a version becomes the champion.
 
 A server runs whichever accepted variant is fastest on its machine, so its answers must all be those of one of them.
 """
@@ -15,7 +15,7 @@ from veriphoto.errors import ModelError
 from veriphoto.preprocessing import preprocess
 from veriphoto.variants import Variant
 from veriphoto_export.runners import available, open_variant
-from veriphoto_export.variant_files import Carried
+from veriphoto_export.variant_files import MeasuredVariants
 from veriphoto_release.candidate import Candidate, golden_scores
 from veriphoto_release.triton import Triton
 
@@ -34,16 +34,16 @@ class Expected:
     """How far from fp32 the accepted variants that only other machines can run were measured to be."""
 
 
-def expect(candidate: Candidate, variants: Carried | None, pictures: Sequence[Path]) -> Expected:
+def expect(candidate: Candidate, variants: MeasuredVariants | None, pictures: Sequence[Path]) -> Expected:
     """Scores the golden pictures offline.
 
     Args:
         candidate: The model.
-        variants: That travel with it.
+        variants: Its measured variants.
         pictures: Their files; those that cannot be scored are left out.
 
     Returns:
-        What Triton may answer.
+        The scores that Triton may answer with.
 
     Raises:
         ModelError: If no picture can be scored.
@@ -68,7 +68,7 @@ def require(triton: Triton, version: int, expected: Expected, tolerance: float) 
 
     Args:
         triton: The server.
-        version: That must answer.
+        version: Version that must answer.
         expected: The offline scores.
         tolerance: Largest difference in probability that passes.
 

@@ -1,4 +1,4 @@
-"""A version that gains a second opinion: the same network, two cuts, and what its encoder's probe has learned."""
+"""Fits a second opinion for a published version, and publishes both as a new version."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from veriphoto.errors import UsageError
 from veriphoto.opinions import EncoderPackage
 from veriphoto.second_opinion import Mode
 from veriphoto_export.variant_files import load_variants
+from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.publish import latest, next_version, publish
 from veriphoto_training.data.dataset import read_dataset
 from veriphoto_training.opinion.fit import Fitted, Roles, Track, fit_opinion, open_looks
@@ -35,15 +36,15 @@ def add_opinion(
     """Fits a published version's second opinion and publishes both as a new version.
 
     Args:
-        data: Data sets.
-        roles: What their sources may be used for.
-        repository: The Triton model repository, the encoder in its place.
-        cache: Directory in which looks are kept from run to run.
+        data: Data sets to fit on.
+        roles: Says which sources may be used for what.
+        repository: The Triton model repository, which holds the encoder.
+        cache: Directory that keeps scores and features between runs.
         version: Version to start from; the newest if None.
         track: Shows progress.
 
     Returns:
-        What was fitted, and the new version's directory.
+        The fit, and the new version's directory.
 
     Raises:
         DataError: If the data do not suffice.
@@ -70,18 +71,16 @@ def add_opinion(
         cache=cache / f"{identity[:_KEY]}-{model.findings.lineage.run_id[:_KEY]}",
         track=track,
     )
-    variants = load_variants(directory)
-    target = publish(
-        onnx.load(model.file),
-        replace(
+    bundle = ModelBundle(
+        graph=onnx.load(model.file),
+        findings=replace(
             model.findings,
             operating_point=fitted.first_point,
             drift_reference=model.findings.drift_reference.without_verdicts(),
         ),
         evidence_bias=model.manifest.evidence_bias,
-        repository=repository,
-        version=next_version(repository),
-        variants=variants,
+        variants=load_variants(directory),
         opinion=fitted.opinion,
     )
+    target = publish(bundle, repository, next_version(repository))
     return fitted, target

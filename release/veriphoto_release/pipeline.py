@@ -1,24 +1,23 @@
-"""The whole road from a training run's directory to a version directory."""
+"""Exports a training run: graph, parity check, variants, registration and publication."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
-import onnx
-
 from veriphoto.errors import UsageError
-from veriphoto.manifest import FINDINGS_FILE, ONNX_FILE, Findings, read_manifest
-from veriphoto_export.graph import DetectorGraph, Network, export_onnx, stamp
+from veriphoto.manifest import FINDINGS_FILE, Findings, read_manifest
+from veriphoto_export.graph import ClassifierGraph, Network, export_onnx
 from veriphoto_export.operating_point import UNSERVED
-from veriphoto_export.parity import Parity, check_parity, load_crops
+from veriphoto_export.parity import Crops, Parity, check_parity, load_crops
 from veriphoto_export.pictures import find_pictures
-from veriphoto_export.variant_files import Carried, load_variants
-from veriphoto_release.publish import latest, next_version, operating_point, publish, require_free
-from veriphoto_release.registration import describe_unserved, register
+from veriphoto_export.variant_files import load_variants
+from veriphoto_release.bundle import ModelBundle
+from veriphoto_release.publish import latest, next_version, publish, require_free
+from veriphoto_release.registration import register
 from veriphoto_release.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
 from veriphoto_training.network.model import CHECKPOINT_FILE, load_checkpoint
 
@@ -33,10 +32,10 @@ Measure = Callable[[Path], object]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """What an export wrote."""
+    """The result of an export."""
 
     directory: Path | None
-    """Of the published version; None where it was only registered."""
+    """Directory of the published version; None where it was only registered."""
     version: int | None
     bytes: int
     """Size of the ONNX file."""
@@ -63,10 +62,10 @@ def export_run(
         repository: The Triton model repository to publish in.
         photos: Folder of pictures to check parity with.
         version: Version number; the next free one if None.
-        registry: Where to register it as challenger; nowhere if None.
-        serve: Publish it in the repository, without asking whether it is better than what is there.
-        variants: From what the checkpoint says of its training, the measuring of variants; None builds none.
-        say: Told what is being done.
+        registry: Registry to add it to as challenger; None to register it nowhere.
+        serve: Publish it in the repository, without comparing it with the version there.
+        variants: Returns what measures the variants, given the checkpoint's metadata; None builds none.
+        say: Called with a line of progress.
 
     Returns:
         What was written.
@@ -110,15 +109,15 @@ def export_version(
     """Exports a network, checks the graph against it on real pictures, registers and publishes it.
 
     Args:
-        network: In evaluation mode, on the CPU.
-        findings: What its training run decided.
+        network: The network, in evaluation mode, on the CPU.
+        findings: Findings of its training run.
         repository: The Triton model repository to publish in.
         pictures: Files to check parity with; at most ``PARITY_PICTURES`` are used.
         version: Version number; the next free one if None.
-        registry: Where to register it as challenger; nowhere if None.
-        serve: Publish it in the repository, without asking whether it is better than what is there.
-        measure: Builds its variants, which then go wherever it goes; None builds none.
-        say: Told what is being done.
+        registry: Registry to add it to as challenger; None to register it nowhere.
+        serve: Publish it in the repository, without comparing it with the version there.
+        measure: Builds its variants, which are registered and published with it; None builds none.
+        say: Called with a line of progress.
 
     Returns:
         What was written.
@@ -130,30 +129,20 @@ def export_version(
     require_free(repository, number)
     crops = load_crops(spread(pictures))
     say("exporting the graph")
-    graph = DetectorGraph(network, findings.calibration)
-    model = export_onnx(graph)
+    graph = ClassifierGraph(network, findings.calibration)
+    bundle = ModelBundle(graph=export_onnx(graph), findings=findings, evidence_bias=graph.evidence_bias)
     say(f"comparing it with the network on {len(crops)} pictures")
-    point = operating_point(findings, number)
-    parity = check_parity(
-        stamp(model, point).SerializeToString(),
-        network,
-        crops,
-        calibration=findings.calibration,
-        evidence_bias=graph.evidence_bias,
-        point=point,
-    )
-    bias = graph.evidence_bias
-    carried = _measured(model, findings, bias, measure) if measure else None
+    parity = _check(bundle.as_version(number), network, crops)
+    if measure is not None:
+        bundle = _with_variants(bundle, measure)
     registered = None
     if registry is not None:
         say(f"registering it at {registry.uri}")
-        registered = register(
-            model, findings, evidence_bias=bias, registry=registry, example=crops[:1], variants=carried
-        )
-    size = len(model.SerializeToString())
+        registered = register(bundle, registry=registry, example=crops[:1])
+    size = len(bundle.graph.SerializeToString())
     if not serve:
         return Exported(directory=None, version=None, bytes=size, parity=parity, model=_number(registered))
-    directory = publish(model, findings, evidence_bias=bias, repository=repository, version=number, variants=carried)
+    directory = publish(bundle, repository, number)
     if registry is not None and registered is not None:
         registry.note_served(registered, number, read_manifest(directory).onnx_sha256, "export")
         if number == latest(repository):
@@ -162,21 +151,31 @@ def export_version(
     return Exported(directory=directory, version=number, bytes=size, parity=parity, model=_number(registered))
 
 
+def _check(bundle: ModelBundle, network: Network, crops: Crops) -> Parity:
+    return check_parity(
+        bundle.graph.SerializeToString(),
+        network,
+        crops,
+        calibration=bundle.findings.calibration,
+        evidence_bias=bundle.evidence_bias,
+        point=bundle.findings.operating_point,
+    )
+
+
 def _number(model: RegisteredModel | None) -> int | None:
     return None if model is None else model.number
 
 
-def _measured(model: onnx.ModelProto, findings: Findings, bias: float, measure: Measure) -> Carried | None:
+def _with_variants(bundle: ModelBundle, measure: Measure) -> ModelBundle:
     """Measures before anything is registered or published: a kill in these minutes leaves nothing behind."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        (home / ONNX_FILE).write_bytes(stamp(model, operating_point(findings, UNSERVED)).SerializeToString())
-        describe_unserved(home, findings, bias)
+        bundle.as_version(UNSERVED).write(home)
         measure(home)
-        return load_variants(home)
+        return replace(bundle, variants=load_variants(home))
 
 
 def spread(pictures: Sequence[Path]) -> Sequence[Path]:
-    """Takes at most ``PARITY_PICTURES`` files, evenly from the whole list."""
+    """Returns at most ``PARITY_PICTURES`` files, spread evenly over the list."""
     step = max(1, -(-len(pictures) // PARITY_PICTURES))
     return pictures[::step]

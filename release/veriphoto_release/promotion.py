@@ -1,6 +1,6 @@
-"""Promotion and rollback: the one road by which a model comes to be served, in either direction.
+"""Promotion and rollback of models.
 
-Every step is named, told before it begins, and named again where it fails. Until the golden pictures have been scored
+Every step has a name, which is reported as it begins and if it fails. Until the golden pictures have been scored
 through Triton a failure, or the next command after a kill, undoes the change; from then on it is finished.
 """
 
@@ -20,10 +20,10 @@ from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import ModelError, ServiceUnavailableError, UsageError, VeriphotoError
 from veriphoto.manifest import read_manifest, verify_onnx
 from veriphoto.preprocessing import preprocess
-from veriphoto.second_opinion import read_opinion
-from veriphoto_export.operating_point import UNSERVED, operating_point, stamp
-from veriphoto_export.variant_files import find_variants, load_variants
+from veriphoto.second_opinion import OPINION_FILE, read_opinion
+from veriphoto_export.operating_point import UNSERVED
 from veriphoto_release import gate, golden, journal
+from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.candidate import Candidate, load_candidate
 from veriphoto_release.journal import Entry
 from veriphoto_release.publish import latest, next_version, repository_lock, withdraw, write_version
@@ -56,7 +56,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """What was done."""
+    """A finished promotion or rollback."""
 
     action: str
     model: int
@@ -64,81 +64,83 @@ class Change:
     previous: int | None
     rows: tuple[gate.Criterion, ...] = ()
     variant: str = ""
-    """How Triton runs it."""
+    """The variant that Triton runs."""
+    opinion_lost: bool = False
+    """Whether the version before has a second opinion and this one has none."""
 
 
 def promote(which: str, place: Place, *, judge: Judge, evaluation: str = "", step: Step = lambda _: None) -> Change:
     """Makes a model the champion, if it is good enough.
 
     Args:
-        which: Its number in the registry, or an alias.
-        place: Where.
+        which: Number or alias of the model in the registry.
+        place: Registry, repository and server.
         judge: Compares it with the champion; see ``gate.compare``.
-        evaluation: Name of the evaluation set, noted with the model.
-        step: Told the name of each step as it begins.
+        evaluation: Name of the evaluation set, recorded with the model.
+        step: Called with the name of each step as it begins.
 
     Returns:
-        What was done.
+        The change.
 
     Raises:
-        VeriphotoError: Naming the step that failed and why; the version before goes on serving.
+        VeriphotoError: If a step fails, naming it and the reason; the previous version keeps serving.
     """
     with repository_lock(place.repository):
-        walk = _Walk(PROMOTE, place, step)
-        champion = walk.begin()
-        with walk.at("find"):
+        procedure = _Procedure(PROMOTE, place, step)
+        champion = procedure.begin()
+        with procedure.at("find"):
             model = place.registry.find(which)
             if champion is not None and model.number == champion.number:
                 raise UsageError(f"model {model.number} is the champion already")
-        candidate = walk.verify(model)
+        candidate = procedure.verify(model)
         rows: list[gate.Criterion] = []
         if champion is not None:
-            with walk.at("compare"):
-                rows = judge(walk.served(), candidate)
+            with procedure.at("compare"):
+                rows = judge(procedure.served(), candidate)
                 gate.require(rows)
-        return replace(walk.serve(model, candidate, _report(evaluation, rows)), rows=tuple(rows))
+        return replace(procedure.serve(model, candidate, _report(evaluation, rows)), rows=tuple(rows))
 
 
 def rollback(place: Place, *, to: str | None = None, step: Step = lambda _: None) -> Change:
     """Serves an earlier champion again, under a new number.
 
     Args:
-        place: Where.
+        place: Registry, repository and server.
         to: Number of the model in the registry; the champion before this one where None.
-        step: Told the name of each step as it begins.
+        step: Called with the name of each step as it begins.
 
     Returns:
-        What was done.
+        The change.
 
     Raises:
-        VeriphotoError: Naming the step that failed and why; the version before goes on serving.
+        VeriphotoError: If a step fails, naming it and the reason; the previous version keeps serving.
     """
     with repository_lock(place.repository):
-        walk = _Walk(ROLLBACK, place, step)
-        walk.begin()
-        with walk.at("find"):
+        procedure = _Procedure(ROLLBACK, place, step)
+        procedure.begin()
+        with procedure.at("find"):
             model = place.registry.find(to or str(_before(place.registry)))
             if not model.served:
                 raise UsageError(f"model {model.number} never served; promote it: veriphoto models promote")
-        return walk.serve(model, walk.verify(model), {})
+        return procedure.serve(model, procedure.verify(model), {})
 
 
 def settle(place: Place, step: Step = lambda _: None) -> Change | None:
-    """Finishes or undoes what a killed command left, and does nothing else.
+    """Finishes or undoes what a killed command left.
 
     Args:
-        place: Where.
-        step: Told the name of each step as it begins.
+        place: Registry, repository and server.
+        step: Called with the name of each step as it begins.
 
     Returns:
-        What was left, or None.
+        The change that was left unfinished, or None.
     """
     with repository_lock(place.repository):
-        return _Walk("settle", place, step).settle()
+        return _Procedure("settle", place, step).settle()
 
 
-class _Walk:
-    """One way through the steps; its caller holds the repository's lock."""
+class _Procedure:
+    """A promotion or rollback, step by step; its caller holds the repository's lock."""
 
     def __init__(self, action: str, place: Place, step: Step) -> None:
         self.action = action
@@ -178,10 +180,8 @@ class _Walk:
     def serve(self, model: RegisteredModel, candidate: Candidate, notes: dict[str, str]) -> Change:
         place = self.place
         with self.at("score"):
-            homes = list(self._homes(model, candidate))
-            variants = find_variants(homes)
-            opinion = next((found for home in homes if (found := read_opinion(home)) is not None), None)
-            expected = golden.expect(candidate, variants, place.golden)
+            bundle = ModelBundle.gather(candidate.model, candidate.manifest, self._homes(model, candidate))
+            expected = golden.expect(candidate, bundle.variants, place.golden)
         number = next_version(place.repository)
         entry = Entry(
             action=self.action,
@@ -190,23 +190,7 @@ class _Walk:
             previous=latest(place.repository),
             proven=False,
         )
-        with self.at("publish"):
-            journal.write(place.repository, entry)
-            self.pending = entry
-            self.step("write")
-            write_version(
-                candidate.model,
-                candidate.findings,
-                evidence_bias=candidate.manifest.evidence_bias,
-                repository=place.repository,
-                version=number,
-                variants=variants,
-                opinion=opinion,
-            )
-        with self.at("load"):
-            place.triton.load_classifier()
-        with self.at("golden"):
-            variant = golden.require(place.triton, number, expected, place.tolerance)
+        variant = self._publish(entry, bundle, expected)
         with self.at("alias"):
             entry = replace(entry, proven=True)
             journal.write(place.repository, entry)
@@ -221,10 +205,33 @@ class _Walk:
                 "and the next command moves the alias"
             ) from error
         self.step("done")
-        return Change(action=self.action, model=model.number, version=number, previous=entry.previous, variant=variant)
+        return Change(
+            action=self.action,
+            model=model.number,
+            version=number,
+            previous=entry.previous,
+            variant=variant,
+            opinion_lost=bundle.opinion is None and self._has_opinion(entry.previous),
+        )
+
+    def _publish(self, entry: Entry, bundle: ModelBundle, expected: golden.Expected) -> str:
+        """Writes the version and has Triton prove it; returns the variant that Triton runs."""
+        place = self.place
+        with self.at("publish"):
+            journal.write(place.repository, entry)
+            self.pending = entry
+            self.step("write")
+            write_version(bundle, place.repository, entry.version)
+        with self.at("load"):
+            place.triton.load_classifier()
+        with self.at("golden"):
+            return golden.require(place.triton, entry.version, expected, place.tolerance)
+
+    def _has_opinion(self, version: int | None) -> bool:
+        return version is not None and (self.place.repository / CLASSIFIER / str(version) / OPINION_FILE).is_file()
 
     def _homes(self, model: RegisteredModel, candidate: Candidate) -> Iterator[Path]:
-        """Names where the model's variants may lie: versions made of it, the newest first, then the registry."""
+        """Names where variants and opinion may lie: versions made of the model, the newest first; then the registry."""
         for served in sorted(model.served, key=lambda served: -served.version):
             home = self.place.repository / CLASSIFIER / str(served.version)
             with suppress(VeriphotoError):
@@ -244,7 +251,7 @@ class _Walk:
         return Change(action=entry.action, model=entry.model, version=entry.version, previous=entry.previous)
 
     def _finish(self, entry: Entry) -> None:
-        """Says in the registry what is so in the repository; may be repeated."""
+        """Brings the registry up to date with the repository; may be repeated."""
         registry = self.place.registry
         model = registry.find(str(entry.model))
         directory = self.place.repository / CLASSIFIER / str(entry.version)
@@ -295,7 +302,7 @@ def adopt(registry: Registry, repository: Path, golden: Sequence[Path]) -> Regis
     Args:
         registry: The registry.
         repository: The Triton model repository.
-        golden: Pictures; one becomes the input example.
+        golden: Golden pictures; one becomes the input example.
 
     Returns:
         The served model, which has the alias ``champion``; None where nothing is served.
@@ -319,20 +326,20 @@ def adopt(registry: Registry, repository: Path, golden: Sequence[Path]) -> Regis
 
 
 def _adopted(registry: Registry, candidate: Candidate, golden: Sequence[Path]) -> RegisteredModel:
-    # An export that was killed between publishing and noting it has registered the model already.
-    unserved = stamp(candidate.model, operating_point(candidate.findings, UNSERVED)).SerializeToString()
-    sha256 = hashlib.sha256(unserved).hexdigest()
-    known = next((each for each in registry.models() if each.sha256 == sha256 and not each.served), None)
-    return known or register(
-        candidate.model,
-        candidate.findings,
-        evidence_bias=candidate.manifest.evidence_bias,
-        registry=registry,
-        example=example(golden),
-        origin="adopt",
-        challenge=False,
-        variants=load_variants(candidate.directory),
-    )
+    bundle = ModelBundle.gather(candidate.model, candidate.manifest, [candidate.directory])
+    known = _registered_unserved(registry, bundle)
+    return known or register(bundle, registry=registry, example=example(golden), origin="adopt", challenge=False)
+
+
+def _registered_unserved(registry: Registry, bundle: ModelBundle) -> RegisteredModel | None:
+    """Finds what an export registered before it was killed between publishing and noting the number."""
+    unserved = bundle.as_version(UNSERVED)
+    sha256 = hashlib.sha256(unserved.graph.SerializeToString()).hexdigest()
+    for model in registry.models():
+        # The same graph may have gained a second opinion since, and then it is another model.
+        if model.sha256 == sha256 and not model.served and read_opinion(registry.download(model)) == unserved.opinion:
+            return model
+    return None
 
 
 def example(pictures: Sequence[Path]) -> Any:
@@ -362,4 +369,4 @@ def _before(registry: Registry) -> int:
 
 def _report(evaluation: str, rows: Sequence[gate.Criterion]) -> dict[str, str]:
     figures = [row.to_json() for row in rows if not row.figure.startswith("right in")]
-    return {"gate": json.dumps({"evaluation": evaluation, "figures": figures})[:4900]}
+    return {"gate": json.dumps({"evaluation": evaluation, "compares": "classifiers alone", "figures": figures})[:4900]}

@@ -13,20 +13,15 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-
-import onnx
 
 from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import ModelError, UsageError
 from veriphoto.files import flush
-from veriphoto.manifest import ONNX_FILE, Findings, Manifest, read_manifest, sha256_file, verify_onnx
-from veriphoto.second_opinion import SecondOpinion
-from veriphoto_export.operating_point import operating_point, stamp
-from veriphoto_export.variant_files import Carried, write_variants
+from veriphoto.manifest import ONNX_FILE
+from veriphoto_export.operating_point import operating_point
+from veriphoto_release.bundle import ModelBundle
 
 __all__ = [
     "GLUE_FILE",
@@ -45,7 +40,7 @@ GLUE_FILE: Final = "model.py"
 
 _STAGING: Final = ".staging-"  # not a number, so Triton takes it for no version
 _WITHDRAWN: Final = ".withdrawn-"
-"""A version that was loaded and not kept. Answers may carry its number, so it stays to be looked at."""
+"""A version that was loaded and not kept. Answers may carry its number, so it is kept for inspection."""
 _LARGEST_VERSION: Final = 2**24  # larger whole numbers are not exact in the FP32 OPERATING_POINT
 
 
@@ -77,26 +72,13 @@ def require_free(repository: Path, version: int) -> None:
         raise UsageError(f"{target} exists or existed; versions never change, publish another")
 
 
-def publish(
-    model: onnx.ModelProto,
-    findings: Findings,
-    *,
-    evidence_bias: float,
-    repository: Path,
-    version: int,
-    variants: Carried | None = None,
-    opinion: SecondOpinion | None = None,
-) -> Path:
+def publish(bundle: ModelBundle, repository: Path, version: int) -> Path:
     """Writes a version of the classifier.
 
     Args:
-        model: From ``graph.export_onnx``, its parity checked.
-        findings: What the training run decided.
-        evidence_bias: What the mean of EVIDENCE lacks to LOGIT.
+        bundle: The model; its graph has been compared with the network.
         repository: A Triton model repository, with the classifier's configuration.
         version: A number that no version with a graph has yet.
-        variants: Measured of this model, to go with it.
-        opinion: What it has of the second opinion.
 
     Returns:
         The version's directory.
@@ -106,34 +88,17 @@ def publish(
         ModelError: If the disk refuses, or what was written does not read back.
     """
     with repository_lock(repository):
-        return write_version(
-            model,
-            findings,
-            evidence_bias=evidence_bias,
-            repository=repository,
-            version=version,
-            variants=variants,
-            opinion=opinion,
-        )
+        return write_version(bundle, repository, version)
 
 
-def write_version(
-    model: onnx.ModelProto,
-    findings: Findings,
-    *,
-    evidence_bias: float,
-    repository: Path,
-    version: int,
-    variants: Carried | None = None,
-    opinion: SecondOpinion | None = None,
-) -> Path:
+def write_version(bundle: ModelBundle, repository: Path, version: int) -> Path:
     """Does what ``publish`` does for a caller that holds ``repository_lock``.
 
     Raises:
         UsageError: If the version exists or the repository is not one.
         ModelError: If the disk refuses, or what was written does not read back.
     """
-    point = operating_point(findings, version)
+    numbered = bundle.as_version(version)
     target = repository / CLASSIFIER / str(version)
     try:
         require_free(repository, version)
@@ -141,12 +106,7 @@ def write_version(
         staged = Path(tempfile.mkdtemp(prefix=_STAGING, dir=target.parent))
         try:
             shutil.copy(_glue(repository), staged / GLUE_FILE)
-            (staged / ONNX_FILE).write_bytes(stamp(model, point).SerializeToString())
-            _describe(staged, replace(findings, operating_point=point), evidence_bias, version)
-            if variants is not None:
-                write_variants(staged, variants, point)
-            if opinion is not None:
-                opinion.of_version(version).write(staged)
+            numbered.write(staged)
             _settle(staged, target)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
@@ -182,18 +142,6 @@ def latest(repository: Path) -> int | None:
         repository: A Triton model repository.
     """
     return max((number for number, path in _versions(repository).items() if _is_taken(path)), default=None)
-
-
-def _describe(staged: Path, findings: Findings, evidence_bias: float, version: int) -> None:
-    manifest = Manifest(
-        model_version=version,
-        onnx_sha256=sha256_file(staged / ONNX_FILE),
-        evidence_bias=evidence_bias,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        findings=findings,
-    )
-    manifest.write(staged)
-    verify_onnx(staged, read_manifest(staged))
 
 
 def _settle(staged: Path, target: Path) -> None:

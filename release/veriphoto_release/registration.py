@@ -1,4 +1,4 @@
-"""Puts a model into the registry: all of it or, after a kill, nothing that anyone would take for a model.
+"""Registers a model: completely or, after a kill, not at all.
 
 MLflow has no transactions, so the order makes one: files first, then one call that creates the registered version with
 all its tags, then the alias. A run that is still marked ``pending`` when the next command comes belongs to a process
@@ -15,20 +15,17 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from veriphoto.contract import CONTRACT, CROPS, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY
 from veriphoto.errors import ModelError
-from veriphoto.manifest import MANIFEST_FILE, ONNX_FILE, Findings, Manifest, sha256_file
-from veriphoto_export.operating_point import UNSERVED, operating_point, stamp
-from veriphoto_export.variant_files import Carried, write_variants
+from veriphoto.manifest import MANIFEST_FILE, ONNX_FILE, Findings, sha256_file
+from veriphoto_export.operating_point import UNSERVED
+from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.registry import CHALLENGER, RegisteredModel, Registry, metrics_tag, sha_tag
 
 EXAMPLE_FILE: Final = "input_example.npz"
@@ -43,29 +40,23 @@ Step = Callable[[str], None]
 
 
 def register(
-    model: onnx.ModelProto,
-    findings: Findings,
+    bundle: ModelBundle,
     *,
-    evidence_bias: float,
     registry: Registry,
     example: npt.NDArray[np.uint8],
     origin: str = "export",
     challenge: bool = True,
-    variants: Carried | None = None,
     step: Step = lambda _: None,
 ) -> RegisteredModel:
-    """Registers a model.
+    """Registers a model, with its variants and its second opinion.
 
     Args:
-        model: Its graph.
-        findings: What its training run decided.
-        evidence_bias: What the mean of EVIDENCE lacks to LOGIT.
-        registry: Where.
+        bundle: The model.
+        registry: The registry.
         example: UINT8 [1, K, S, S, 3], an input to try it with.
         origin: Why it is registered.
-        challenge: Give it the alias ``challenger``.
-        variants: Measured of this model, to go with it.
-        step: Told what is being done.
+        challenge: Whether to give it the alias ``challenger``.
+        step: Called with the name of each step as it begins.
 
     Returns:
         The registered model.
@@ -74,6 +65,7 @@ def register(
         ServiceUnavailableError: If MLflow fails.
         ModelError: If the disk refuses.
     """
+    findings = bundle.findings
     with _alone(registry):
         _settle(registry)
         experiment = registry.experiment()
@@ -83,19 +75,11 @@ def register(
             run = client.create_run(experiment, tags=tags, run_name=origin).info.run_id
         try:
             with tempfile.TemporaryDirectory() as folder:
-                built = _build(Path(folder) / "model", model, findings, evidence_bias, example, variants)
+                built = _build(Path(folder) / "model", bundle.as_version(UNSERVED), example)
                 step("upload")
                 uploaded = _upload(registry, experiment, run, built, findings)
                 step("version")
-                tags = {
-                    **sha_tag(sha256_file(built / ONNX_FILE)),
-                    **metrics_tag(findings.metrics),
-                    "data_fingerprint": findings.lineage.data_fingerprint,
-                    "recipe": findings.lineage.recipe,
-                    "training_run_id": findings.lineage.run_id,
-                    "origin": origin,
-                    _STATE: CHALLENGER if challenge else _DONE,
-                }
+                tags = {**_tags(findings, built), "origin": origin, _STATE: CHALLENGER if challenge else _DONE}
                 number = _create(registry, run, uploaded, tags)
         except OSError as error:
             _settle(registry)
@@ -118,20 +102,12 @@ def settle_exports(registry: Registry) -> None:
         _settle(registry)
 
 
-def _build(
-    target: Path,
-    model: onnx.ModelProto,
-    findings: Findings,
-    evidence_bias: float,
-    example: npt.NDArray[np.uint8],
-    variants: Carried | None,
-) -> Path:
+def _build(target: Path, bundle: ModelBundle, example: npt.NDArray[np.uint8]) -> Path:
     import mlflow.onnx  # noqa: PLC0415 - takes seconds
     from mlflow.models import ModelSignature  # noqa: PLC0415
 
-    point = operating_point(findings, UNSERVED)
     mlflow.onnx.save_model(
-        stamp(model, point),
+        bundle.graph,
         str(target),
         signature=ModelSignature(**_signature()),
         pip_requirements=["onnxruntime", "numpy"],
@@ -139,28 +115,19 @@ def _build(
         save_as_external_data=False,
         metadata={"input_example": EXAMPLE_FILE, "manifest": MANIFEST_FILE},
     )
-    describe_unserved(target, findings, evidence_bias)
-    if variants is not None:
-        write_variants(target, variants, point)
+    bundle.describe(target)
     np.savez_compressed(target / EXAMPLE_FILE, **{CROPS: example})
     return target
 
 
-def describe_unserved(target: Path, findings: Findings, evidence_bias: float) -> None:
-    """Writes the manifest of a model that no number is given yet.
-
-    Args:
-        target: A directory with ``model.onnx``, stamped ``UNSERVED``.
-        findings: What its training run decided.
-        evidence_bias: What the mean of EVIDENCE lacks to LOGIT.
-    """
-    Manifest(
-        model_version=UNSERVED,
-        onnx_sha256=sha256_file(target / ONNX_FILE),
-        evidence_bias=evidence_bias,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        findings=replace(findings, operating_point=operating_point(findings, UNSERVED)),
-    ).write(target)
+def _tags(findings: Findings, built: Path) -> dict[str, str]:
+    return {
+        **sha_tag(sha256_file(built / ONNX_FILE)),
+        **metrics_tag(findings.metrics),
+        "data_fingerprint": findings.lineage.data_fingerprint,
+        "recipe": findings.lineage.recipe,
+        "training_run_id": findings.lineage.run_id,
+    }
 
 
 def _signature() -> dict[str, Any]:

@@ -57,7 +57,7 @@ class RegisteredModel:
 
     number: int
     sha256: str
-    """Of the registered graph, whose version is 0."""
+    """sha256 of the registered graph, whose version is 0."""
     created: str
     run_id: str
     tags: Mapping[str, str]
@@ -67,10 +67,10 @@ class RegisteredModel:
 
 
 class Registry:
-    """The registry, over MLflow's client. Nothing is opened before the first use."""
+    """The registry, through MLflow's client, which is opened at first use."""
 
     def __init__(self, var: Path = Path("var"), *, name: str = MODEL_NAME, uri: str | None = None) -> None:
-        """Settles where it is.
+        """Sets the registry's address.
 
         Args:
             var: Directory of the default store, as training uses it.
@@ -93,7 +93,7 @@ class Registry:
         """Finds a model.
 
         Args:
-            which: Its number or an alias.
+            which: Number or alias of the model.
 
         Raises:
             UsageError: If there is none.
@@ -125,7 +125,7 @@ class Registry:
         """Fetches a model's directory.
 
         Args:
-            model: Which.
+            model: The model to fetch.
 
         Returns:
             A directory with ``model.onnx`` and ``manifest.json``; where artifacts are local, the stored one itself.
@@ -137,7 +137,7 @@ class Registry:
             return Path(mlflow.artifacts.download_artifacts(place, tracking_uri=self.uri))
 
     def note_served(self, model: RegisteredModel, version: int, sha256: str, action: str) -> None:
-        """Notes that a model is served under a number; saying it twice changes nothing."""
+        """Records that a model is served under a number; repeating it changes nothing."""
         if any(each.version == version for each in model.served):
             return
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -146,7 +146,7 @@ class Registry:
             client.set_model_version_tag(self.name, str(model.number), f"{_SERVED}{version}", value)
 
     def tag(self, model: RegisteredModel, key: str, value: str) -> None:
-        """Notes something else about a model."""
+        """Sets a tag of a model."""
         with self.guarded() as client:
             client.set_model_version_tag(self.name, str(model.number), key, value)
 

@@ -20,16 +20,16 @@ TALLY_FILE: Final = "tally.json"
 """Names as in ``veriphoto_serving.gateway.answering.shadow``, which may not be imported from here."""
 
 
-def cast(registry: Registry, model: RegisteredModel, var: Path) -> Path:
-    """Has the gateway score a share of its pictures with a model too.
+def start(registry: Registry, model: RegisteredModel, var: Path) -> Path:
+    """Makes the gateway score a share of its pictures with a second model too.
 
     Args:
-        registry: Where the model is.
-        model: Which.
-        var: Directory of everything written at run time, the gateway's own.
+        registry: The registry that has the model.
+        model: The model.
+        var: The gateway's directory for everything written at run time.
 
     Returns:
-        The directory that the gateway reads.
+        The directory that the gateway reads the model from.
 
     Raises:
         ModelError: If the model must not be used, or the disk refuses.
@@ -43,15 +43,15 @@ def cast(registry: Registry, model: RegisteredModel, var: Path) -> Path:
         for name in (ONNX_FILE, MANIFEST_FILE):
             shutil.copy(source / name, staged / name)
         (staged / NUMBER_FILE).write_text(f"{model.number}\n", encoding="utf-8")
-        lift(var)
+        stop(var)
         staged.rename(target)
     except OSError as error:
         raise ModelError(f"cannot write {target}: {error.strerror or error}") from error
     return target
 
 
-def lift(var: Path) -> None:
-    """Ends the shadow: the gateway scores no picture twice any more."""
+def stop(var: Path) -> None:
+    """Ends the shadow: the gateway stops scoring pictures twice."""
     target = var / FOLDER / CHALLENGER_FOLDER
     if target.is_dir():
         gone = Path(tempfile.mkdtemp(prefix=".gone-", dir=target.parent))

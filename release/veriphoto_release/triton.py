@@ -69,7 +69,7 @@ class Triton:
         Raises:
             ServiceUnavailableError: If it is away.
             UsageError: If the key is not its own.
-            ModelError: If it refuses the version; the one before goes on serving.
+            ModelError: If it refuses the version; the previous one keeps serving.
         """
         headers = {ADMIN_HEADER: self.admin_key, "Content-Type": "application/json"}
         path = f"/v2/repository/models/{CLASSIFIER}/load"

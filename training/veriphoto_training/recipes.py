@@ -100,7 +100,7 @@ def cifake() -> Recipe:
 
 
 def smoke() -> Recipe:
-    """A run of seconds, for tests and for trying a data folder: it learns nothing to speak of."""
+    """A run of a few seconds, for tests and to try out a data set; it learns next to nothing."""
     return Recipe(
         name="smoke",
         crop_size=64,
@@ -116,7 +116,7 @@ RECIPES: Final[dict[str, Callable[[], Recipe]]] = {"product": product, "cifake":
 
 
 def get_recipe(name: str) -> Recipe:
-    """Returns the recipe of that name.
+    """Returns a recipe by its name.
 
     Args:
         name: A key of ``RECIPES``.

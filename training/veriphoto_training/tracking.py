@@ -1,4 +1,4 @@
-"""MLflow, behind three verbs."""
+"""Records a run in MLflow, or nowhere."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ def environment() -> dict[str, Any]:
 
 
 class Tracker(Protocol):
-    """Where a run's parameters, metrics and files are noted."""
+    """Records a run's parameters, metrics and files."""
 
     run_id: str
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Notes what was decided before the run."""
+        """Records what was decided before the run."""
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Notes figures."""
+        """Records figures."""
 
     def artifact(self, path: Path) -> None:
-        """Keeps a file."""
+        """Stores a file."""
 
     def close(self) -> None:
         """Ends the run."""
 
 
 class NoTracker:
-    """Notes nothing; for tests and for ``--no-tracking``."""
+    """Records nothing; for tests and for ``--no-tracking``."""
 
     def __init__(self, run_id: str | None = None) -> None:
         """Makes up a run id unless one is resumed."""
@@ -74,12 +74,12 @@ class MlflowTracker:
     """A run in MLflow: SQLite under ``var`` unless ``MLFLOW_TRACKING_URI`` says otherwise."""
 
     def __init__(self, name: str, var: Path, run_id: str | None = None) -> None:
-        """Opens a run, or goes on with one.
+        """Starts or continues a run.
 
         Args:
             name: Name of the run.
             var: Directory of the default store.
-            run_id: Of a run to go on with.
+            run_id: Run to continue; None starts one.
         """
         try:
             import mlflow  # noqa: PLC0415  (takes seconds; only a tracked run pays)
@@ -95,15 +95,15 @@ class MlflowTracker:
         self.run_id: str = mlflow.start_run(run_id=run_id, run_name=None if run_id else name).info.run_id
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Notes what was decided before the run."""
+        """Records what was decided before the run."""
         self._mlflow.log_params(dict(values))
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Notes figures."""
+        """Records figures."""
         self._mlflow.log_metrics({name.replace("%", "pct"): value for name, value in values.items()}, step=step)
 
     def artifact(self, path: Path) -> None:
-        """Keeps a file."""
+        """Stores a file."""
         self._mlflow.log_artifact(str(path))
 
     def close(self) -> None:

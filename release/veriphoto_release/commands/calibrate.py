@@ -24,16 +24,16 @@ def register(app: typer.Typer) -> None:
 
 def calibrate(
     real: Annotated[Path, typer.Option(help="Folder of the shop's own real photos, as it receives them.")],
-    rate: Annotated[float, typer.Option(help="Share of real photos that may be called AI-generated.")] = 0.02,
+    rate: Annotated[float, typer.Option(help="Largest share of real photos that may be called AI-generated.")] = 0.02,
     model_repository: Annotated[
         Path, typer.Option(envvar="VERIPHOTO_MODEL_REPOSITORY", help="Directory that holds the models.")
     ] = Path("model_repository"),
     version: Annotated[int | None, typer.Option(min=1, help="Version to start from; the newest by default.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be written.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report the fit and write nothing.")] = False,
 ) -> None:
-    """Fit threshold and unsure band to one shop from its own real photos; publish them as a new model version.
+    """Fit threshold and unsure band to one shop's own real photos, and publish them as a new model version.
 
-    A running server goes on with its version; the next start serves the new one.
+    A running server keeps its version; the new one is served from the next start.
     """
     try:
         from rich.progress import track  # noqa: PLC0415 - a light command line without these
@@ -62,6 +62,13 @@ def _tell(done: Calibrated) -> None:
     )
     for name, reason in scores.broken.items():
         typer.echo(f"  {name}: {reason}", err=True)
+    if done.joint is not None:
+        joint = done.joint
+        typer.echo(
+            f"with the second opinion: AI-generated from {joint.unsure_high:.4f}, {joint.flagged} of these photos, "
+            f"at most {joint.rate:.1%} of all with {ASSURANCE:.0%} assurance"
+        )
+        typer.echo("without it, where a server asks for none:")
     typer.echo(
         f"threshold {fit.threshold:.4f}: {fit.above_threshold} of these photos above, at most {fit.rate:.1%} expected"
     )

@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
 def export(
     run: Annotated[
         Path | None,
-        typer.Argument(help="Directory of a training run, or a checkpoint in it; none to measure a published version."),
+        typer.Argument(
+            help="Directory of a training run, or a checkpoint in it; leave out to measure a published version."
+        ),
     ] = None,
     model_repository: Annotated[
         Path, typer.Option(envvar="VERIPHOTO_MODEL_REPOSITORY", help="Directory that holds the models.")
@@ -37,9 +39,7 @@ def export(
     ] = None,
     publish: Annotated[
         bool | None,
-        typer.Option(
-            help="Publish as well as register, without the gate; by default only where nothing is served yet."
-        ),
+        typer.Option(help="Publish as well as register, without the gate; by default only if nothing is served yet."),
     ] = None,
     registry: Annotated[
         bool, typer.Option(help="Register in MLflow (MLFLOW_TRACKING_URI, or SQLite under --var) as challenger.")
@@ -60,17 +60,19 @@ def export(
         Path | None,
         typer.Option(
             envvar="VERIPHOTO_EVALUATION",
-            help="Pictures of both classes that --variants is judged on; of the run's own data, what it left out.",
+            help="Data set to measure --variants on; of the run's own data set, what it kept out of training.",
         ),
     ] = None,
     unseen_by: Annotated[
         Path | None,
-        typer.Option(help="For a published version: its training run, whose training pictures are not used."),
+        typer.Option(help="For a published version: its training run, whose training pictures are left out."),
     ] = None,
-    max_per_class: Annotated[int, typer.Option(min=2, help="Pictures a class that --variants is judged on.")] = 200,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of each size of --variants.")] = 10,
+    max_per_class: Annotated[
+        int, typer.Option(min=2, help="Pictures of each class that --variants is measured on.")
+    ] = 200,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds for each batch size of --variants.")] = 10,
 ) -> None:
-    """Turn a training run into a registered model; refuse what does not score as the network."""
+    """Turn a training run into a registered model; refused if the graph does not score as the network does."""
     if variants and evaluation is None:
         raise UsageError("--variants needs pictures to be judged on: --evaluation DIR")
     if variants and run is None:

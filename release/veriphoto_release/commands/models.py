@@ -32,7 +32,7 @@ Golden = Annotated[
 ]
 Url = Annotated[
     str | None,
-    typer.Option(envvar="VERIPHOTO_TRITON_HTTP", help="Triton's HTTP; that of `veriphoto serve` if not given."),
+    typer.Option(envvar="VERIPHOTO_TRITON_HTTP", help="Triton's HTTP address; by default that of `veriphoto serve`."),
 ]
 Tolerance = Annotated[float, typer.Option(help="Largest difference in probability between Triton and offline.")]
 Evaluation = Annotated[
@@ -41,14 +41,15 @@ Evaluation = Annotated[
 ]
 Delivery = Annotated[
     list[str] | None,
-    typer.Option(help="How its pictures arrive: clean, web or hard; may be repeated. Clean and hard by default."),
+    typer.Option(help="How the pictures arrive: clean, web or hard; may be repeated. Clean and hard by default."),
 ]
 Product = Annotated[
     list[str] | None,
-    typer.Option(help="Source of real product photos, or a pattern, for false alarms; all real ones by default."),
+    typer.Option(help="Source of real product photos that count false alarms, or a pattern; all real ones by default."),
 ]
 PerClass = Annotated[
-    int, typer.Option(min=2, help="Use at most so many pictures a class, chosen by hash: some 0.2 s each.")
+    int,
+    typer.Option(min=2, help="Use at most this many pictures of each class, chosen by hash; each takes about 0.2 s."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -63,9 +64,7 @@ def register(app: typer.Typer) -> None:
     Args:
         app: The command line to add to.
     """
-    models = typer.Typer(
-        no_args_is_help=True, help="The model registry: what there is, what serves, promote, roll back."
-    )
+    models = typer.Typer(no_args_is_help=True, help="The model registry: list, compare, promote and roll back models.")
     models.command("list")(_extra(list_models))
     models.command("show")(_extra(show))
     models.command("promote")(_extra(promote))
@@ -118,7 +117,7 @@ def show(
     var: Var = _VAR,
     name: Name = "veriphoto",
 ) -> None:
-    """Show one model as JSON: figures, lineage, every number it was served as."""
+    """Show one model as JSON: figures, lineage and every version it was served as."""
     typer.echo(json.dumps(_plain(_registry(var, name).find(model)), indent=2))
 
 
@@ -134,18 +133,18 @@ def promote(
     delivery: Delivery = None,
     product_source: Product = None,
     max_per_class: PerClass = 400,
-    margin_auroc: Annotated[float, typer.Option(min=0, help="AUROC may be lower by this.")] = 0.005,
+    margin_auroc: Annotated[float, typer.Option(min=0, help="How much lower AUROC may be.")] = 0.005,
     margin_balanced_accuracy: Annotated[
-        float, typer.Option(min=0, help="Balanced accuracy may be lower by this.")
+        float, typer.Option(min=0, help="How much lower balanced accuracy may be.")
     ] = 0.01,
     margin_source: Annotated[
-        float, typer.Option(min=0, help="Right answers of a source may be fewer by this share.")
+        float, typer.Option(min=0, help="How much lower the share of right answers in a source may be.")
     ] = 0.05,
     margin_false_alarms: Annotated[
-        float, typer.Option(min=0, help="False alarms on product photos may be more by this share.")
+        float, typer.Option(min=0, help="How much higher the share of false alarms on product photos may be.")
     ] = 0.005,
 ) -> None:
-    """Put a model into production, if it is no worse than the one there; nothing changes unless all of it holds."""
+    """Put a model into production if it is no worse than the present one; otherwise nothing changes."""
     from veriphoto_release import gate, promotion  # noqa: PLC0415
 
     margins = gate.Margins(
@@ -162,7 +161,7 @@ def promote(
 
 
 def rollback(
-    to: Annotated[str | None, typer.Option(help="Model to go back to; the champion before by default.")] = None,
+    to: Annotated[str | None, typer.Option(help="Model to go back to; the previous champion by default.")] = None,
     model_repository: Repository = _REPOSITORY,
     var: Var = _VAR,
     name: Name = "veriphoto",
@@ -170,7 +169,7 @@ def rollback(
     triton_url: Url = None,
     tolerance: Tolerance = 0.005,
 ) -> None:
-    """Serve the champion before this one again, under a new version number."""
+    """Serve the previous champion again, under a new version number."""
     from veriphoto_release import promotion  # noqa: PLC0415
 
     place = _place(model_repository, var, name, golden, triton_url, tolerance)
@@ -179,29 +178,31 @@ def rollback(
 
 def shadow(
     model: Annotated[str, typer.Argument(help="Number in the registry, or an alias.")] = "challenger",
-    off: Annotated[bool, typer.Option("--off", help="End it.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="End the shadow.")] = False,
     var: Var = _VAR,
     name: Name = "veriphoto",
 ) -> None:
-    """Have the gateway score a share of its pictures (serve --shadow-share) with this model too; see compare."""
+    """Make the gateway score a share of its pictures (serve --shadow-share) with this model too; see compare."""
     from veriphoto_release import shadow as shadows  # noqa: PLC0415
 
     if off:
-        shadows.lift(var)
+        shadows.stop(var)
         typer.echo("no model is in the shadow")
         return
     registry = _registry(var, name)
     found = registry.find(model)
-    typer.echo(f"model {found.number} is in the shadow: {shadows.cast(registry, found, var)}")
+    typer.echo(f"model {found.number} is in the shadow: {shadows.start(registry, found, var)}")
 
 
 def compare(
     evaluation: Annotated[
         Path | None,
-        typer.Option(envvar="VERIPHOTO_EVALUATION", help="Evaluation set; without one, what the shadow has counted."),
+        typer.Option(
+            envvar="VERIPHOTO_EVALUATION", help="Evaluation set; without one, show only what the shadow has counted."
+        ),
     ] = None,
     champion: Annotated[str, typer.Argument(help="Number or alias of the first model.")] = "champion",
-    candidate: Annotated[str, typer.Argument(help="Number or alias of the second.")] = "challenger",
+    candidate: Annotated[str, typer.Argument(help="Number or alias of the second model.")] = "challenger",
     var: Var = _VAR,
     name: Name = "veriphoto",
     delivery: Delivery = None,
@@ -302,6 +303,7 @@ def _tell_rows(rows: Sequence[gate.Criterion]) -> None:
         figures = (f"{row.champion:.4f}", f"{row.candidate:.4f}", f"{row.allowed:.4f}")
         table.add_row(row.figure, str(row.pictures), *figures, holds)
     Console().print(table)
+    typer.echo("the classifiers were compared alone, without a second opinion")
 
 
 def _tell_shadow(var: Path, as_json: bool) -> None:
@@ -327,6 +329,11 @@ def _tell(done: Change) -> None:
     typer.echo(f"{done.action}: model {done.model} serves as version {done.version}{before}")
     if done.variant:
         typer.echo(f"Triton runs it as {done.variant}")
+    if done.opinion_lost:
+        _say(
+            f"version {done.previous} has a second opinion and version {done.version} has none: the classifier now "
+            "answers alone; fit one with: veriphoto second-opinion"
+        )
 
 
 def _say(line: str) -> None:

@@ -20,21 +20,21 @@ def register(app: typer.Typer) -> None:
 
 
 def second_opinion(
-    data: Annotated[list[Path], typer.Argument(help="Data sets: folders with manifest.csv, or with real/ and ai/.")],
-    product_source: Annotated[list[str], typer.Option(help="Sources of product photos (patterns); repeat for more.")],
+    data: Annotated[list[Path], typer.Argument(help="Data sets: folders with manifest.csv or with real/ and ai/.")],
+    product_source: Annotated[list[str], typer.Option(help="Source of product photos, or a pattern; may be repeated.")],
     learned_source: Annotated[
         list[str] | None,
-        typer.Option(help="Sources that the classifier was trained on (patterns); repeat for more."),
+        typer.Option(help="Source that the classifier was trained on, or a pattern; may be repeated."),
     ] = None,
     model_repository: Annotated[
         Path, typer.Option(envvar="VERIPHOTO_MODEL_REPOSITORY", help="Directory that holds the models.")
     ] = Path("model_repository"),
     version: Annotated[int | None, typer.Option(min=1, help="Version to start from; the newest by default.")] = None,
-    cache: Annotated[Path, typer.Option(help="Directory in which features are kept between runs.")] = Path(
+    cache: Annotated[Path, typer.Option(help="Directory that keeps features between runs.")] = Path(
         "var/second-opinion"
     ),
 ) -> None:
-    """Fit the second opinion of a version and publish both as a new version; `make encoder` first."""
+    """Fit the second opinion of a version, and publish both as a new version; run `make encoder` first."""
     try:
         from rich.progress import track  # noqa: PLC0415 - a light command line without these
 
@@ -48,7 +48,7 @@ def second_opinion(
         repository=model_repository,
         cache=cache,
         version=version,
-        track=lambda pictures: track(pictures, description="looking"),
+        track=lambda pictures: track(pictures, description="scoring"),
     )
     typer.echo(f"{fitted.pictures} pictures; on sources left out of the fit:")
     for name, value in fitted.opinion.metrics.items():

@@ -13,7 +13,7 @@ from veriphoto.contract import CONTRACT, CROPS, EVIDENCE, LOGIT, OPERATING_POINT
 from veriphoto.errors import ModelError
 from veriphoto.manifest import Calibration, Findings
 from veriphoto.verdict import OperatingPoint
-from veriphoto_export.graph import OUTPUTS, DetectorGraph, stamp
+from veriphoto_export.graph import OUTPUTS, ClassifierGraph, stamp
 from veriphoto_export.parity import Crops, reference_logits
 
 
@@ -53,7 +53,7 @@ def test_every_batch_size_scores_as_the_network(
     np.testing.assert_allclose(answer[PROBABILITY][:, 0], 1 / (1 + np.exp(-expected)), atol=1e-6)
 
 
-def test_evidence_adds_up_to_the_logit(model: onnx.ModelProto, graph: DetectorGraph, crops: Crops) -> None:
+def test_evidence_adds_up_to_the_logit(model: onnx.ModelProto, graph: ClassifierGraph, crops: Crops) -> None:
     answer = run(model, crops)
     sums = answer[EVIDENCE].mean(axis=(1, 2, 3)) + graph.evidence_bias
     np.testing.assert_allclose(sums, answer[LOGIT][:, 0], atol=1e-5)
@@ -72,7 +72,7 @@ def test_evidence_lies_where_the_network_looks(model: onnx.ModelProto, noise: Cr
 @pytest.mark.parametrize("calibration", [Calibration(), Calibration(temperature=3.0, bias=1.0)])
 def test_calibration_is_inside(calibration: Calibration, network: ToyNetwork, noise: Crops) -> None:
     with torch.no_grad():
-        logits = DetectorGraph(network, calibration)(torch.from_numpy(noise))[1]
+        logits = ClassifierGraph(network, calibration)(torch.from_numpy(noise))[1]
     np.testing.assert_allclose(logits[:, 0], reference_logits(network, noise, calibration), atol=1e-5)
 
 

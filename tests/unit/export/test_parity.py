@@ -11,13 +11,13 @@ from toy_model import SAMPLES, ToyNetwork
 
 from veriphoto.errors import DataError, ParityError
 from veriphoto.manifest import Findings
-from veriphoto_export.graph import DetectorGraph, stamp
+from veriphoto_export.graph import ClassifierGraph, stamp
 from veriphoto_export.parity import TOLERANCE, Crops, check_parity, load_crops
 from veriphoto_release.publish import operating_point
 
 
 def check(model: onnx.ModelProto, network: ToyNetwork, findings: Findings, crops: Crops, **other: object):
-    graph = DetectorGraph(network, findings.calibration)
+    graph = ClassifierGraph(network, findings.calibration)
     point = operating_point(findings, 1)
     options = {"calibration": findings.calibration, "evidence_bias": graph.evidence_bias, "point": point, **other}
     return check_parity(stamp(model, point).SerializeToString(), network, crops, **options)

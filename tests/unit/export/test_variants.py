@@ -22,10 +22,11 @@ from veriphoto.contract import CROPS, LOGIT
 from veriphoto.errors import DataError, UsageError
 from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant
 from veriphoto_export import variants
-from veriphoto_export.graph import DetectorGraph, export_onnx
+from veriphoto_export.graph import ClassifierGraph, export_onnx
 from veriphoto_export.quantize import quantisable, quantize_int8, weights_fit
 from veriphoto_export.runners import available, open_variant
 from veriphoto_export.variants import VariantMeasurement, build_variants, fastest
+from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.publish import publish
 from veriphoto_training.data.dataset import Dataset, read_dataset
 
@@ -51,8 +52,9 @@ class BlockNetwork(ToyNetwork):
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = copy_repository(tmp_path_factory.mktemp("variants") / "models")
-    graph = DetectorGraph(BlockNetwork(), toy_findings().calibration)
-    publish(export_onnx(graph), toy_findings(), evidence_bias=graph.evidence_bias, repository=repository, version=1)
+    graph = ClassifierGraph(BlockNetwork(), toy_findings().calibration)
+    bundle = ModelBundle(graph=export_onnx(graph), findings=toy_findings(), evidence_bias=graph.evidence_bias)
+    publish(bundle, repository, 1)
     return repository
 
 

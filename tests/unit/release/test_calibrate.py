@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,15 @@ import onnxruntime
 import pytest
 import typer
 from brightness_model import POINT, brightness_repository, draw
+from toy_encoder import toy_opinion, write_toy_encoder
 from typer.testing import CliRunner
 
-from veriphoto.contract import CROPS, OPERATING_POINT
-from veriphoto.errors import DataError, UsageError
+from veriphoto.contract import CROPS, OPERATING_POINT, OPINION_VALUES, OPINIONS, PROBABILITY
+from veriphoto.errors import DataError, ModelError, UsageError
 from veriphoto.manifest import ONNX_FILE, read_manifest, verify_onnx
+from veriphoto.opinions import open_opinions
 from veriphoto.preprocessing import preprocess
+from veriphoto.second_opinion import OPINION_FILE, Mode, SecondOpinion, read_opinion
 from veriphoto_release.calibrate import calibrate_version
 from veriphoto_release.commands.calibrate import register
 from veriphoto_training.calibration.shop_photos import score_shop
@@ -99,3 +104,64 @@ def test_the_command_tells_what_it_did(shop: Path, repository: Path) -> None:
     assert "40 photos used" in result.output
     assert "from version 1" in result.output
     assert read_manifest(repository / "classifier" / "2").model_version == 2
+
+
+def opinion_for_small_photos() -> SecondOpinion:
+    given = toy_opinion(ask_above=-1.0)
+    return replace(given, operating_point=replace(given.operating_point, min_side=POINT.min_side))
+
+
+@pytest.fixture
+def with_opinion(repository: Path) -> Path:
+    """Its second opinion takes dark pictures for AI, and is asked about those that the classifier finds bright."""
+    write_toy_encoder(repository)
+    opinion_for_small_photos().of_version(1).write(repository / "classifier" / "1")
+    return repository
+
+
+def test_both_scores_of_a_version_with_a_second_opinion_are_fitted(shop: Path, with_opinion: Path) -> None:
+    done = calibrate_version(shop, rate=RATE, repository=with_opinion)
+    assert done.directory is not None
+    assert done.joint is not None
+    opinion = read_opinion(done.directory)
+    assert opinion is not None
+    before = opinion_for_small_photos()
+    point = opinion.operating_point
+    assert point.model_version == 2
+    assert point.threshold == point.unsure_high == done.joint.unsure_high
+    assert point.unsure_low == min(before.operating_point.unsure_low, point.threshold)
+    assert (opinion.rule, opinion.weights) == (before.rule, before.weights)
+    assert read_manifest(done.directory).findings.operating_point == replace(done.fit.apply(POINT), model_version=2)
+    model, opinions = OnnxScorer(done.directory), open_opinions(with_opinion, Mode.AUTO)
+    flagged, asked = 0, 0
+    for file in sorted(shop.iterdir()):
+        crops = preprocess(file.read_bytes()).crops
+        joined = opinions.joined(crops, model.answers(crops[None]))
+        assert joined[OPERATING_POINT][0].tolist() == pytest.approx(point.to_tensor())
+        flagged += int(joined[PROBABILITY][0, 0] >= point.unsure_high)
+        asked += int(joined[OPINIONS][0, OPINION_VALUES.index("asked")])
+    assert flagged == done.joint.flagged
+    assert 0 < asked < len(done.scores.photos)
+
+
+@pytest.mark.parametrize("lacking", ["nothing there", "another encoder", "a damaged opinion"])
+def test_a_second_opinion_that_cannot_be_asked_is_not_dropped(shop: Path, with_opinion: Path, lacking: str) -> None:
+    home = with_opinion / "classifier" / "1"
+    if lacking == "nothing there":
+        shutil.rmtree(with_opinion / "encoder")
+    elif lacking == "another encoder":
+        replace(toy_opinion(), encoder="0" * 64).write(home)
+    else:
+        (home / OPINION_FILE).write_text("{")
+    with pytest.raises(ModelError, match=r"make encoder|fit it again"):
+        calibrate_version(shop, rate=RATE, repository=with_opinion)
+    assert not (with_opinion / "classifier" / "2").exists()
+
+
+def test_the_command_tells_both_fits(shop: Path, with_opinion: Path) -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    register(app)
+    arguments = ["--real", str(shop), "--rate", str(RATE), "--model-repository", str(with_opinion), "--dry-run"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "with the second opinion: AI-generated from" in result.output

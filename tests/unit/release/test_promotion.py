@@ -14,7 +14,7 @@ import onnx
 import pytest
 from promotion_kit import GOLDEN, Ground, content, register_toy, run_promote
 from repository_server import KEY, RepositoryServer
-from toy_model import toy_findings, toy_graph
+from toy_model import toy_bundle
 
 from veriphoto.errors import ChecksumError, ContractMismatchError, ModelError, ServiceUnavailableError, UsageError
 from veriphoto.manifest import read_manifest, sha256_file
@@ -168,8 +168,7 @@ def test_another_contract(ground: Ground, server: RepositoryServer, tmp_path: Pa
 
 def test_what_came_some_other_way_is_adopted(ground: Ground, server: RepositoryServer) -> None:
     """As a shop's calibration does, which publishes into the repository itself."""
-    model, bias = toy_graph(7)
-    publish(model, toy_findings(), evidence_bias=bias, repository=ground.repository, version=2)
+    publish(toy_bundle(7), ground.repository, 2)
     assert adopt(ground.registry, ground.repository, GOLDEN).number == 3
     assert adopt(ground.registry, ground.repository, GOLDEN).number == 3
     assert ground.registry.find(CHAMPION).tags["origin"] == "adopt"

@@ -14,11 +14,12 @@ import pytest
 from veriphoto.errors import ModelError, UsageError
 from veriphoto.manifest import Findings, read_manifest, verify_onnx
 from veriphoto_release import publish as publishing
+from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.publish import next_version, operating_point, publish
 
 
 def put(model: onnx.ModelProto, findings: Findings, repository: Path, version: int) -> Path:
-    return publish(model, findings, evidence_bias=0.25, repository=repository, version=version)
+    return publish(ModelBundle(graph=model, findings=findings, evidence_bias=0.25), repository, version)
 
 
 def entries(repository: Path) -> set[str]:

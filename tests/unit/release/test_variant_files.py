@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from promotion_kit import GOLDEN, SHIFT, Ground, add_variants, content, die_at, run_promote
 from repository_server import KEY, RepositoryServer
-from toy_model import SAMPLES, publish_toy, toy_findings, toy_graph
+from toy_model import SAMPLES, publish_toy, toy_bundle, toy_findings
 
 from veriphoto.contract import CROPS, OPERATING_POINT
 from veriphoto.errors import ModelError
@@ -67,13 +67,10 @@ def test_a_rollback_brings_the_variants_back_under_the_new_number(ground: Ground
 
 def registered(ground: Ground, home: Path, seed: int) -> int:
     """Registers a toy with the variants measured in ``home``."""
-    model, bias = toy_graph(seed)
     found = load_variants(home)
     assert found is not None
     example = preprocess(SAMPLES[0].read_bytes()).crops[np.newaxis]
-    made = register(
-        model, toy_findings(), evidence_bias=bias, registry=ground.registry, example=example, variants=found
-    )
+    made = register(replace(toy_bundle(seed), variants=found), registry=ground.registry, example=example)
     return made.number
 
 
@@ -123,10 +120,9 @@ def test_killed_while_they_travel(step: str, ground: Ground, server: RepositoryS
 def test_another_threshold_is_another_model(ground: Ground) -> None:
     """Balanced accuracy was measured at the old one: a shop's calibration serves fp32 until it is measured."""
     add_variants(version(ground, 1))
-    model, bias = toy_graph(1)
     point = replace(toy_findings().operating_point, threshold=0.5)
     findings = replace(toy_findings(), operating_point=point)
-    directory = publish(model, findings, evidence_bias=bias, repository=ground.repository, version=2)
+    directory = publish(replace(toy_bundle(1), findings=findings), ground.repository, 2)
     assert runs(directory) == ONNX_FILE
 
 
@@ -136,11 +132,8 @@ def test_an_int8_graph_of_something_else_is_not_written(ground: Ground, monkeypa
     found = find_variants([version(ground, 1)])
     assert found is not None
     monkeypatch.setattr("veriphoto_export.variant_files.stamp", lambda model, _: model)
-    model, bias = toy_graph(1)
     with pytest.raises(ModelError, match="answers at another operating point"):
-        write_version(
-            model, toy_findings(), evidence_bias=bias, repository=ground.repository, version=2, variants=found
-        )
+        write_version(replace(toy_bundle(1), variants=found), ground.repository, 2)
     assert not version(ground, 2).exists()
 
 

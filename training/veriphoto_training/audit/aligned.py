@@ -1,4 +1,4 @@
-"""What metadata is left in what the network sees: that of the alignment chain's last encoding."""
+"""Measures the metadata that is left in what the network sees: that of the alignment chain's last encoding."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class _Recorder:
 
 @contextmanager
 def aligned_metadata(recipe: Recipe) -> Iterator[Aligned]:
-    """Watches the chain's encoder, whose bytes the chain itself throws away. Not for use from several threads.
+    """Records what the alignment chain's encoder writes, which the chain itself discards. Not thread-safe.
 
     Args:
-        recipe: Its chain is used.
+        recipe: Recipe whose chain is used.
 
     Yields:
         A function from a file's bytes and a generator to the metadata FP32 [len(METADATA)] of what the chain encoded

@@ -1,4 +1,4 @@
-"""What a model says about the data: does one more compression move it, and which labels does it contradict?"""
+"""Checks the data with a model: does one more compression move its scores, and which labels does it contradict?"""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ def write_audit(audit: Audit, pictures: Mapping[str, Picture], output: Path) -> 
     """Writes the page and the JSON.
 
     Args:
-        audit: What was found.
-        pictures: By the path that the audit names; only those shown are opened.
+        audit: The findings.
+        pictures: Pictures by the path that the audit names; only those on the page are opened.
         output: Directory; made if it is missing.
     """
     output.mkdir(parents=True, exist_ok=True)

@@ -53,13 +53,13 @@ class AuditOptions:
     against: Sequence[Path] = ()
     """Other data sets, such as the test set: a copy in one of them is a leak."""
     recipe: Recipe
-    """Its alignment chain is applied."""
+    """Recipe whose alignment chain is applied."""
     max_per_class: int | None = None
-    """Audit at most so many pictures a class, chosen by hash."""
+    """Largest number of pictures per class, chosen by hash; None audits all."""
     max_auroc: float = MAX_AUROC
-    """What a tree on metadata alone may reach on what the network sees."""
+    """Highest AUROC that a tree may reach from metadata alone, on pictures as the network sees them."""
     model: Callable[[], Scorer] | None = None
-    """Loads the model whose answers are looked at."""
+    """Loads the model whose answers are checked; None checks none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,11 @@ def run_audit(options: AuditOptions, track: Track) -> tuple[Audit, dict[str, Pic
     """Audits a data set.
 
     Args:
-        options: What to audit.
+        options: Data sets, limits and model.
         track: Shows progress.
 
     Returns:
-        What was found, and the readable pictures by path.
+        The findings, and the readable pictures by path.
 
     Raises:
         DataError: If the data set cannot be read or is too small.

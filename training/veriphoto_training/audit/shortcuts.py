@@ -46,7 +46,7 @@ def separate(features: Features, labels: Labels, groups: Sequence[str], seed: in
         features: FP32 [N, len(METADATA)]; NaN where a file has no such field.
         labels: [N], 1 for AI.
         groups: [N]; pictures of one group stay on one side of every fold.
-        seed: For the folds and the trees.
+        seed: Random seed for the folds and the trees.
 
     Returns:
         Out-of-fold scores and the strongest columns.

@@ -58,8 +58,8 @@ class Chain:
         """Makes the views of one picture.
 
         Args:
-            data: Its encoded bytes.
-            rng: Decides everything that is random.
+            data: The picture's encoded bytes.
+            rng: Source of all random draws.
 
         Returns:
             The clean view, and the degraded one with ``two_views``; uint8 [S, S, 3].
@@ -88,7 +88,7 @@ class Chain:
 
 
 def spoil(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Loses some signal: at random blur, noise, or a trip to a smaller size and back."""
+    """Degrades a picture: randomly by blur, noise, or a smaller size and back."""
     choice = rng.random()
     if choice < 0.15:
         return image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.4))))

@@ -38,7 +38,7 @@ def splice(x_nchw: Tensor, labels: Tensor, share: float, rng: np.random.Generato
         x_nchw: Normalised views, all first views before all second ones [V * N, 3, S, S].
         labels: FP32 [N], 0 real and 1 AI, possibly smoothed.
         share: Share of crops that get a region.
-        rng: Decides everything that is random.
+        rng: Source of all random draws.
 
     Returns:
         The batch with regions pasted.

@@ -1,4 +1,4 @@
-"""From raw logits to an honest answer: temperature and bias, threshold, unsure band, drift reference."""
+"""Fits what turns raw logits into answers: temperature and bias, threshold, unsure band, drift reference."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fit_calibration(labels: Labels, logits: Floats, rounds: int = 50) -> Calibra
     Args:
         labels: Class indices of held-out pictures.
         logits: Their raw logits.
-        rounds: Newton steps.
+        rounds: Number of Newton steps.
 
     Returns:
         The calibration.
@@ -84,7 +84,7 @@ def operating_point(product: Sequence[Mapping[str, Floats]], blockiness: Floats)
 
     Args:
         product: Probabilities of real product photos by delivery, of one set of photos or of several.
-        blockiness: That statistic in the hardest delivery.
+        blockiness: Blockiness of the pictures in the hardest delivery.
 
     Returns:
         The lowest threshold that keeps every delivery of every set within ``FALSE_ALARMS``, and its band.
@@ -111,9 +111,9 @@ def drift_reference(logits: Floats, statistics: npt.NDArray[np.float32], point: 
     """Describes the answers to ordinary held-out pictures, and the pictures.
 
     Args:
-        logits: [n] calibrated.
-        statistics: [n, len(Contract.statistics)].
-        point: Makes the verdicts.
+        logits: Calibrated logits [n].
+        statistics: The pictures' statistics [n, len(Contract.statistics)].
+        point: Operating point that the verdicts are made at.
     """
     probabilities = sigmoid(logits)
     edges = np.linspace(0.0, 1.0, _BINS + 1)
@@ -145,7 +145,7 @@ def find(
     Args:
         scores: Held-out pictures of both classes, by delivery; calibration is fitted on all deliveries together.
         product: Sets of real product photos for the threshold, each by delivery.
-        metadata: Of the checkpoint.
+        metadata: Metadata of the checkpoint.
 
     Returns:
         What ``findings.json`` holds.
@@ -180,7 +180,7 @@ def find(
 
 
 def pictures_needed(rate: float, confidence: float = 0.95) -> int:
-    """How many real pictures without a single alarm prove a false-alarm rate of at most ``rate``."""
+    """Returns how many real pictures without one alarm prove a false-alarm rate of at most ``rate``."""
     return math.ceil(math.log(1.0 - confidence) / math.log(1.0 - rate))
 
 

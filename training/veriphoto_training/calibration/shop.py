@@ -39,28 +39,37 @@ class ShopFit:
 
     photos: int
     rate: float
-    """The asked share of real photos called AI-generated, at most."""
+    """Largest share of real photos that may be called AI-generated."""
     threshold: float
     unsure_low: float
     unsure_high: float
     above_threshold: int
-    """Of these photos, on the AI side of the threshold."""
+    """Number of these photos on the AI side of the threshold."""
     flagged: int
-    """Of these photos, called AI-generated (at or above ``unsure_high``)."""
+    """Number of these photos called AI-generated (at or above ``unsure_high``)."""
     unsure: int
-    """Of these photos, in the band."""
+    """Number of these photos in the band."""
 
     def apply(self, point: OperatingPoint) -> OperatingPoint:
         """Returns the operating point with this fit's threshold and band; its gates stay."""
         return replace(point, threshold=self.threshold, unsure_low=self.unsure_low, unsure_high=self.unsure_high)
+
+    def apply_flag(self, point: OperatingPoint) -> OperatingPoint:
+        """Returns the operating point of a joint score, flagging from this fit's ``unsure_high``; its gates stay.
+
+        The cut of ``real`` says how many AI pictures may be missed. Real photos cannot move it, so it stays where it
+        is, or comes down to the flag.
+        """
+        high = self.unsure_high
+        return replace(point, threshold=high, unsure_low=min(point.unsure_low, high), unsure_high=high)
 
 
 def needed(rate: float, assurance: float = ASSURANCE) -> int:
     """Returns the fewest photos that can prove a rate: with none of them flagged, (1 - rate) ** n <= 1 - assurance.
 
     Args:
-        rate: In 0..1, exclusive.
-        assurance: In 0..1, exclusive.
+        rate: Allowed false-alarm rate, between 0 and 1.
+        assurance: Confidence that it is kept, between 0 and 1.
 
     Raises:
         UsageError: If a number is out of its range.
@@ -75,8 +84,8 @@ def advised(rate: float, assurance: float = ASSURANCE) -> int:
     With the fewest photos the threshold lies above the highest of them, and most generated pictures pass below it.
 
     Args:
-        rate: In 0..1, exclusive.
-        assurance: In 0..1, exclusive.
+        rate: Allowed false-alarm rate, between 0 and 1.
+        assurance: Confidence that it is kept, between 0 and 1.
     """
     low, high = 1, needed(rate, assurance)
     while not _is_tight(high, rate, assurance):
@@ -88,22 +97,22 @@ def advised(rate: float, assurance: float = ASSURANCE) -> int:
 
 
 def provable_rate(photos: int, assurance: float = ASSURANCE) -> float:
-    """Returns the lowest rate that so many photos can prove, rounded up to a tenth of a percent.
+    """Returns the lowest rate that this many photos can prove, rounded up to a tenth of a percent.
 
     Args:
-        photos: At least 1.
-        assurance: In 0..1, exclusive.
+        photos: Number of photos, at least 1.
+        assurance: Confidence that it is kept, between 0 and 1.
     """
     return math.ceil(1000.0 * (1.0 - math.pow(1.0 - assurance, 1.0 / photos))) / 1000.0
 
 
 def too_few(count: int, rate: float, assurance: float = ASSURANCE) -> str:
-    """Says how many photos a rate needs, and what rate these would allow.
+    """Returns a sentence on how many photos a rate needs, and which rate these photos would allow.
 
     Args:
-        count: Photos there are.
-        rate: Rate asked for.
-        assurance: In 0..1, exclusive.
+        count: Number of usable photos.
+        rate: The false-alarm rate asked for.
+        assurance: Confidence that it is kept, between 0 and 1.
     """
     text = (
         f"{count} usable real photos; a rate of {rate:.1%} needs at least {needed(rate, assurance)} "

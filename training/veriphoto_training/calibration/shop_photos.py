@@ -20,13 +20,16 @@ from veriphoto_training.data.facts import Facts, measure_file, read
 BATCH: Final = 8
 
 Probabilities = npt.NDArray[np.float32]
+Crops = npt.NDArray[np.uint8]
+Score = Callable[[Crops], Probabilities]
+"""UINT8 crops [N, K, S, S, 3] in, probabilities FP32 [N, M] out: one column for each way of scoring."""
 Track = Callable[[Sequence[Path]], Iterable[Path]]
 
 
 class Model(Protocol):
-    """What is needed of a published version (``scorers.OnnxScorer``)."""
+    """The part of a published version (``scorers.OnnxScorer``) that scoring needs."""
 
-    def probabilities(self, crops: npt.NDArray[np.uint8]) -> Probabilities:
+    def probabilities(self, crops: Crops) -> Probabilities:
         """Returns the graph's FP32 [N] of UINT8 crops [N, K, S, S, 3]."""
         ...
 
@@ -51,14 +54,20 @@ class ShopScores:
 class _Photo:
     path: Path
     facts: Facts
-    crops: npt.NDArray[np.uint8]
     statistics: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    photo: _Photo
+    probability: Probabilities
+    """FP32 [M], one for each way of scoring."""
 
 
 def score_shop(
     files: Sequence[Path], model: Model, point: OperatingPoint, track: Track = lambda files: files
 ) -> ShopScores:
-    """Scores photos, a batch at a time.
+    """Scores photos with one model.
 
     Args:
         files: Real photos of one shop, as it receives them.
@@ -69,20 +78,33 @@ def score_shop(
     Returns:
         What can be calibrated on.
     """
-    kept: list[tuple[Path, Facts, float]] = []
-    broken: dict[str, str] = {}
-    gated = 0
-    waiting: list[_Photo] = []
+    [scores] = score_shop_with(files, lambda crops: model.probabilities(crops)[:, None], [point], track)
+    return scores
 
-    def flush() -> int:
-        if not waiting:
-            return 0
-        scored = model.probabilities(np.stack([photo.crops for photo in waiting]))
-        answers = [(photo, float(value)) for photo, value in zip(waiting, scored, strict=True)]
-        passed = [one for one in answers if _passes(one[1], one[0].statistics, point)]
-        kept.extend((photo.path, photo.facts, value) for photo, value in passed)
-        waiting.clear()
-        return len(answers) - len(passed)
+
+def score_shop_with(
+    files: Sequence[Path], score: Score, points: Sequence[OperatingPoint], track: Track = lambda files: files
+) -> list[ShopScores]:
+    """Scores photos in several ways at once, decoding each photo once.
+
+    Args:
+        files: Real photos of one shop, as it receives them.
+        score: Scores a batch in every way.
+        points: For each way, the operating point whose gates decide which photos count.
+        track: Shows progress.
+
+    Returns:
+        For each way, what can be calibrated on.
+    """
+    scored: list[_Scored] = []
+    broken: dict[str, str] = {}
+    waiting: list[tuple[_Photo, Crops]] = []
+
+    def flush() -> None:
+        if waiting:
+            answers = score(np.stack([crops for _, crops in waiting]))
+            scored.extend(_Scored(photo, row) for (photo, _), row in zip(waiting, answers, strict=True))
+            waiting.clear()
 
     for path in track(files):
         try:
@@ -90,23 +112,32 @@ def score_shop(
         except ImageError as error:
             broken[path.name] = error.message
         if len(waiting) == BATCH:
-            gated += flush()
-    gated += flush()
-    chosen = _independent([facts for _, facts, _ in kept], [value for *_, value in kept])
+            flush()
+    flush()
+    return [_usable(scored, way, point, broken) for way, point in enumerate(points)]
+
+
+def _usable(scored: Sequence[_Scored], way: int, point: OperatingPoint, broken: dict[str, str]) -> ShopScores:
+    kept = [
+        (each.photo, float(each.probability[way]))
+        for each in scored
+        if _passes(float(each.probability[way]), each.photo.statistics, point)
+    ]
+    chosen = _independent([photo.facts for photo, _ in kept], [value for _, value in kept])
     return ShopScores(
-        probability=np.array([kept[index][2] for index in chosen], dtype=np.float32),
-        photos=tuple(kept[index][0] for index in chosen),
+        probability=np.array([kept[index][1] for index in chosen], dtype=np.float32),
+        photos=tuple(kept[index][0].path for index in chosen),
         copies=len(kept) - len(chosen),
-        gated=gated,
+        gated=len(scored) - len(kept),
         broken=broken,
     )
 
 
-def _open(path: Path) -> _Photo:
+def _open(path: Path) -> tuple[_Photo, Crops]:
     data = read(path)
     made = preprocess(data)
     statistics = dict(zip(CONTRACT.statistics, map(float, made.statistics), strict=True))
-    return _Photo(path, measure_file(data), made.crops, statistics)
+    return _Photo(path, measure_file(data), statistics), made.crops
 
 
 def _passes(probability: float, statistics: dict[str, float], point: OperatingPoint) -> bool:

@@ -37,26 +37,34 @@ def register(app: typer.Typer) -> None:
 
 
 def audit(
-    directory: Annotated[Path, typer.Argument(help="Folder with manifest.csv or with real/ and ai/, or a zip.")],
+    directory: Annotated[
+        Path, typer.Argument(help="Data set: a folder with manifest.csv or with real/ and ai/, or a zip.")
+    ],
     output: Annotated[Path, typer.Option(help="Folder for audit.html and audit.json.")] = Path("var/audit"),
     against: Annotated[
-        list[Path] | None, typer.Option(help="Another data set, such as the test set: look for copies in it too.")
+        list[Path] | None,
+        typer.Option(help="Another data set, such as the test set, to search for copies too; may be repeated."),
     ] = None,
     onnx: Annotated[
-        Path | None, typer.Option(help="Model whose answers are looked at: a version's folder, or the classifier's.")
+        Path | None, typer.Option(help="Model whose answers are checked: a version's folder, or the classifier's.")
     ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="The same with a training run's best.pt.")] = None,
-    recipe: Annotated[str, typer.Option(help="Recipe whose alignment chain is applied.")] = "product",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Model whose answers are checked: a training run's best.pt.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Training recipe whose alignment of files is applied.")] = "product",
     max_per_class: Annotated[
-        int | None, typer.Option(min=5, help="Look at no more pictures of each class than this.")
+        int | None, typer.Option(min=5, help="Use at most this many pictures of each class.")
     ] = None,
     max_auroc: Annotated[
-        float, typer.Option(min=0.5, max=1.0, help="Limit of metadata alone; small sets pass 0.55 by chance.")
+        float,
+        typer.Option(
+            min=0.5, max=1.0, help="Highest AUROC allowed from metadata alone; small sets exceed 0.55 by chance."
+        ),
     ] = 0.55,
 ) -> None:
-    """Measure how a detector could cheat on a data set; list copies, broken files and doubtful labels.
+    """Measure how a model could cheat on a data set; list copies, broken files and doubtful labels.
 
-    Ends with 0 if every limit holds, 1 if one does not, 2 if the audit could not run.
+    Exit code 0 if every limit holds, 1 if one does not, 2 if the audit could not run.
     """
     if onnx is not None and checkpoint is not None:
         raise UsageError("name one model: --onnx or --checkpoint")
@@ -87,12 +95,16 @@ def audit(
 
 
 def fetch(
-    name: Annotated[PublicSet, typer.Argument(help="Which public data set.")],
-    output: Annotated[Path | None, typer.Option(help="Folder to make; var/data/NAME by default.")] = None,
-    max_per_class: Annotated[int | None, typer.Option(min=1, help="Pictures of each class in each part.")] = None,
-    source: Annotated[Path | None, typer.Option(help="The unpacked download, where it is already here.")] = None,
+    name: Annotated[PublicSet, typer.Argument(help="Name of the public data set.")],
+    output: Annotated[Path | None, typer.Option(help="Folder to create; var/data/NAME by default.")] = None,
+    max_per_class: Annotated[
+        int | None, typer.Option(min=1, help="Use at most this many pictures of each class in each part.")
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="Folder of the unpacked download, if you have it already.")
+    ] = None,
 ) -> None:
-    """Bring a public data set from its home and lay it out as training reads it."""
+    """Download a public data set and lay it out as training reads it."""
     from veriphoto_training.data import cifake  # noqa: PLC0415 - the only set so far
 
     target = output or Path("var/data") / name.value

@@ -29,26 +29,35 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A run's best.pt, a version's folder, or the classifier's folder.")],
-    data: Annotated[Path, typer.Argument(help="Folder with manifest.csv or with real/ and ai/, or a zip.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="Model: a run's best.pt, a version's folder, or the classifier's folder for its newest version."
+        ),
+    ],
+    data: Annotated[Path, typer.Argument(help="Data set: a folder with manifest.csv or with real/ and ai/, or a zip.")],
     output: Annotated[Path, typer.Option(help="Folder for evaluation.html and evaluation.json.")] = Path(
         "var/evaluation"
     ),
-    part: Annotated[Part, typer.Option(help="With a checkpoint: only what its run kept out of training.")] = Part.ALL,
+    part: Annotated[
+        Part, typer.Option(help="Part to evaluate on; with a checkpoint, also what its run kept out of training.")
+    ] = Part.ALL,
     product_source: Annotated[
         list[str] | None,
-        typer.Option(help="Real source of product photos, or a pattern; may be repeated. All by default."),
+        typer.Option(help="Source of real product photos, or a pattern; may be repeated. All by default."),
     ] = None,
-    max_per_class: Annotated[int | None, typer.Option(min=1, help="Score no more pictures of each class.")] = None,
+    max_per_class: Annotated[
+        int | None, typer.Option(min=1, help="Use at most this many pictures of each class.")
+    ] = None,
     evidence_trials: Annotated[
-        int, typer.Option(min=0, help="Pasted regions to check the evidence map on; 0 leaves the check out.")
+        int, typer.Option(min=0, help="Number of pasted regions to check the evidence map on; 0 skips the check.")
     ] = 200,
     tracking: Annotated[bool, typer.Option(help="Log to MLflow.")] = True,
     var: Annotated[Path, typer.Option(envvar="VERIPHOTO_VAR", help="Directory of the default MLflow store.")] = Path(
         "var"
     ),
 ) -> None:
-    """Measure a model in three deliveries at its one threshold; write a report to look at."""
+    """Measure a model in three deliveries at its threshold, and write a report."""
     try:
         from rich.progress import track  # noqa: PLC0415 - a light command line without these
 

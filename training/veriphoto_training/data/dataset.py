@@ -111,12 +111,12 @@ def read_dataset(root: Path) -> Dataset:
 
 
 def thin(pictures: Sequence[Picture], maximum: int, salt: str = "") -> list[Picture]:
-    """Keeps at most so many pictures of each class, chosen by hash.
+    """Keeps at most ``maximum`` pictures of each class, chosen by hash.
 
     Args:
         pictures: Any pictures.
-        maximum: Of each class.
-        salt: Another salt gives another choice.
+        maximum: Largest number of pictures of each class.
+        salt: Change it to get another choice.
 
     Returns:
         The kept pictures, in their order.
@@ -129,7 +129,7 @@ def thin(pictures: Sequence[Picture], maximum: int, salt: str = "") -> list[Pict
 
 
 def fraction(text: str, salt: str = "") -> float:
-    """Maps a text to 0..1, the same everywhere and for ever: what splits are made of."""
+    """Maps a text to 0..1 by its hash, the same on every machine; splits are made from it."""
     return int.from_bytes(hashlib.sha256(f"{salt}\0{text}".encode()).digest()[:8], "big") / 2**64
 
 

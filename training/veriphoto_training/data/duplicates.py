@@ -40,7 +40,7 @@ def find_pairs(facts: Sequence[Facts]) -> list[Pair]:
     copies correlate as well. Mirrored pictures are not found.
 
     Args:
-        facts: Of all readable pictures.
+        facts: Facts of all readable pictures.
 
     Returns:
         The pairs, by index.

@@ -1,4 +1,4 @@
-"""What one file tells without being looked at, and the fingerprints that find its copies.
+"""Reads a file's metadata, and the fingerprints by which its copies are found.
 
 Only numbers leave this module, a few kilobytes a picture: an audit of any size fits into memory.
 """
@@ -47,7 +47,7 @@ class Facts:
     metadata: Metadata
     """FP32 [len(METADATA)]."""
     sha256: str
-    """Of the file's bytes."""
+    """sha256 of the file's bytes."""
     phash: int
     """64 bits, see ``perceptual_hash``."""
     thumb: npt.NDArray[np.uint8]
@@ -112,10 +112,10 @@ def perceptual_hash(grey: Image.Image) -> int:
     Perceptual Image Hash Functions", 2010.
 
     Args:
-        grey: Mode L.
+        grey: The picture, mode L.
 
     Returns:
-        64 bits.
+        The hash, 64 bits.
     """
     from scipy.fft import dctn  # noqa: PLC0415 - scipy belongs to an extra; this module is read before it is needed
 

@@ -38,7 +38,7 @@ def split_dataset(
         validation_share: Share of the remaining groups that go to ``validation``, chosen by hash.
         holdout_sources: Names or patterns (``sdxl*``) of sources to leave out; ``real/shoes`` is one class.
         holdout_generators: The same for generators.
-        seed: Another seed gives another validation part.
+        seed: Random seed for the choice of validation groups.
 
     Returns:
         The split.
@@ -71,16 +71,16 @@ def split_dataset(
 
 
 def thinned(split: Split, maximum: int) -> Split:
-    """Keeps at most so many pictures of each class of what a run trains and validates on.
+    """Limits the pictures of each class that a run trains and validates on.
 
     After the split, not before: a group is left out for any of its pictures, also one that would have been dropped.
 
     Args:
-        split: Of the whole data set.
-        maximum: Pictures of each class in ``train`` and ``validation`` together.
+        split: The split of the whole data set.
+        maximum: Largest number of pictures of each class, ``train`` and ``validation`` together.
 
     Returns:
-        The split, its hold-out as it was.
+        The split, with its hold-out unchanged.
     """
     kept = {picture.path for picture in thin([*split.train, *split.validation], maximum)}
     train, validation = (
@@ -89,24 +89,73 @@ def thinned(split: Split, maximum: int) -> Split:
     return replace(split, train=train, validation=validation)
 
 
-def split_again(pictures: Sequence[Picture], training: Mapping[str, Any]) -> Split:
-    """Repeats the split of the run that wrote a checkpoint.
+@dataclass(frozen=True, kw_only=True)
+class SplitRecord:
+    """How a training run split its data, as its checkpoint says."""
+
+    fingerprint: str
+    """Identifies the data set."""
+    validation_share: float
+    holdout_sources: tuple[str, ...]
+    holdout_generators: tuple[str, ...]
+    seed: int
+
+    @classmethod
+    def read(cls, training: Mapping[str, Any]) -> SplitRecord:
+        """Reads it from a checkpoint's metadata.
+
+        Raises:
+            UsageError: If the checkpoint does not say what its run left out.
+        """
+        try:
+            return cls(
+                fingerprint=str(training["data_fingerprint"]),
+                validation_share=float(training["recipe"]["validation_share"]),
+                holdout_sources=tuple(training["holdout_sources"]),
+                holdout_generators=tuple(training["holdout_generators"]),
+                seed=int(training["seed"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"the checkpoint does not say what its run left out ({error})") from error
+
+    def split(self, data: Dataset) -> Split:
+        """Repeats the run's split: what it trained on, and what it kept out.
+
+        Args:
+            data: The data set that the run was given.
+
+        Raises:
+            DataError: If it is another data set.
+        """
+        if data.fingerprint != self.fingerprint:
+            raise DataError(
+                "these are not the data of the run (the fingerprint differs), so what it kept out cannot be told; "
+                "name the data set that it was given"
+            )
+        return split_dataset(
+            data.pictures, self.validation_share, self.holdout_sources, self.holdout_generators, self.seed
+        )
+
+
+def unseen(data: Dataset, training: Mapping[str, Any]) -> tuple[Sequence[Picture], str]:
+    """Leaves out what a run was trained on.
 
     Args:
-        pictures: Of the data set that the run was given; its fingerprint is the caller's to check.
-        training: What the run wrote into its checkpoint.
+        data: Any data set.
+        training: Metadata of the run's checkpoint.
+
+    Returns:
+        The pictures (of the run's own data set its hold-out and validation parts, of any other all of them), and a
+        description of them.
 
     Raises:
-        KeyError: If the checkpoint does not say what its run left out.
-        TypeError: Likewise.
+        UsageError: If the checkpoint does not say what its run left out.
     """
-    return split_dataset(
-        pictures,
-        float(training["recipe"]["validation_share"]),
-        list(training["holdout_sources"]),
-        list(training["holdout_generators"]),
-        int(training["seed"]),
-    )
+    record, short = SplitRecord.read(training), data.fingerprint[:12]
+    if data.fingerprint != record.fingerprint:
+        return data.pictures, f"all of a data set that is not the run's, {short}"
+    split = record.split(data)
+    return (*split.holdout, *split.validation), f"kept out of training, {short}"
 
 
 def _names(picture: Picture) -> list[str]:
@@ -115,26 +164,3 @@ def _names(picture: Picture) -> list[str]:
 
 def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
-
-
-def unseen(data: Dataset, training: Mapping[str, Any]) -> tuple[Sequence[Picture], str]:
-    """Leaves out what a run was trained on.
-
-    Args:
-        data: Any data set.
-        training: What the run wrote into its checkpoint.
-
-    Returns:
-        All of another data set; of the run's own the hold-out and the validation part. And what they are, in words.
-
-    Raises:
-        UsageError: If the checkpoint does not say what its run left out.
-    """
-    short = data.fingerprint[:12]
-    try:
-        if data.fingerprint != training["data_fingerprint"]:
-            return data.pictures, f"all of a data set that is not the run's, {short}"
-        split = split_again(data.pictures, training)
-    except (KeyError, TypeError) as error:
-        raise UsageError(f"the checkpoint does not say what its run left out ({error})") from error
-    return (*split.holdout, *split.validation), f"kept out of training, {short}"

@@ -16,7 +16,7 @@ from veriphoto.errors import DataError, UsageError
 from veriphoto.manifest import sha256_file
 from veriphoto.preprocessing import preprocess
 from veriphoto_training.data.dataset import LABELS, Dataset, Picture, read_dataset, thin
-from veriphoto_training.data.splits import split_dataset
+from veriphoto_training.data.splits import SplitRecord
 from veriphoto_training.evaluation import plots
 from veriphoto_training.evaluation.evidence_check import EvidenceCheck, check_evidence
 from veriphoto_training.evaluation.pages import data_uri, picture_uri, render
@@ -30,7 +30,7 @@ from veriphoto_training.tracking import Tracker, environment
 HTML_FILE: Final = "evaluation.html"
 JSON_FILE: Final = "evaluation.json"
 MISTAKES: Final = 24
-"""Of each class, on the contact sheet."""
+"""Mistakes of each class on the contact sheet."""
 _TITLES: Final = {
     "auroc": "AUROC",
     "balanced_accuracy": "balanced accuracy",
@@ -71,14 +71,14 @@ def run_evaluation(
 
     Args:
         scorer: The model.
-        options: What to evaluate on.
+        options: Data set, part and sizes.
         output: Directory of the page and the JSON; made if it is missing.
-        tracker: Where parameters, figures, report and model are noted.
-        say: Told what is being done.
+        tracker: Records parameters, figures, report and model.
+        say: Called with a line of progress.
         track: Shows progress.
 
     Returns:
-        What was found.
+        The evaluation.
 
     Raises:
         DataError: If the data cannot be read or the part lacks a class.
@@ -107,8 +107,8 @@ def write_report(evaluation: Evaluation, scores: Mapping[str, Scores], scorer: S
     """Writes the page and the JSON.
 
     Args:
-        evaluation: What was found.
-        scores: By delivery, for the plots.
+        evaluation: The evaluation.
+        scores: Scores by delivery, for the plots.
         scorer: Draws the evidence of the mistakes.
         output: Directory; made if it is missing.
     """
@@ -200,11 +200,11 @@ def _track(tracker: Tracker, evaluation: Evaluation, scorer: Scorer, options: Ev
 
 
 def choose_part(part: str, training: Mapping[str, Any]) -> Callable[[Dataset], Sequence[Picture]]:
-    """Finds again what a training run left out.
+    """Returns a function that picks what a training run left out.
 
     Args:
         part: ``all``, ``validation`` or ``holdout``.
-        training: What the run wrote into its checkpoint.
+        training: Metadata of the run's checkpoint.
 
     Returns:
         A function from the data set that the run was given to the part.
@@ -214,19 +214,12 @@ def choose_part(part: str, training: Mapping[str, Any]) -> Callable[[Dataset], S
     """
     if part == "all":
         return lambda data: data.pictures
-    try:
-        share = float(training["recipe"]["validation_share"])
-        sources, generators = list(training["holdout_sources"]), list(training["holdout_generators"])
-        seed, fingerprint = int(training["seed"]), str(training["data_fingerprint"])
-    except (KeyError, TypeError) as error:
-        raise UsageError(f"the checkpoint does not say what its run left out ({error}); use --part all") from error
-    if part == "holdout" and not sources and not generators:
+    record = SplitRecord.read(training)
+    if part == "holdout" and not record.holdout_sources and not record.holdout_generators:
         raise UsageError("this run held no source or generator out; use --part validation")
 
     def choose(data: Dataset) -> Sequence[Picture]:
-        if data.fingerprint != fingerprint:
-            raise DataError("these are not the data of the run: its parts cannot be told; use --part all")
-        split = split_dataset(data.pictures, share, sources, generators, seed)
+        split = record.split(data)
         return split.holdout if part == "holdout" else split.validation
 
     return choose

@@ -1,8 +1,8 @@
 """Does the evidence map point at what is generated?
 
-A region of an AI picture is pasted into a real photo, the whole saved once as JPEG, and the hottest cell of the map
-looked up. A map could also point at the seam of the paste: the control pastes a region of another real photo alike,
-and a map that finds those as often has found seams.
+A region of an AI picture is pasted into a real photo, the result is saved as JPEG, and the hottest cell of the map is
+looked up. A map could also point at the seam of the paste, so the control pastes a region of another real photo in the
+same way: a map that finds those as often has only found seams.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def check_evidence(
         scorer: The model.
         pictures: Readable pictures of both classes; real ones are pasted into.
         trials: Number of pastes of each kind.
-        seed: Of all choices.
+        seed: Random seed for pictures, sizes and places.
 
     Returns:
         The rates.
@@ -91,9 +91,9 @@ def paste(real: Image.Image, other: Image.Image, rng: np.random.Generator) -> Pa
     """Pastes a region of one picture into another, inside one of the crops that the detector looks at.
 
     Args:
-        real: Mode RGB.
-        other: Mode RGB; where the region comes from, at its own resolution.
-        rng: Decides crop, size and place.
+        real: The real photo, mode RGB.
+        other: The picture that the region is cut from, mode RGB; it keeps its resolution.
+        rng: Chooses crop, size and place.
 
     Returns:
         The result and where the region lies.
@@ -115,11 +115,11 @@ def paste(real: Image.Image, other: Image.Image, rng: np.random.Generator) -> Pa
 
 
 def cells_inside(boxes: Sequence[Box], region: Box, grid: int = CONTRACT.grid) -> npt.NDArray[np.bool_]:
-    """Tells which cells of the map lie in a region.
+    """Returns which cells of the map lie in a region.
 
     Args:
         boxes: Places of the K crops in the picture.
-        region: In the picture's pixels.
+        region: The region, in the picture's pixels.
         grid: Cells a side.
 
     Returns:

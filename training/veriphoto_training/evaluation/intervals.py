@@ -17,7 +17,7 @@ def estimate(groups: Sequence[str], figure: Callable[[Indices], float]) -> Figur
 
     Args:
         groups: [N], group of every picture.
-        figure: Of the pictures with these indices.
+        figure: Computes the figure from the pictures with the given indices.
     """
     low, high = metrics.bootstrap(groups, figure)
     return Figure(value=figure(np.arange(len(groups))), low=low, high=high)

@@ -53,10 +53,10 @@ def judge_deliveries(
     """Judges every delivery at the findings' calibration and threshold.
 
     Args:
-        scores: By delivery.
-        findings: Of the checkpoint, frozen before.
+        scores: Raw logits, by delivery.
+        findings: The checkpoint's calibration and threshold, fixed beforehand.
         product_sources: Patterns of the real sources that count as product photos.
-        rounds: Of the bootstrap.
+        rounds: Bootstrap resamples.
 
     Returns:
         Figures by delivery.

@@ -31,11 +31,11 @@ def roc(answers: Answers, threshold: float) -> bytes:
     """Draws ROC curves, the operating point on each.
 
     Args:
-        answers: By delivery.
+        answers: Labels and probabilities, by delivery.
         threshold: Probability from which a picture counts as AI-generated.
 
     Returns:
-        PNG.
+        A PNG file.
     """
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.subplots()
@@ -56,10 +56,10 @@ def reliability(answers: Answers) -> bytes:
     """Draws how often pictures of a given probability are AI-generated, classes weighted alike.
 
     Args:
-        answers: By delivery.
+        answers: Labels and probabilities, by delivery.
 
     Returns:
-        PNG.
+        A PNG file.
     """
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.subplots()

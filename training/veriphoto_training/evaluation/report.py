@@ -123,7 +123,7 @@ def tabulate(scores: Mapping[str, Scores], threshold: float, key: Callable[[Pict
     """Makes a table with a row for each generator or source.
 
     Args:
-        scores: By delivery.
+        scores: Calibrated logits, by delivery.
         threshold: Probability from which a picture counts as AI-generated.
         key: Name of the row a picture belongs to; empty for none.
 
@@ -160,9 +160,9 @@ def worst_mistakes(scores: Scores, threshold: float, count: int) -> tuple[Mistak
     """Lists the most confident mistakes.
 
     Args:
-        scores: Of the pictures as they are.
+        scores: Calibrated logits of the unmodified pictures.
         threshold: Probability from which a picture counts as AI-generated.
-        count: At most so many of each class.
+        count: Largest number of mistakes of each class.
 
     Returns:
         False alarms, the most confident first, then misses.

@@ -25,7 +25,7 @@ def create_efficientnet(pretrained: bool = False) -> nn.Module:
 
 
 def import_timm() -> Any:
-    """Returns the module ``timm``, which needs some help to be imported beside a CPU build of torch."""
+    """Imports ``timm``, which needs help beside a CPU build of torch."""
     _define_missing_operators()
     import timm  # noqa: PLC0415  (must come after the operators are defined)
 
@@ -41,7 +41,7 @@ def build_network() -> nn.Module:
 
 
 class Outputs(NamedTuple):
-    """What a pass through the network gives."""
+    """Outputs of a forward pass."""
 
     pooled: Tensor
     """Features [N, 1280], the mean over all places."""
@@ -55,7 +55,7 @@ def forward(network: nn.Module, x_nchw: Tensor) -> Outputs:
     """Runs the network and keeps what lies before its head.
 
     Args:
-        network: From ``build_network``.
+        network: A network from ``build_network``.
         x_nchw: Normalised crops.
 
     Returns:
@@ -72,7 +72,7 @@ def place_logits(network: nn.Module, maps: Tensor) -> Tensor:
     """Returns the FP32 logit of every place [N, H, W]; their mean is the crop's logit.
 
     Args:
-        network: From ``build_network``.
+        network: A network from ``build_network``.
         maps: ``Outputs.maps``.
     """
     head = cast("nn.Linear", network.classifier)
@@ -87,7 +87,7 @@ def normalise(crops_u8: Tensor) -> Tensor:
 
 
 def save_checkpoint(path: Path, network_state: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Writes a checkpoint so that a reader, or a kill, never meets half of one."""
+    """Writes a checkpoint atomically."""
     write_atomically(path, {"format": FORMAT, "state": network_state, "metadata": metadata})
 
 
@@ -95,10 +95,10 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Rebuilds a trained network.
 
     Args:
-        path: ``best.pt`` of a run.
+        path: A run's ``best.pt``.
 
     Returns:
-        The network in evaluation mode, and what the run wrote beside it.
+        The network in evaluation mode, and the checkpoint's metadata.
 
     Raises:
         UsageError: If the file is missing or is no checkpoint.
@@ -117,7 +117,7 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def write_atomically(path: Path, body: object) -> None:
-    """Saves with torch under another name first, then renames."""
+    """Saves with torch under another name, then renames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     torch.save(body, temporary)

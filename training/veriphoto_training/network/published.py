@@ -18,12 +18,12 @@ from veriphoto.manifest import ONNX_FILE, Manifest, read_manifest, verify_onnx
 
 
 def is_published(option: str) -> bool:
-    """Tells whether starting weights are named by a version directory."""
+    """Returns whether the starting weights are a version directory."""
     return (Path(option) / ONNX_FILE).is_file()
 
 
 def describe_published(option: str) -> str:
-    """Says which version a run begins with, without naming places of this machine."""
+    """Describes the version that a run starts from, without paths of this machine."""
     manifest = read_manifest(Path(option))
     lineage = manifest.findings.lineage
     return f"{lineage.weights}, then run {lineage.run_id} as published (graph {manifest.onnx_sha256[:12]})"
@@ -34,7 +34,7 @@ def load_published(option: str, network: nn.Module) -> None:
 
     Args:
         option: ``model_repository/classifier/N``.
-        network: From ``model.build_network``. In evaluation mode it then answers as the version does, before
+        network: A network from ``model.build_network``. In evaluation mode it then answers as the version does, before
             calibration. To train it, call ``measure_norms`` first.
 
     Raises:

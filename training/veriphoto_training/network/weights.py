@@ -1,4 +1,4 @@
-"""Starting weights: where a run begins."""
+"""Weights that a training run starts from."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_weights(option: str, network: torch.nn.Module) -> None:
     Args:
         option: ``none``, ``timm`` (from the model hub), ``nude-classifier``, ``lite0``, a file, or the directory of a
             published version.
-        network: From ``model.build_network``.
+        network: A network from ``model.build_network``.
 
     Raises:
         UsageError: If the option names nothing, or what it names does not fit the network.
@@ -50,10 +50,10 @@ def load_weights(option: str, network: torch.nn.Module) -> None:
 
 
 def describe_weights(option: str) -> str:
-    """Says where a run begins, without naming places of this machine.
+    """Describes the starting weights, without paths of this machine.
 
     Args:
-        option: See ``load_weights``.
+        option: The option's text; see ``load_weights``.
 
     Returns:
         The option; for a checkpoint of ours or a published version, what its run began with and which run that was.

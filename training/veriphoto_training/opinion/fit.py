@@ -1,4 +1,4 @@
-"""From pictures to a second opinion: looks at them, fits the probe on all, judges it on sources left out."""
+"""Fits a second opinion: scores all pictures, fits the probe on all, measures it on sources left out."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Roles:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fitted:
-    """What a version gains."""
+    """A fitted second opinion and the classifier's cuts that go with it."""
 
     opinion: SecondOpinion
     first_point: OperatingPoint
@@ -55,8 +55,8 @@ def open_looks(graph: Path, encoder: EncoderPackage, threads: int) -> list[Look]
 
     Args:
         graph: ``model.onnx`` of the version.
-        encoder: What stands in the encoder's place.
-        threads: How many.
+        encoder: The encoder.
+        threads: Number of threads.
     """
     square = encoder.encoder.square
 
@@ -81,12 +81,12 @@ def fit_opinion(
     """Fits a version's second opinion.
 
     Args:
-        pictures: Of both classes and many sources.
-        roles: What they may be used for.
+        pictures: Pictures of both classes and many sources.
+        roles: Says which sources may be used for what.
         looks: Both models, from ``open_looks``.
-        identity: The encoder's.
+        identity: Identity of the encoder.
         point: The classifier's present operating point; its threshold stays.
-        cache: Where looks are kept; belongs to these two models.
+        cache: Directory for the scores and features of these two models.
         track: Shows progress.
 
     Raises:

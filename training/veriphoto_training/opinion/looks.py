@@ -1,4 +1,4 @@
-"""What encoder and classifier make of pictures, kept on the disk: an encoder takes a tenth of a second a picture."""
+"""Features and scores of pictures by encoder and classifier, cached on disk: a picture takes a tenth of a second."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def look_at(
     cache: Path,
     track: Callable[[Iterable[Picture]], Iterable[Picture]] = lambda pictures: pictures,
 ) -> Looks:
-    """Shows pictures to both models, and takes from the cache what was shown before.
+    """Runs both models on pictures, except on those whose results are in the cache.
 
     Args:
-        pictures: What to look at; those that cannot be scored are left out.
+        pictures: Pictures to score; those that cannot be scored are left out.
         delivery: A key of ``deliveries.DELIVERIES``, or ``mixed``: ``web`` for one half of the pictures, ``hard`` for
             the other.
-        opened: Both models, once for each thread that may run them.
-        cache: A directory for these very models: a picture's file is named by its bytes and the delivery.
+        opened: Both models, opened once for each thread.
+        cache: A directory for these two models alone: a picture's file is named by its bytes and the delivery.
         track: Shows progress.
 
     Returns:

@@ -38,8 +38,8 @@ def source_weights(sources: npt.NDArray[np.str_], labels: npt.NDArray[np.int64])
     """Weighs pictures so that both classes count alike, and a source by the root of its size.
 
     Args:
-        sources: [n].
-        labels: [n].
+        sources: Source of each picture [n].
+        labels: Class indices [n].
     """
     _, inverse, counts = np.unique(sources, return_inverse=True, return_counts=True)
     weights: Floats = counts[inverse].astype(np.float64) ** (BALANCE - 1.0)
@@ -54,7 +54,7 @@ def fit_probe(looks: Sequence[Looks], strength: float, keep: npt.NDArray[np.bool
     Args:
         looks: The same pictures in several deliveries.
         strength: Inverse regularisation, of features scaled to unit variance.
-        keep: Which pictures to fit on; all if None.
+        keep: Mask of the pictures to fit on; all if None.
     """
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - heavy, and of an extra
 
@@ -71,15 +71,15 @@ def fit_probe(looks: Sequence[Looks], strength: float, keep: npt.NDArray[np.bool
 
 
 def folds(sources: npt.NDArray[np.str_], labels: npt.NDArray[np.int64], count: int = FOLDS) -> npt.NDArray[np.int64]:
-    """Deals whole sources to folds, so that each has about as many pictures of each class.
+    """Distributes whole sources over folds, so that each has about as many pictures of each class.
 
     Args:
-        sources: [n].
-        labels: [n].
-        count: How many folds.
+        sources: Source of each picture [n].
+        labels: Class indices [n].
+        count: Number of folds.
 
     Returns:
-        [n]: the fold of each picture.
+        The fold of each picture [n].
     """
     fold = np.zeros(len(sources), np.int64)
     loads = np.zeros((count, 2))
@@ -120,7 +120,7 @@ def choose_strength(looks: Sequence[Looks]) -> tuple[float, list[Floats]]:
         looks: The same pictures in several deliveries.
 
     Returns:
-        It, and the scores of ``out_of_source`` with it.
+        The regularisation, and the scores of ``out_of_source`` with it.
     """
     tried = {strength: out_of_source(looks, strength) for strength in STRENGTHS}
     labels = looks[0].labels

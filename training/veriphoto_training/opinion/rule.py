@@ -1,4 +1,4 @@
-"""From out-of-source scores to a rule: whom to ask about, how to join both scores, and the verdict's two cuts."""
+"""Fits the rule on out-of-source scores: which pictures to ask about, how to join both scores, and the two cuts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MISSED: Final = 0.10
 UNASKED: Final = 0.03
 """Share of AI pictures of unseen sources that may be lost by not asking about them."""
 LEVELS: Final = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002)
-"""Shares of real product photos whose scores are noted, for sentences like "1 in 100 real photos scores this high"."""
+"""Shares of real product photos whose scores are kept, for sentences like "1 in 100 real photos scores this high"."""
 _ROUNDS: Final = 60
 
 
@@ -55,12 +55,12 @@ def fit_logistic(columns: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
     """Fits weights and a bias by Newton's method, with a faint pull of the weights towards 0.
 
     Args:
-        columns: [n, m].
-        labels: [n].
-        weights: [n].
+        columns: Columns to fit on [n, m].
+        labels: Class indices [n].
+        weights: Weight of each picture [n].
 
     Returns:
-        [m + 1]: the bias last.
+        The weights and, last, the bias [m + 1].
     """
     design = np.column_stack([columns, np.ones(len(columns))])
     found = np.zeros(design.shape[1])
@@ -122,8 +122,8 @@ def joint_logits(rule: Rule, first: Floats, second: Floats, mode: Mode, below: f
 
     Args:
         rule: The rule.
-        first: [n]: the classifier's logits.
-        second: [n]: the probe's.
+        first: The classifier's logits [n].
+        second: The probe's logits [n].
         mode: When it is asked.
         below: Logit that pictures which are not asked about stay below.
     """
@@ -172,7 +172,7 @@ def assemble(probe: Probe, rule: Rule, samples: Sequence[Sample], encoder: str) 
     Args:
         probe: Fitted on all pictures.
         rule: The rule.
-        samples: What the rule was fitted on.
+        samples: The samples that the rule was fitted on.
         encoder: Identity of the encoder.
     """
     point = fit_point(samples, rule)
@@ -197,12 +197,12 @@ def assemble(probe: Probe, rule: Rule, samples: Sequence[Sample], encoder: str) 
 
 
 def figures(samples: Sequence[Sample], rule: Rule, point: OperatingPoint) -> Mapping[str, float]:
-    """Says what the joint score reaches on sources left out, by delivery.
+    """Measures the joint score on sources left out, by delivery.
 
     Args:
-        samples: By delivery.
+        samples: Samples, one for each delivery.
         rule: Joins the scores.
-        point: Its cuts.
+        point: Cuts of the joint score.
     """
     found: dict[str, float] = {}
     for sample in samples:

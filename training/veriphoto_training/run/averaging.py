@@ -1,15 +1,14 @@
-"""The mean of several runs' weights: better than each, at the cost of none when serving."""
+"""Averages the weights of several runs: better than each of them, at no cost when serving."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from veriphoto.errors import UsageError
 from veriphoto.manifest import FINDINGS_FILE
 from veriphoto_training.data.dataset import read_dataset
-from veriphoto_training.data.splits import Split, split_again
+from veriphoto_training.data.splits import SplitRecord
 from veriphoto_training.network.model import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from veriphoto_training.run.finish import CalibrationSet, write_findings
 
@@ -50,25 +49,6 @@ def average(checkpoints: Sequence[Path], output: Path) -> Path:
     return output / CHECKPOINT_FILE
 
 
-def split_of(metadata: dict[str, Any], data: Path) -> Split:
-    """Repeats the split of the run that wrote a checkpoint.
-
-    Args:
-        metadata: Of the checkpoint.
-        data: The data set it was trained on.
-
-    Returns:
-        The split.
-
-    Raises:
-        UsageError: If the data set is another one.
-    """
-    dataset = read_dataset(data)
-    if dataset.fingerprint != metadata["data_fingerprint"]:
-        raise UsageError(f"{data} is not the data set of this checkpoint; its fingerprint differs")
-    return split_again(dataset.pictures, metadata)
-
-
 def calibrate_checkpoint(
     checkpoint: Path, data: Path, product_sources: Sequence[str], *, calibrate_holdout: bool, half: bool = False
 ) -> Path:
@@ -77,15 +57,19 @@ def calibrate_checkpoint(
     Args:
         checkpoint: ``best.pt``.
         data: The data set it was trained on.
-        product_sources: Patterns of the real sources that set the threshold.
+        product_sources: Patterns of the sources whose real product photos set the threshold.
         calibrate_holdout: Calibrate on the hold-out too.
         half: Score in bfloat16.
 
     Returns:
         The file.
+
+    Raises:
+        UsageError: If the checkpoint does not say what its run kept out.
+        DataError: If ``data`` is another data set.
     """
     _, metadata = load_checkpoint(checkpoint)
-    split = split_of(metadata, data)
+    split = SplitRecord.read(metadata).split(read_dataset(data))
     chosen = CalibrationSet(
         seen=split.validation,
         unseen=split.holdout if calibrate_holdout else (),

@@ -28,11 +28,11 @@ class Sampler:
     """Draws pictures: classes alike, then sources by size ** balance, then groups alike, then one of the group."""
 
     def __init__(self, pictures: Sequence[Picture], balance: float) -> None:
-        """Sorts the pictures.
+        """Groups the pictures by class, source and group.
 
         Args:
             pictures: Training pictures of both classes.
-            balance: See ``Recipe.balance``.
+            balance: Exponent of a source's size; see ``Recipe.balance``.
         """
         self._real = _Class([one for one in pictures if not one.label], balance)
         self._fake = _Class([one for one in pictures if one.label], balance)
@@ -75,13 +75,13 @@ def batches(
 
     Args:
         sampler: Draws the pictures.
-        make: Makes the views of one.
-        batch_size: Pictures a batch.
-        seed: Of the run.
+        make: Makes the views of one picture.
+        batch_size: Pictures per batch.
+        seed: Random seed of the run.
         start: First step.
         stop: Step after the last.
-        threads: Threads that decode and encode; Pillow lets go of the interpreter's lock while it does.
-        ahead: Batches held ready at most, which bounds the memory.
+        threads: Threads that decode and encode; Pillow releases the interpreter's lock meanwhile.
+        ahead: Largest number of batches kept ready; it bounds the memory.
 
     Yields:
         Views and labels.

@@ -1,4 +1,4 @@
-"""What follows a training run: score what it kept out, calibrate, write ``findings.json``."""
+"""Finishes a training run: scores what it kept out, calibrates, writes ``findings.json``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CalibrationSet:
         """Paths of the real product photos that set the threshold: in sets, none of which may be flagged too often.
 
         A threshold set on sources that were trained on may be passed more than twice as often by shops never seen; and
-        few unseen sources may be easy ones. So where enough product photos of unseen sources are at hand, they must
+        few unseen sources may be easy ones. So where there are enough product photos of unseen sources, they must
         keep within the rate by themselves too.
         """
         unseen = _products(self.unseen, self.product_sources)
@@ -50,12 +50,12 @@ def _products(pictures: tuple[Picture, ...], patterns: tuple[str, ...]) -> froze
 def write_findings(checkpoint: Path, chosen: CalibrationSet, *, half: bool = False) -> Findings:
     """Calibrates a checkpoint and writes ``findings.json`` beside it.
 
-    On every delivery together; a recipe of tiny whole pictures, which no platform resizes and which it was never shown
-    re-encoded, answers for files as they are.
+    All deliveries are used together. A recipe of tiny whole pictures, which no platform resizes and which was never
+    trained on re-encoded files, is calibrated on files as they are.
 
     Args:
         checkpoint: ``best.pt``.
-        chosen: What to calibrate on.
+        chosen: Pictures to calibrate on.
         half: Score in bfloat16; the exported graph runs in float32, so only where speed counts more.
 
     Returns:

@@ -33,7 +33,7 @@ from veriphoto_training.network.published import is_published, measure_norms
 from veriphoto_training.network.weights import describe_weights, load_weights
 from veriphoto_training.recipes import Recipe
 from veriphoto_training.run.batches import Maker, Sampler, batches
-from veriphoto_training.run.loss import objective
+from veriphoto_training.run.loss import training_loss
 from veriphoto_training.run.progress import Progress
 from veriphoto_training.scoring.logits import score, scoring_size
 from veriphoto_training.scoring.metrics import auroc
@@ -54,9 +54,9 @@ class Job:
     output: Path
     weights: str
     seed: int = 0
-    """Of the split and, with ``replica``, of everything drawn."""
+    """Random seed for the split and, with ``replica``, for everything that is drawn."""
     replica: int = 0
-    """Another number draws other batches from the same split: runs whose weights may be averaged."""
+    """Another number draws other batches from the same split, for runs whose weights are to be averaged."""
     holdout_sources: tuple[str, ...] = ()
     holdout_generators: tuple[str, ...] = ()
     save_every: int = 100
@@ -67,7 +67,7 @@ class Job:
     """Threads that prepare pictures."""
 
     def metadata(self, run_id: str) -> dict[str, Any]:
-        """What a checkpoint says of where it comes from; plain values only."""
+        """Returns what a checkpoint records about its run, as plain values."""
         return {
             "run_id": run_id,
             "recipe": asdict(self.recipe),
@@ -88,11 +88,11 @@ class _State:
 
 
 def train(job: Job, tracker: Tracker, progress: Progress) -> Path:
-    """Trains, or goes on where ``last.pt`` in the output directory stopped.
+    """Trains, or resumes from ``last.pt`` in the output directory.
 
     Args:
-        job: What to do.
-        tracker: Where figures are noted.
+        job: The run's settings and data.
+        tracker: Records the figures.
         progress: Shows images/s and the time left.
 
     Returns:
@@ -186,7 +186,7 @@ class _Run:
         kind = torch.bfloat16 if self._device.type == "cpu" else torch.float16
         with torch.autocast(self._device.type, kind):
             outputs = forward(self._network, batch.x_nchw)
-        loss = objective(self._network, outputs, batch, targets, recipe.consistency)
+        loss = training_loss(self._network, outputs, batch, targets, recipe.consistency)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self._scaler.scale(loss))
         self._scaler.unscale_(self._optimizer)
@@ -270,7 +270,7 @@ def _rate(recipe: Recipe, step: int, steps: int) -> float:
 
 
 def parts(dataset: Dataset, split: Split) -> dict[str, int]:
-    """Sizes that a run notes beside its figures."""
+    """Returns the sizes that a run records with its figures."""
     return {
         "pictures": len(dataset.pictures),
         "broken": len(dataset.broken),

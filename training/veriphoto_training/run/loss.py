@@ -1,4 +1,4 @@
-"""What a training step makes smaller."""
+"""The loss of a training step."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from veriphoto_training.network.model import Outputs, place_logits
 _entropy = nn.functional.binary_cross_entropy_with_logits
 
 
-def objective(network: nn.Module, outputs: Outputs, batch: Spliced, targets: Tensor, consistency: float) -> Tensor:
+def training_loss(network: nn.Module, outputs: Outputs, batch: Spliced, targets: Tensor, consistency: float) -> Tensor:
     """Cross-entropy of every crop, or of every place of a spliced one, plus the disagreement of two views.
 
     Args:
-        network: Its head gives the places' logits.
-        outputs: Of all V views, [V * N, ...].
-        batch: What the network saw.
+        network: The network, whose head gives the logits of single positions.
+        outputs: The network's outputs for all V views, [V * N, ...].
+        batch: The batch that the network was given.
         targets: Smoothed labels [N].
         consistency: Weight of the disagreement.
 

@@ -26,12 +26,12 @@ class Progress:
         self._total, self._batch, self._last = 0, 1, 0.0
 
     def start(self, total: int, done: int, batch: int) -> None:
-        """Begins.
+        """Shows an empty bar.
 
         Args:
             total: Steps of the run.
             done: Steps already done by a run that was killed.
-            batch: Pictures a step.
+            batch: Pictures per step.
         """
         self._total, self._batch, self._last = total, batch, time.monotonic()
         if self._console.is_terminal and not self._quiet:
@@ -44,8 +44,8 @@ class Progress:
         """Shows one step.
 
         Args:
-            step: Its number, from 1.
-            loss: Of the step.
+            step: Number of the step, from 1.
+            loss: Loss of the step.
             speed: Images/s so far.
             waited: Share of the time so far that the network waited for data.
         """

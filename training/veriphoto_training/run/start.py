@@ -1,4 +1,4 @@
-"""From options to a finished run."""
+"""Runs a training from its options to the calibrated checkpoint."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ def run_training(
     """Trains from options, as the command line gives them.
 
     Args:
-        data: See ``read_dataset``.
-        recipe_name: A key of ``RECIPES``.
+        data: The data set, in a form that ``read_dataset`` takes.
+        recipe_name: Name of a recipe, a key of ``RECIPES``.
         output: Directory of the run's files.
-        weights: See ``load_weights``.
-        seed: Of the run and the split.
-        replica: See ``Job``.
-        epochs: Overrides the recipe's.
-        resume: Go on with the unfinished run in ``output``.
-        holdout_sources: See ``split_dataset``.
-        holdout_generators: See ``split_dataset``.
-        product_sources: Patterns of the real sources that set the threshold.
+        weights: Weights to start from; see ``load_weights``.
+        seed: Random seed for training and for the data split.
+        replica: Draws other batches from the same split; see ``Job``.
+        epochs: Replaces the recipe's number of epochs.
+        resume: Continue the unfinished run in ``output``.
+        holdout_sources: Names or patterns of sources to keep out of training.
+        holdout_generators: Names or patterns of generators to keep out of training.
+        product_sources: Patterns of the sources whose real product photos set the threshold.
         calibrate_holdout: Calibrate on the hold-out too.
         changes: ``field=value`` overrides of the recipe, for ablations.
         max_per_class: Train and validate on at most this many pictures of each class.
         tracking: Log to MLflow.
         var: Directory of the default MLflow store.
-        progress: Shows how far it is.
-        stop_after: For tests.
+        progress: Shows progress.
+        stop_after: Stop after this many steps, as if killed; for tests.
 
     Returns:
         The best checkpoint.
@@ -79,7 +79,7 @@ def run_training(
         split = thinned(split, max_per_class)
     run_id = resumable_run(output)
     if run_id and not resume:
-        raise UsageError(f"{output / LAST} exists; add --resume to go on, or give another --output")
+        raise UsageError(f"{output / LAST} exists; add --resume to continue that run, or give another --output")
     tracker: Tracker = MlflowTracker(f"{recipe.name}-{output.name}", var, run_id) if tracking else NoTracker(run_id)
     job = Job(
         recipe=recipe,

@@ -56,12 +56,12 @@ def score(
     """Scores pictures.
 
     Args:
-        network: In evaluation mode.
-        pictures: What to score.
-        delivery: See ``deliveries``.
-        half: bfloat16 autocast on a CPU, several times as fast; scores move by about 0.05 logits.
+        network: The network, in evaluation mode.
+        pictures: Pictures to score.
+        delivery: How the pictures arrive; a key of ``DELIVERIES``.
+        half: Use bfloat16 autocast on a CPU: several times as fast, and scores move by about 0.05 logits.
         size: Shrink crops to this side first; only for networks trained on enlarged whole pictures (``scoring_size``).
-        pictures_at_once: Pictures a forward pass.
+        pictures_at_once: Pictures per forward pass.
 
     Returns:
         Scores in the order of ``pictures``, without those that could not be read.

@@ -88,12 +88,12 @@ def bootstrap(
 
     Args:
         groups: Group of every picture.
-        figure: Takes indices of pictures, gives the figure.
-        rounds: Resamples.
-        seed: Of the resampling.
+        figure: Computes the figure from the pictures with the given indices.
+        rounds: Number of resamples.
+        seed: Random seed for the resampling.
 
     Returns:
-        Lower and upper end.
+        The lower and the upper end.
     """
     names, inverse = np.unique(np.array(groups), return_inverse=True)
     members = [np.flatnonzero(inverse == index) for index in range(len(names))]

@@ -1,7 +1,6 @@
 """Calibrated scores of a published version or of a checkpoint, behind one protocol.
 
-A published version is scored through core's preprocessing and its own graph: what is evaluated or calibrated is what a
-shop's pictures will meet, not a stand-in for it.
+A published version is scored through core's preprocessing and its own graph, exactly as a shop's pictures will be.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ class OnnxScorer:
 
         Args:
             directory: ``model_repository/classifier/N``, or ``model_repository/classifier`` for its newest version.
-            threads: Of ONNX Runtime; 0 leaves the choice to it.
+            threads: Threads of ONNX Runtime; 0 lets it choose.
 
         Raises:
             ModelError: If the version must not be used.
@@ -94,6 +93,11 @@ class OnnxScorer:
         """Returns the graph's own FP32 [N] of UINT8 crops [N, K, S, S, 3]: the numbers that verdicts are made from."""
         return np.asarray(self._run(PROBABILITY, crops), dtype=np.float32).reshape(-1)
 
+    def answers(self, crops: Crops) -> dict[str, npt.NDArray[np.float32]]:
+        """Returns all outputs of the graph by name, for UINT8 crops [N, K, S, S, 3]."""
+        names = [output.name for output in self._session.get_outputs()]
+        return dict(zip(names, self._session.run(names, {CROPS: np.ascontiguousarray(crops)}), strict=True))
+
     def _run(self, output: str, crops: Crops) -> Any:
         return self._session.run([output], {CROPS: np.ascontiguousarray(crops)})[0]
 
@@ -105,7 +109,7 @@ class CheckpointScorer:
         """Loads a checkpoint.
 
         Args:
-            path: ``best.pt`` of a run.
+            path: A run's ``best.pt``.
 
         Raises:
             UsageError: If it is no checkpoint.
@@ -121,7 +125,7 @@ class CheckpointScorer:
     def logits(self, crops: Crops) -> Floats:
         """Returns calibrated logits FP64 [N] of UINT8 crops [N, K, S, S, 3]."""
         with torch.inference_mode():
-            # float32, as the exported graph: the threshold is told to the last digit.
+            # float32, as the exported graph: the threshold is given to the last digit.
             raw = crop_logits(self._network, torch.from_numpy(crops), half=False, size=self._size).mean(1)
         calibration = self.findings.calibration
         return np.asarray(raw.double().numpy() / calibration.temperature + calibration.bias, dtype=np.float64)
@@ -149,8 +153,8 @@ def score_pictures(
 
     Args:
         scorer: The model.
-        pictures: What to score; decoded a batch at a time.
-        transform: What happens to a file on its way to the detector.
+        pictures: Pictures to score; they are decoded a batch at a time.
+        transform: Applied to each file before it is scored, such as a delivery.
         track: Shows progress.
 
     Returns:

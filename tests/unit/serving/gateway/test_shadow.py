@@ -56,7 +56,7 @@ def test_each_pair_has_its_tally(var: Path) -> None:
     found = read_tallies(folder)
     assert {name: tally.pictures for name, tally in found.items()} == {"version 3, model 7": 2, "version 4, model 7": 1}
     assert casting.tallies(var)["version 3, model 7"]["pictures"] == 2
-    casting.lift(var)
+    casting.stop(var)
     compare_one(Offer(PICTURE, 5, 0.99, 0.5), challenger, folder)
     assert len(read_tallies(folder)) == 2
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from veriphoto_training.augment.splice import STRIDE, Spliced, splice
 from veriphoto_training.network.model import Outputs, build_network, forward, place_logits
-from veriphoto_training.run.loss import disagreement, objective
+from veriphoto_training.run.loss import disagreement, training_loss
 
 SIDE = 4 * STRIDE
 
@@ -62,7 +62,7 @@ def test_a_map_that_points_at_the_region_costs_less_than_one_that_does_not() -> 
 
     def cost(places: Tensor) -> float:
         outputs = Outputs(places.flatten(1).mean(1, keepdim=True), places.mean((1, 2)), places[:, None])
-        return float(objective(head, outputs, spliced, torch.zeros(1), 0.0).detach())
+        return float(training_loss(head, outputs, spliced, torch.zeros(1), 0.0).detach())
 
     right = (truth * 2 - 1) * 4
     assert cost(right) < 0.05

@@ -1,0 +1,84 @@
+"""A second opinion stays with its model: in the registry, and in every version made of it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from promotion_kit import GOLDEN, Ground, content
+from repository_server import RepositoryServer
+from toy_encoder import toy_opinion
+from toy_model import SAMPLES, toy_bundle
+
+from veriphoto.errors import ManifestError
+from veriphoto.second_opinion import OPINION_FILE, SecondOpinion, read_opinion
+from veriphoto_export.operating_point import UNSERVED
+from veriphoto_release.promotion import adopt, example, promote, rollback
+from veriphoto_release.publish import publish
+from veriphoto_release.registration import register
+from veriphoto_release.registry import CHAMPION
+
+
+def version(ground: Ground, number: int) -> Path:
+    return ground.repository / "classifier" / str(number)
+
+
+@pytest.fixture
+def opinion(ground: Ground) -> SecondOpinion:
+    """Version 2 is served with a second opinion, published straight into the repository."""
+    given = toy_opinion(ask_above=-1.5)
+    publish(replace(toy_bundle(5), opinion=given), ground.repository, 2)
+    return given
+
+
+def registered(ground: Ground, which: str) -> SecondOpinion | None:
+    return read_opinion(ground.registry.download(ground.registry.find(which)))
+
+
+def test_it_comes_back_after_its_version_is_gone(
+    ground: Ground, server: RepositoryServer, opinion: SecondOpinion
+) -> None:
+    place = ground.place(server.triton)
+    change = promote("2", place, judge=content)
+    assert registered(ground, "3") == opinion.of_version(UNSERVED)
+    assert registered(ground, "2") is None
+    assert read_opinion(version(ground, change.version)) is None
+    assert change.opinion_lost
+    shutil.rmtree(version(ground, 2))
+    back = rollback(place)
+    assert (back.model, back.opinion_lost) == (3, False)
+    assert read_opinion(version(ground, back.version)) == opinion.of_version(back.version)
+
+
+def test_a_promotion_takes_it_from_the_registry(ground: Ground, server: RepositoryServer) -> None:
+    bundle = replace(toy_bundle(6), opinion=toy_opinion())
+    number = register(bundle, registry=ground.registry, example=example(SAMPLES[:1])).number
+    change = promote(str(number), ground.place(server.triton), judge=content)
+    assert read_opinion(version(ground, change.version)) == toy_opinion().of_version(change.version)
+    assert not change.opinion_lost
+
+
+def test_the_registry_makes_good_a_damaged_copy(
+    ground: Ground, server: RepositoryServer, opinion: SecondOpinion
+) -> None:
+    place = ground.place(server.triton)
+    promote("2", place, judge=content)
+    (version(ground, 2) / OPINION_FILE).write_text("{")
+    assert read_opinion(version(ground, rollback(place).version)) == opinion.of_version(4)
+
+
+def test_a_damaged_one_is_not_taken_for_none(ground: Ground, opinion: SecondOpinion) -> None:
+    (version(ground, 2) / OPINION_FILE).write_text("{")
+    with pytest.raises(ManifestError, match=OPINION_FILE):
+        adopt(ground.registry, ground.repository, GOLDEN)
+    assert len(ground.registry.models()) == 2
+
+
+def test_the_same_graph_without_it_is_another_model(ground: Ground, opinion: SecondOpinion) -> None:
+    alone = register(toy_bundle(5), registry=ground.registry, example=example(SAMPLES[:1])).number
+    adopted = adopt(ground.registry, ground.repository, GOLDEN)
+    assert adopted is not None
+    assert adopted.number != alone
+    assert registered(ground, CHAMPION) == opinion.of_version(UNSERVED)
