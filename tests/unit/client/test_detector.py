@@ -176,7 +176,7 @@ async def test_a_cancelled_batch_stops():
         "http://",
         "http://host:port",
         "http://host:99999",
-        "http://host/path",
+        "grpc://host/path",
         "http://me:secret@host:1",
         "",
     ],
