@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
@@ -60,7 +60,9 @@ class _EitherService:
 
     patience = 0.0
 
-    def __init__(self, open_triton: Callable[[], Service], gateway: Service, is_gateway: Callable[[], object]) -> None:
+    def __init__(
+        self, open_triton: Callable[[], Service], gateway: Service, is_gateway: Callable[[], Awaitable[bool]]
+    ) -> None:
         self._open_triton = open_triton
         self._gateway = gateway
         self._is_gateway = is_gateway
@@ -79,7 +81,7 @@ class _EitherService:
     async def _find(self) -> Service:
         async with self._asking:
             if self._found is None:
-                if await self._is_gateway():  # type: ignore[misc]
+                if await self._is_gateway():
                     self._found = self._gateway
                 else:
                     await self._gateway.close()

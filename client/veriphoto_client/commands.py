@@ -298,7 +298,11 @@ def predict_command(
             typer.echo(f"{counts.total()} pictures: {kinds or 'none'}; scored by {scoring.name}", err=True)
         return not counts["error"]
 
-    if not asyncio.run(work()):
+    try:
+        complete = asyncio.run(work())
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if not complete:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 

@@ -1,4 +1,4 @@
-"""What ``veriphoto predict`` is given: files, folders, globs, lists, standard input; one picture at a time comes out."""
+"""What ``veriphoto predict`` is given: files, folders, globs, lists, standard input."""
 
 from __future__ import annotations
 

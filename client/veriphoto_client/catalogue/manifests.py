@@ -20,7 +20,7 @@ from veriphoto_client.inputs import URI_COLUMNS
 from veriphoto_client.scan.walk import Found
 
 ENDINGS: Final = (".csv", ".csv.gz", ".parquet", "manifest.json")
-"""Endings of a SOURCE that lists inputs, in any case; ``manifest.json`` is what S3 Inventory writes beside its lists."""
+"""Endings of a SOURCE that lists inputs, in any case; S3 Inventory writes ``manifest.json`` beside its lists."""
 _HEAD_BYTES: Final = 1 << 20
 _ALL_QUOTED: Final = re.compile(r'"(?:[^"]|"")*"(?:,"(?:[^"]|"")*")+\r?')
 

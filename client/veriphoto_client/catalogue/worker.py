@@ -1,4 +1,4 @@
-"""A process that scores pictures for ``catalogue.local``: files come in on standard input, answers go out as JSON lines.
+"""A process that scores pictures for ``catalogue.local``: files in by standard input, answers out as JSON lines.
 
 It lives as long as its standard input is open, so it ends with the process that started it, however that ends.
 """
