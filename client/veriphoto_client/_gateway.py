@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 
 from veriphoto.contract import CONTRACT
+from veriphoto.decoding import decode
 from veriphoto.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -82,6 +83,8 @@ class GatewayService:
 
     async def detect(self, data: bytes, request_id: str = "") -> Detection:
         """See ``Service.detect``."""
+        if not data:
+            decode(data)  # raises what Triton would say: to the gateway it is a request without a picture
         headers = {**self._headers, "X-Request-ID": request_id} if request_id else self._headers
         answer = await self._send("POST", "/predict", content=data, headers=headers)
         if answer.status_code != 200:

@@ -7,6 +7,7 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -91,8 +92,7 @@ def _standard_input(stdin: BinaryIO) -> Iterator[Picture]:
     if begins_picture(head) or not _is_text(head):
         yield Picture(STDIN, head + stdin.read(MAX_FILE_BYTES + 1))
         return
-    first, *more = (head + stdin.readline()).splitlines()
-    for line in (first, *more, *stdin) if head else ():
+    for line in chain((head + stdin.readline()).splitlines(), stdin):
         if path := os.fsdecode(line.rstrip(b"\r\n")):
             yield Picture(path)
 

@@ -37,7 +37,7 @@ def names(*arguments: object, stdin: bytes = b"") -> list[str]:
 
 def test_folders_globs_and_files(folder):
     all_three = {str(folder / name) for name in ("a.jpg", "b.jpg", "more/c.png")}
-    assert set(names(folder)) == set(names(f"{folder}/**/*")) | set() == all_three
+    assert set(names(folder)) == set(names(f"{folder}/**/*")) == all_three
     assert set(names(f"{folder}/*.jpg")) == {str(folder / "a.jpg"), str(folder / "b.jpg")}
     assert names(folder / "notes.txt") == [str(folder / "notes.txt")]
     assert names("gone.jpg") == ["gone.jpg"]
@@ -76,8 +76,7 @@ def test_standard_input_is_a_picture_or_paths():
         "naïve.jpg",
     ]
     assert names("-", stdin=b"a\nb\nc\nd\n") == ["a", "b", "c", "d"]
-    (empty,) = pictures(["-"], io.BytesIO(b""))
-    assert empty.data == b""
+    assert names("-") == []
 
 
 def test_many_are_a_line_each_in_order(server, folder):
@@ -86,7 +85,8 @@ def test_many_are_a_line_each_in_order(server, folder):
     assert code == 1
     assert [line.partition(": ")[0] for line in out.splitlines()] == list(map(str, given))
     assert "gone.jpg: error: [unreadable_file]" in out
-    assert err.startswith("4 pictures: 1 error, ")
+    assert err.startswith("4 pictures: ")
+    assert ", 1 error, " in err
     assert f"scored by the server at {server.url}" in err
     code, out, _ = veriphoto("predict", *given, "--json", url=server.url)
     said = [json.loads(line) for line in out.splitlines()]
