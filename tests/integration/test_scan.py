@@ -127,7 +127,6 @@ def test_every_engine_writes_the_same_rows(triton: TritonServer, tmp_path: Path)
         for name, options in engines.items():
             output = tmp_path / f"{name}.csv"
             code, err = finish(start(photos, "-o", output, *options))
-            print(name, err)
             assert code == 1, err
             with output.open(newline="") as file:
                 tables[name] = {row["path"]: row for row in csv.DictReader(file)}
