@@ -32,7 +32,6 @@ def build(parts: Iterable[EntryPoint] | None = None) -> typer.Typer:
         cls=_group(broken),
         help="Tells whether a product photo was taken by a camera or made by an AI generator.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
     )
     app.callback()(_root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Iterable
 from types import TracebackType
@@ -10,10 +11,12 @@ from typing import Final
 
 from veriphoto.errors import UsageError, VeriphotoError
 from veriphoto.prediction_log.record import PROBE_PREFIX
-from veriphoto_client._codec import canary, decode_answer
+from veriphoto_client._codec import canary
 from veriphoto_client._detection import Detection, Health
 from veriphoto_client._images import ImageInput, check_type, load
-from veriphoto_client._transports import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, Transport, connect
+from veriphoto_client._retry import patiently
+from veriphoto_client._services import Door, TensorService, connect
+from veriphoto_client._transports import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, Transport
 
 HEALTH_ID: Final = f"{PROBE_PREFIX}health"
 """Names the test pictures of ``health`` in the prediction log: they are no traffic."""
@@ -23,34 +26,57 @@ class AsyncDetector:
     """Asks a Veriphoto server about pictures. Belongs to one event loop; as many tasks of it as you like may share it.
 
     Example:
-        >>> async with AsyncDetector("grpc://127.0.0.1:8001") as detector:
+        >>> async with AsyncDetector("http://127.0.0.1:8080", api_key=key) as detector:
         ...     detection = await detector.predict("photo.jpg")
     """
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | None = None,
         *,
+        api_key: str | None = None,
+        door: str = Door.AUTO,
         timeout: float = DEFAULT_TIMEOUT,
         max_in_flight: int = DEFAULT_IN_FLIGHT,
+        patience: float | None = None,
         transport: Transport | None = None,
     ) -> None:
         """Prepares; connects at the first request.
 
         Args:
-            url: ``http://host:port`` or ``grpc://host:port`` of a Triton server with Veriphoto's models.
+            url: Where Veriphoto's gateway or a Triton server with its models is: ``http://host:port``, ``https://host``
+                or ``grpc://host:port``. By default the variable ``VERIPHOTO_URL``, else Triton on this machine.
+            api_key: The gateway's; by default the variable ``VERIPHOTO_API_KEY``. Triton is never shown it.
+            door: ``gateway`` or ``triton``; ``auto`` finds out at the first request (``GET /healthz``, once).
             timeout: Seconds one request may take on the wire and in the server; waiting for a turn does not count.
             max_in_flight: Most requests at a time; further ones wait for a turn, and their files are not read yet.
+            patience: Seconds for which to ask again where the server is busy or away, not before its ``Retry-After``
+                is over. None is 10 for the gateway and 0 for Triton.
             transport: Used instead of connecting to ``url``.
 
         Raises:
             UsageError: If the URL or a number makes no sense.
-            MissingExtraError: If tritonclient is not installed.
+            MissingExtraError: If the packages of the extra ``client`` are not installed.
         """
-        if timeout <= 0 or max_in_flight < 1:
-            raise UsageError("a detector needs a timeout over 0 and at least 1 request in flight")
-        self.url = url
-        self._transport = transport or connect(url, timeout=timeout, in_flight=max_in_flight)
+        if timeout <= 0 or max_in_flight < 1 or (patience or 0) < 0:
+            raise UsageError(
+                "a detector needs a timeout over 0, at least 1 request in flight, and patience of 0 or more"
+            )
+        if door not in tuple(Door):
+            raise UsageError(f"there is no door {door!r}; choose one of {', '.join(Door)}")
+        self.url = (os.environ.get("VERIPHOTO_URL") or DEFAULT_URL) if url is None else url
+        self._patience = patience
+        self._service = (
+            TensorService(transport)
+            if transport
+            else connect(
+                self.url,
+                api_key=api_key or os.environ.get("VERIPHOTO_API_KEY"),
+                door=Door(door),
+                timeout=timeout,
+                in_flight=max_in_flight,
+            )
+        )
         self._turns = asyncio.Semaphore(max_in_flight)
 
     async def predict(self, image: ImageInput, *, request_id: str = "") -> Detection:
@@ -58,8 +84,8 @@ class AsyncDetector:
 
         Args:
             image: The bytes of a JPEG, PNG, WebP, HEIC or AVIF file, a path to one, or a PIL image.
-            request_id: Under which the server's prediction log notes the answer, so that it can be found there: a UUID
-                or another generated id. What could be a file name is not kept.
+            request_id: A UUID or another generated id; the server's prediction log notes the answer under it, so that
+                it can be found there. What could be a file name is not kept.
 
         Returns:
             The detection.
@@ -72,7 +98,7 @@ class AsyncDetector:
         async with self._turns:
             # Reading and encoding block, so they leave the loop; a buffer at hand is not worth the hop.
             data = load(image) if isinstance(image, bytes) else await asyncio.to_thread(load, image)
-            return decode_answer(await self._transport.score(data, request_id))
+            return await patiently(lambda: self._service.detect(data, request_id), self._allowed)
 
     async def predict_batch(self, images: Iterable[ImageInput]) -> list[Detection | VeriphotoError]:
         """Scores pictures together, several in flight.
@@ -95,6 +121,8 @@ class AsyncDetector:
     async def health(self) -> Health:
         """Has the server score a small test picture: a server may call itself ready while its models are dead.
 
+        It is asked once, whatever the patience.
+
         Returns:
             What answered.
 
@@ -102,7 +130,8 @@ class AsyncDetector:
             ServiceError: If it is not healthy; the leaf says why.
         """
         started = time.perf_counter()
-        verdict = (await self.predict(canary(), request_id=HEALTH_ID)).verdict
+        async with self._turns:
+            verdict = (await self._service.detect(canary(), HEALTH_ID)).verdict
         return Health(
             url=self.url,
             model_version=verdict.model_version,
@@ -112,7 +141,7 @@ class AsyncDetector:
 
     async def close(self) -> None:
         """Closes connections."""
-        await self._transport.close()
+        await self._service.close()
 
     async def __aenter__(self) -> AsyncDetector:
         return self
@@ -121,6 +150,9 @@ class AsyncDetector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def _allowed(self) -> float:
+        return self._service.patience if self._patience is None else self._patience
 
     async def _attempt(self, image: ImageInput) -> Detection | VeriphotoError:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,14 @@ import numpy.typing as npt
 
 from veriphoto.second_opinion import sigmoid
 from veriphoto.verdict import OperatingPoint, Verdict
+
+_EPSILON = 1e-7  # keeps the logit of a probability that float32 has rounded to 0 or 1 finite
+
+
+def logit_of(probability: float) -> float:
+    """Returns the logit of a probability."""
+    clipped = min(max(probability, _EPSILON), 1.0 - _EPSILON)
+    return math.log(clipped / (1.0 - clipped))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,11 +53,13 @@ class Detection:
     logit: float
     """Calibrated logit; its sigmoid is ``verdict.probability``."""
     statistics: Mapping[str, float]
-    """What was measured of the picture, by the names of ``Contract.statistics``. Read-only."""
+    """What was measured of the picture, by the names of ``Contract.statistics``; empty from the gateway. Read-only."""
     operating_point: OperatingPoint
-    """What the verdict was decided at: threshold, unsure band and gates of the version that answered."""
+    """What the verdict was decided at: threshold, unsure band and gates of the version that answered (from the gateway
+    the gates are NaN)."""
     evidence: npt.NDArray[np.float32]
-    """FP32 [K, G, G]: contributions to the classifier's logit, crop by crop; above 0 speaks for AI. Read-only."""
+    """FP32 [K, G, G]: contributions to the classifier's logit, crop by crop; above 0 speaks for AI. Read-only; from the
+    gateway K is 0 (``/predict/explain`` has the map)."""
     second_opinion: SecondOpinionAnswer
     real_share: float | None
     """Share of real product photos that score at least so high; None where the version does not know it."""

@@ -13,7 +13,8 @@ from veriphoto.errors import VeriphotoError
 from veriphoto_client._async import AsyncDetector
 from veriphoto_client._detection import Detection, Health
 from veriphoto_client._images import ImageInput
-from veriphoto_client._transports import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, Transport
+from veriphoto_client._services import Door
+from veriphoto_client._transports import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, Transport
 
 T = TypeVar("T")
 
@@ -26,20 +27,31 @@ class Detector:
     Close it, or use it in a ``with`` statement.
 
     Example:
-        >>> with Detector("http://127.0.0.1:8000") as detector:
+        >>> with Detector("http://127.0.0.1:8080", api_key=key) as detector:
         ...     print(detector.predict("photo.jpg").verdict)
     """
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | None = None,
         *,
+        api_key: str | None = None,
+        door: str = Door.AUTO,
         timeout: float = DEFAULT_TIMEOUT,
         max_in_flight: int = DEFAULT_IN_FLIGHT,
+        patience: float | None = None,
         transport: Transport | None = None,
     ) -> None:
         """Prepares; connects at the first request. See ``AsyncDetector`` for arguments and errors."""
-        self._detector = AsyncDetector(url, timeout=timeout, max_in_flight=max_in_flight, transport=transport)
+        self._detector = AsyncDetector(
+            url,
+            api_key=api_key,
+            door=door,
+            timeout=timeout,
+            max_in_flight=max_in_flight,
+            patience=patience,
+            transport=transport,
+        )
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=self._loop.run_forever, name="veriphoto-client", daemon=True)
         thread.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +14,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from gateway_beside import gateway
 from photo_corpus import write_corpus
 from toy_model import copy_repository, publish_toy
 
 from veriphoto_serving.triton.launcher import TritonServer
+
+ROOT = Path(__file__).parents[2]
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -104,3 +108,49 @@ def test_a_server_killed_mid_scan_stops_it_and_a_new_one_finishes_it(
         rows = list(csv.DictReader(file, strict=True))
     assert Counter(row["path"] for row in rows) == Counter(sound | broken)
     assert {row["path"] for row in rows if not row["error"]} == sound
+
+
+def test_every_engine_writes_the_same_rows(triton: TritonServer, tmp_path: Path):
+    samples = [path for path in (ROOT / "samples").iterdir() if path.suffix != ".md"]
+    photos = tmp_path / "photos"
+    _, broken = write_corpus(photos, 20, 10)
+    for path in samples:
+        shutil.copy(path, photos)
+    models = ROOT / "model_repository"
+    with gateway(triton_url=f"grpc://{triton.grpc_url}", api_keys="test=0123456789abcdef") as url:
+        engines = {
+            "triton": ("--url", f"http://{triton.http_url}"),
+            "gateway": ("--url", url, "--api-key", "0123456789abcdef"),
+            "local": ("--engine", "local", "--model-repository", models),
+        }
+        tables = {}
+        for name, options in engines.items():
+            output = tmp_path / f"{name}.csv"
+            code, err = finish(start(photos, "-o", output, *options))
+            assert code == 1, err
+            with output.open(newline="") as file:
+                tables[name] = {row["path"]: row for row in csv.DictReader(file)}
+    for name in ("gateway", "local"):
+        assert set(tables[name]) == set(tables["triton"])
+        for path, row in tables["triton"].items():
+            other = tables[name][path]
+            if row["error"]:
+                assert path in broken
+                assert other["error"] == row["error"]
+                continue
+            # Rows have six digits; batches that fall otherwise move the last of them.
+            assert float(other["probability"]) == pytest.approx(float(row["probability"]), abs=1.5e-6)
+            rest = ("verdict", "confidence", "model_version", "size", "modified")
+            assert [other[column] for column in rest] == [row[column] for column in rest]
+
+
+def test_a_scan_begun_by_one_engine_is_gone_on_with_by_another(triton: TritonServer, tmp_path: Path):
+    sound, broken = write_corpus(tmp_path / "photos", 30, 5)
+    output = tmp_path / "out.csv"
+    local = ("--engine", "local", "--model-repository", ROOT / "model_repository")
+    assert finish(start(tmp_path / "photos", "-o", output, *local))[0] == 1
+    code, err = finish(start(tmp_path / "photos", "-o", output, "--url", f"http://{triton.http_url}"))
+    assert code == 1
+    assert "0 new, 5 again after a failure, 0 changed, 25 unchanged" in err
+    with output.open(newline="") as file:
+        assert Counter(row["path"] for row in csv.DictReader(file)) == Counter(sound | broken)

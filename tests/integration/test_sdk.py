@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gateway_beside import gateway
 from photo_corpus import picture, write_broken
 from PIL import Image
 
@@ -91,6 +92,20 @@ def test_both_protocols_and_both_detectors_agree(triton):
     logits = np.array([[detection.logit for detection in answer] for answer in answers])
     assert logits.shape == (4, len(SAMPLES))
     assert np.abs(logits - logits[0]).max() < 1e-4
+
+
+def test_the_gateway_says_what_triton_says(triton):
+    with (
+        gateway(triton_url=f"grpc://{triton.grpc_url}") as url,
+        Detector(url) as ours,
+        Detector(f"grpc://{triton.grpc_url}") as theirs,
+    ):
+        for here, there in zip(ours.predict_batch(SAMPLES), theirs.predict_batch(SAMPLES), strict=True):
+            assert here.verdict.probability == pytest.approx(there.verdict.probability, abs=1e-6)
+            assert here.verdict.verdict == there.verdict.verdict
+            assert here.verdict.model_version == there.verdict.model_version
+            assert here.real_share == pytest.approx(there.real_share)
+        assert ours.health().model_version == theirs.health().model_version
 
 
 def test_a_batch_loses_only_its_bad_pictures(detector, tmp_path):

@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
 from veriphoto.errors import ServiceError, ServiceUnavailableError, UsageError
+from veriphoto.second_opinion import Mode
 from veriphoto_client.catalogue import storage
 from veriphoto_client.catalogue.ledger import Claim, Ledger
 from veriphoto_client.catalogue.model import ModelPackage
@@ -58,7 +59,7 @@ def run(options: CatalogueOptions, console: Console) -> CatalogueReport:
         ServiceError: If the cluster is away, or scores nothing any more; the same scan run again goes on.
     """
     started = time.monotonic()
-    package = ModelPackage.read(options.model, options.variant)
+    package = ModelPackage.read(options.model, options.variant, options.second_opinion)
     output = place(options.output)
     _claim(output, package, options)
     plan, listing, skipped = Plan(output), Listing(), Counter[str]()
@@ -90,7 +91,9 @@ def run(options: CatalogueOptions, console: Console) -> CatalogueReport:
 
 
 def _claim(output: Place, package: ModelPackage, options: CatalogueOptions) -> None:
-    state = {"schema": _SCHEMA, "model_sha256": package.sha256, "precision": package.precision}
+    state: dict[str, Any] = {"schema": _SCHEMA, "model_sha256": package.sha256, "precision": package.precision}
+    if options.second_opinion is not Mode.AUTO:
+        state["second_opinion"] = options.second_opinion
     at = output.child(_STATE_FILE)
     try:
         if storage.exists(at):

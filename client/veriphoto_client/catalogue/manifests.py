@@ -16,12 +16,11 @@ from pyarrow import ArrowException, csv
 from veriphoto.errors import UsageError
 from veriphoto_client.catalogue import inventory, storage
 from veriphoto_client.catalogue.places import Place, is_uri
+from veriphoto_client.inputs import URI_COLUMNS
 from veriphoto_client.scan.walk import Found
 
 ENDINGS: Final = (".csv", ".csv.gz", ".parquet", "manifest.json")
-"""Of a SOURCE that lists inputs, in any case; ``manifest.json`` is what S3 Inventory writes beside its lists."""
-URI_COLUMNS: Final = ("uri", "path", "url")
-"""Columns of a manifest that may hold the inputs; the first of these that there is counts."""
+"""Endings of a SOURCE that lists inputs, in any case; S3 Inventory writes ``manifest.json`` beside its lists."""
 _HEAD_BYTES: Final = 1 << 20
 _ALL_QUOTED: Final = re.compile(r'"(?:[^"]|"")*"(?:,"(?:[^"]|"")*")+\r?')
 

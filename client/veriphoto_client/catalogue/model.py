@@ -7,14 +7,33 @@ from pathlib import Path
 
 from veriphoto.contract import ENCODER, STATISTICS
 from veriphoto.errors import ImageError, MissingExtraError
-from veriphoto.manifest import latest_version, read_manifest, sha256_file, verify_onnx
-from veriphoto.opinions import EncoderPackage, Opinions, fitting
+from veriphoto.manifest import Manifest, latest_version, read_manifest, sha256_file, verify_onnx
+from veriphoto.opinions import EncoderPackage, Opinions, Tensors, fitting
 from veriphoto.preprocessing import preprocess
 from veriphoto.second_opinion import Mode, SecondOpinion
 from veriphoto.sessions import OUTPUTS, Session, open_session
-from veriphoto.variants import choose
+from veriphoto.variants import Setup, choose
 from veriphoto_client._codec import decode_answer
 from veriphoto_client.scan.rows import Row, failed, scored
+
+
+def chosen(model: Path, variant: str) -> tuple[Path, Manifest, Setup]:
+    """Finds and checks what is to be run.
+
+    Args:
+        model: A version directory, or the model's directory, of which the newest version is taken.
+        variant: A name of ``veriphoto.variants``, or ``AUTO``.
+
+    Returns:
+        The version's directory, its manifest, and how it is run.
+
+    Raises:
+        ModelError: If the version must not be used, or does not have the variant.
+    """
+    directory = model if model.name.isdigit() else latest_version(model)
+    manifest = read_manifest(directory)
+    verify_onnx(directory, manifest)
+    return directory, manifest, choose(directory, manifest, variant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +64,7 @@ class ModelPackage:
         Raises:
             ModelError: If the version must not be used, or does not have the variant.
         """
-        directory = model if model.name.isdigit() else latest_version(model)
-        manifest = read_manifest(directory)
-        verify_onnx(directory, manifest)
-        setup = choose(directory, manifest, variant)
+        directory, manifest, setup = chosen(model, variant)
         file = directory / setup.file
         encoder = EncoderPackage.read(directory.parent.parent / ENCODER / "1", mode)
         opinion = fitting(directory, encoder.encoder, manifest.model_version) if encoder else None
@@ -74,7 +90,7 @@ class ModelPackage:
             opinions = Opinions(lambda _: self.opinion, encoder, features, self.mode)
             return Judge(open_session(self.graph, self.precision), opinions)
         except ModuleNotFoundError as error:
-            raise MissingExtraError("openvino" if self.precision else "ray", error.name) from error
+            raise MissingExtraError("openvino" if self.precision else "local", error.name) from error
 
 
 class Judge:
@@ -83,6 +99,22 @@ class Judge:
     def __init__(self, session: Session, opinions: Opinions) -> None:
         self._session = session
         self._opinions = opinions
+
+    def tensors(self, data: bytes) -> Tensors:
+        """Scores one file.
+
+        Args:
+            data: Its bytes.
+
+        Returns:
+            The tensors of the served ensemble's answer, the batch dimension of 1 in front.
+
+        Raises:
+            ImageError: If the picture cannot be scored.
+        """
+        prepared = preprocess(data)
+        outputs = dict(zip(OUTPUTS, self._session(prepared.crops[None]), strict=True))
+        return {**self._opinions.joined(prepared.crops, outputs), STATISTICS: prepared.statistics[None]}
 
     def __call__(self, data: bytes) -> Row:
         """Scores one file.
@@ -94,9 +126,6 @@ class Judge:
             Its row, without a path; one with an error if the picture cannot be scored.
         """
         try:
-            prepared = preprocess(data)
+            return scored("", decode_answer(self.tensors(data)))
         except ImageError as error:
             return failed("", error)
-        outputs = dict(zip(OUTPUTS, self._session(prepared.crops[None]), strict=True))
-        tensors = self._opinions.joined(prepared.crops, outputs)
-        return scored("", decode_answer({**tensors, STATISTICS: prepared.statistics[None]}))

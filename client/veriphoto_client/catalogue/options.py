@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from veriphoto.errors import UsageError
+from veriphoto.second_opinion import Mode
 from veriphoto.variants import Variant
 
 DEFAULT_ROWS_PER_FILE: Final = 1000
@@ -32,8 +33,10 @@ class CatalogueOptions:
     """A version directory, or the model's directory, of which the newest version is taken."""
     variant: str = Variant.FP32
     """How the version is run, or ``AUTO``: chosen once, here, for all rows."""
+    second_opinion: Mode = Mode.AUTO
+    """When to ask the second opinion."""
     address: str | None = None
-    """Of a Ray cluster; None starts Ray on this machine for as long as the scan runs."""
+    """Address of a Ray cluster; None starts Ray on this machine for as long as the scan runs."""
     workers: int | None = None
     """Actors, each on one core; None for every core of the cluster."""
     rows_per_file: int = DEFAULT_ROWS_PER_FILE
@@ -43,7 +46,7 @@ class CatalogueOptions:
     deduplicate: bool = False
     """Score equal bytes once."""
     price: float = DEFAULT_PRICE
-    """Of one core-hour, in any currency; for the progress line and the summary."""
+    """Price of one core-hour, in any currency; for the progress line and the summary."""
 
     def __post_init__(self) -> None:
         workers = 1 if self.workers is None else self.workers

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.status import Status
 
 from veriphoto_client.catalogue.tally import Count
+from veriphoto_client.scan.progress import duration
 
 _WINDOW_S: Final = 120.0
 _LOG_EVERY_S: Final = 30.0
@@ -46,7 +47,7 @@ class Pace:
         done = self._earlier + count.done
         return (
             f"{done:,} of {self._total:,} done, {count.failed:,} failed, {left:,} left, {rate:.1f} images/s, "
-            f"{_duration(left / rate) if rate else 'unknown time'} left, {cost(count, self._price)}"
+            f"{duration(left / rate) if rate else 'unknown time'} left, {cost(count, self._price)}"
         )
 
 
@@ -84,9 +85,3 @@ class ProgressLine:
         elif now - self._logged >= _LOG_EVERY_S:
             self._logged = now
             self._console.print(line, highlight=False, soft_wrap=True)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

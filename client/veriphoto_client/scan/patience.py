@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
 from collections.abc import Callable
-from typing import Final
 
-from veriphoto.errors import (
-    DeadlineExceededError,
-    ImageError,
-    OverloadedError,
-    ServiceError,
-    ServiceUnavailableError,
-)
+from veriphoto.errors import ImageError, OverloadedError, ServiceError
 from veriphoto_client._async import AsyncDetector
+from veriphoto_client._retry import patiently
 from veriphoto_client.scan.rows import Row, failed, scored
 from veriphoto_client.scan.stamps import UNKNOWN, Stamp
-
-_PASSING: Final = (ServiceUnavailableError, OverloadedError, DeadlineExceededError)
-_FIRST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 5.0
 
 
 async def score(
@@ -36,7 +23,7 @@ async def score(
 
     Args:
         path: The file, absolute.
-        detector: Whom to ask.
+        detector: Whom to ask; without patience of its own.
         stamp: How the file is before it is read.
         patience: Seconds for which to try again.
         on_trouble: Told each error that is waited out.
@@ -60,19 +47,10 @@ async def score(
 async def _attempt(
     path: str, detector: AsyncDetector, stamp: Stamp, patience: float, on_trouble: Callable[[ServiceError], None]
 ) -> Row | ServiceError:
-    deadline = time.monotonic() + patience
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            return scored(path, await detector.predict(path), stamp)
-        except ImageError as error:
-            return failed(path, error, stamp)
-        except _PASSING as error:
-            if time.monotonic() + pause > deadline:
-                return error
-            on_trouble(error)
-        except ServiceError as error:
-            return error
-        # Spread out, or all that were refused together would come back together.
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-        pause = min(2 * pause, _LONGEST_PAUSE)
+    try:
+        detection = await patiently(lambda: detector.predict(path), lambda: patience, on_trouble)
+        return scored(path, detection, stamp)
+    except ImageError as error:
+        return failed(path, error, stamp)
+    except ServiceError as error:
+        return error

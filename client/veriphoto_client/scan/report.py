@@ -27,6 +27,8 @@ class ScanReport:
     failed_before: int = 0
     """Rows with an error that the output held when it was opened."""
     seconds: float = 0.0
+    engine: str = ""
+    """Who has scored, in words."""
 
     @property
     def scored(self) -> int:
@@ -51,10 +53,11 @@ class ScanReport:
         kinds = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self.verdicts.items()))
         rate = (self.scored + self.failed) / self.seconds if self.seconds else 0.0
         shown = f" ({kinds})" if kinds else ""
+        by = f"; scored by {self.engine}" if self.engine else ""
         return (
             f"{self.scored + self.failed} files in {self.seconds:.1f} s, {rate:.1f} images/s: "
             f"{self.scored} scored{shown}, {self.failed} failed; "
-            f"{standings_line(self.standings, self.unchanged, self.skipped)}{self._elsewhere()}"
+            f"{standings_line(self.standings, self.unchanged, self.skipped)}{self._elsewhere()}{by}"
         )
 
     def _elsewhere(self) -> str:

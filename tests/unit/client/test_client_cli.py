@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import signal
@@ -17,12 +18,14 @@ from pathlib import Path
 import pytest
 from fake_triton import FakeTriton, score
 from photo_corpus import picture, write_corpus
+from rich.console import Console
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from veriphoto import __version__
-from veriphoto.errors import MissingExtraError
+from veriphoto.errors import MissingExtraError, ServiceUnavailableError
 from veriphoto_client._app import build
+from veriphoto_client.scan.progress import ScanProgress
 from veriphoto_client.scan.rows import COLUMNS
 
 NOBODY = "http://127.0.0.1:9"
@@ -245,21 +248,31 @@ def test_options_are_these():
     for command in ("scan", "predict", "health"):
         words = runner.invoke(build([CLIENT]), [command, "--help"]).output.replace("│", " ").split()
         options[command] = sorted({word.strip(",[]") for word in words if word.startswith("--")})
+    shared = ["--api-key", "--engine", "--help", "--model-repository", "--second-opinion", "--timeout", "--url"]
+    scan_only = [
+        *("--deduplicate", "--force", "--in-flight", "--model", "--output", "--patience", "--price", "--ray-address"),
+        *("--rows-per-file", "--tries", "--variant", "--workers"),
+    ]
     assert options == {
-        "scan": [
-            *(
-                "--deduplicate",
-                "--engine",
-                "--force",
-                "--help",
-                "--in-flight",
-                "--model",
-                "--output",
-                "--patience",
-                "--price",
-            ),
-            *("--ray-address", "--rows-per-file", "--timeout", "--tries", "--url", "--variant", "--workers"),
-        ],
-        "predict": ["--help", "--json", "--timeout", "--url"],
-        "health": ["--help", "--json", "--timeout", "--url"],
+        "scan": sorted([*shared, *scan_only]),
+        "predict": sorted([*shared, "--json", "--thumbnails"]),
+        "health": ["--api-key", "--help", "--json", "--timeout", "--url"],
     }
+
+
+def test_progress_is_lines_where_there_is_no_terminal():
+    said = io.StringIO()
+    with ScanProgress(Console(file=said, width=40), every=0.0) as progress:
+        progress.advance()
+        progress.set_total(3)
+        progress.trouble(ServiceUnavailableError("away"))
+        progress.trouble(ServiceUnavailableError("away"))
+        progress.advance()
+    first, waiting, last = said.getvalue().splitlines()
+    assert first.startswith("1 files done, ")
+    assert waiting.endswith("; waiting: [service_unavailable] away")
+    assert last.startswith("2 of 3 files done, ")
+
+
+def test_shell_completion_is_offered():
+    assert "--install-completion" in CliRunner(env={"COLUMNS": "200"}).invoke(build([CLIENT]), ["--help"]).output

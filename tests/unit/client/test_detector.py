@@ -176,13 +176,13 @@ async def test_a_cancelled_batch_stops():
         "http://",
         "http://host:port",
         "http://host:99999",
-        "http://host/path",
+        "grpc://host/path",
         "http://me:secret@host:1",
         "",
     ],
 )
 def test_bad_addresses_are_refused_at_once(url):
-    with pytest.raises(UsageError, match="http://host:port or grpc://host:port"):
+    with pytest.raises(UsageError, match="write http://host:port, https://host or grpc://host:port"):
         AsyncDetector(url)
 
 

@@ -1,0 +1,148 @@
+"""Scoring on this machine: the judge of the catalogue scan in processes that may die."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from brightness_model import brightness_repository, draw
+from photo_corpus import write_broken
+
+pytest.importorskip("onnxruntime", reason="needs the extra `local`")
+
+from veriphoto.errors import CorruptImageError, ImageError, ModelError, TooCostlyError, UsageError
+from veriphoto_client import AsyncDetector, Detection
+from veriphoto_client._codec import decode_answer
+from veriphoto_client.catalogue import local
+from veriphoto_client.catalogue.local import LocalModel, LocalTransport
+from veriphoto_client.catalogue.model import ModelPackage
+
+ROOT = Path(__file__).parents[4]
+SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix != ".md")
+POISON = draw(99)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return brightness_repository(tmp_path_factory.mktemp("models"))
+
+
+def ask(model: LocalModel, images: list, *, workers: int = 2, timeout: float = 60.0) -> list:
+    async def work() -> list:
+        transport = LocalTransport(model, workers=workers, timeout=timeout)
+        async with AsyncDetector(transport=transport, max_in_flight=2 * workers) as detector:
+            return await detector.predict_batch(images)
+
+    return asyncio.run(work())
+
+
+def test_scores_are_the_judges_own_to_the_last_bit():
+    repository = ROOT / "model_repository"
+    judge = ModelPackage.read(repository / "classifier", "auto").open()
+    for sample, answer in zip(SAMPLES, ask(LocalModel.find(repository), SAMPLES), strict=True):
+        own = decode_answer(judge.tensors(sample.read_bytes()))
+        assert answer.to_json() == own.to_json()
+        assert (answer.evidence == own.evidence).all()
+
+
+def test_bad_pictures_have_their_own_errors(repository, tmp_path):
+    bad = [write_broken(tmp_path / f"{kind}.jpg", kind) for kind in range(10)]
+    answers = ask(LocalModel.find(repository), [draw(1), *bad, draw(2)])
+    assert [type(answer) is Detection for answer in answers] == [True, *[False] * 10, True]
+    assert all(isinstance(answer, ImageError) for answer in answers[1:-1])
+
+
+def poisoned(monkeypatch: pytest.MonkeyPatch, deaths: int) -> None:
+    """Lets a process die each time that it is given the poison, so often."""
+    exchange, left = local._exchange, iter(range(deaths))
+
+    async def deadly(process, *parts):
+        if POISON in parts and next(left, None) is not None:
+            process.kill()
+        return await exchange(process, *parts)
+
+    monkeypatch.setattr(local, "_exchange", deadly)
+
+
+def test_a_picture_that_ends_its_process_twice_gets_the_blame_and_costs_no_other(repository, monkeypatch):
+    poisoned(monkeypatch, 2)
+    answers = ask(LocalModel.find(repository), [draw(1), POISON, *(draw(seed) for seed in range(8))])
+    assert isinstance(answers.pop(1), CorruptImageError)
+    assert all(isinstance(answer, Detection) for answer in answers)
+
+
+def test_a_process_that_dies_once_costs_nothing(repository, monkeypatch):
+    poisoned(monkeypatch, 1)
+    assert all(isinstance(answer, Detection) for answer in ask(LocalModel.find(repository), [POISON, draw(1)]))
+
+
+def test_a_picture_that_takes_too_long_is_given_up_and_its_answer_is_nobody_elses(repository):
+    async def work() -> None:
+        transport = LocalTransport(LocalModel.find(repository), workers=1, timeout=60.0)
+        async with AsyncDetector(transport=transport) as detector:
+            known = await detector.predict(draw(2, level=200.0))
+            transport._timeout = 1e-4
+            with pytest.raises(TooCostlyError, match="send a smaller copy"):
+                await detector.predict(draw(1, (2000, 2000)))
+            transport._timeout = 60.0
+            assert (await detector.predict(draw(2, level=200.0))).logit == known.logit
+            slow = asyncio.create_task(detector.predict(draw(3, (3000, 3000))))
+            await asyncio.sleep(0.02)
+            slow.cancel()
+            assert (await detector.predict(draw(2, level=200.0))).logit == known.logit
+
+    asyncio.run(work())
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, None])
+def test_no_process_outlives_a_scan_however_it_ends(repository, tmp_path, end):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for seed in range(400 if end else 5):
+        (photos / f"{seed}.jpg").write_bytes(draw(seed, (600, 600)))
+    command = [sys.executable, "-m", "veriphoto_client", "scan", str(photos), "-o", str(tmp_path / "out.csv")]
+    options = ["--engine", "local", "--workers", "2", "--model-repository", str(repository)]
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    found: set[int] = set()
+    output = tmp_path / "out.csv"
+    while process.poll() is None and not (end and output.exists() and output.read_bytes().count(b"\n") > 10):
+        found |= set(children(process.pid))
+        time.sleep(0.01)
+    if end:
+        os.kill(process.pid, end)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130, None: 0}[end], err
+    assert "Traceback" not in err
+    assert len(found) >= 2
+    deadline = time.monotonic() + 10
+    while any(map(alive, found)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(alive, found))
+
+
+def test_what_cannot_be_run_is_said_before_anything_starts(repository, tmp_path):
+    with pytest.raises(UsageError, match="--model-repository"):
+        LocalModel.find(tmp_path / "nothing")
+    with pytest.raises(UsageError, match="one of its versions"):
+        LocalModel.find(repository, tmp_path / "nothing")
+    with pytest.raises(ModelError, match="no variant"):
+        LocalModel.find(repository, variant="fp17")
+    assert LocalModel.find(repository, repository / "classifier" / "1").version == 1

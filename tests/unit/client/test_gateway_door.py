@@ -1,0 +1,244 @@
+"""The same detector at the gateway's door: a real gateway on a socket, the fake transport behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from email.utils import formatdate
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from gateway_beside import gateway
+from photo_corpus import picture, write_broken
+
+from veriphoto.contract import OPINIONS
+from veriphoto.errors import (
+    DeadlineExceededError,
+    ImageError,
+    InvalidRequestError,
+    OverloadedError,
+    ServiceError,
+    ServiceUnavailableError,
+    UsageError,
+    VeriphotoError,
+)
+from veriphoto_client import AsyncDetector, Detection, Detector, FakeTransport
+from veriphoto_client._codec import Outputs
+from veriphoto_client._gateway import refusal
+from veriphoto_client._retry import retry_after
+
+KEY = "0123456789abcdef"
+
+
+class Triton(FakeTransport):
+    """Knows how often real product photos score as high, and fails where a test says so."""
+
+    fault: VeriphotoError | None = None
+
+    async def score(self, data: bytes, request_id: str = "") -> Outputs:
+        if self.fault is not None:
+            raise self.fault
+        opinions = np.array([[1.0, -0.5, 0.5, 0.75, 0.0125]], np.float32)
+        return {**await super().score(data, request_id), OPINIONS: opinions}
+
+
+@pytest.fixture(scope="module")
+def url():
+    with gateway(Triton()) as url:
+        yield url
+
+
+def test_both_doors_say_the_same(url):
+    photos = [picture(seed, form) for seed, form in enumerate(["JPEG", "PNG", "WEBP"] * 4)]
+    with Detector(url) as ours, Detector(transport=Triton()) as theirs:
+        for here, there in zip(ours.predict_batch(photos), theirs.predict_batch(photos), strict=True):
+            assert isinstance(here, Detection)
+            assert isinstance(there, Detection)
+            assert here.verdict == there.verdict
+            assert here.real_share == there.real_share
+            assert here.second_opinion.asked is there.second_opinion.asked
+            assert here.logit == pytest.approx(there.logit, abs=1e-3)
+            assert here.second_opinion.first_logit == pytest.approx(there.second_opinion.first_logit, abs=1e-5)
+            band = (here.operating_point.unsure_low, here.operating_point.unsure_high)
+            assert band == (there.operating_point.unsure_low, there.operating_point.unsure_high)
+            assert (dict(here.statistics), here.evidence.size) == ({}, 0)
+        assert ours.health().threshold == theirs.health().threshold
+
+
+def test_each_kind_of_bad_picture_has_the_same_error_at_both_doors(url, tmp_path):
+    with Detector(url) as ours, Detector(transport=Triton()) as theirs:
+        for kind in range(10):
+            path = write_broken(tmp_path / f"{kind}.jpg", kind)
+            (here,), (there,) = ours.predict_batch([path]), theirs.predict_batch([path])
+            assert isinstance(here, ImageError)
+            assert (type(here), here.message) == (type(there), there.message)
+
+
+async def test_the_asynchronous_detector_and_many_at_a_time(url):
+    async with AsyncDetector(url, max_in_flight=4) as detector:
+        answers = await detector.predict_batch([picture(seed) if seed % 5 else b"" for seed in range(40)])
+    assert [isinstance(answer, Detection) for answer in answers] == [bool(seed % 5) for seed in range(40)]
+
+
+def test_a_file_of_almost_20_mb_travels(url):
+    with Detector(url) as detector:
+        assert detector.predict(picture() + bytes(19_900_000)).verdict.model_version == 1
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1", "/v1/"])
+def test_a_path_before_the_routes(url, prefix):
+    with Detector(url + prefix) as detector:
+        assert detector.predict(picture()).verdict.model_version == 1
+
+
+def test_a_key_is_needed_where_keys_are_set(monkeypatch):
+    with gateway(Triton(), api_keys=f"shop={KEY}") as url:
+        for wrong in (None, "f" * 16):
+            with Detector(url, api_key=wrong) as detector:
+                with pytest.raises(InvalidRequestError, match="VERIPHOTO_API_KEY"):
+                    detector.predict(picture())
+                with pytest.raises(InvalidRequestError):
+                    detector.health()
+        with Detector(url, api_key=KEY) as detector:
+            assert detector.predict(picture()).verdict.model_version == 1
+        monkeypatch.setenv("VERIPHOTO_API_KEY", KEY)
+        monkeypatch.setenv("VERIPHOTO_URL", url)
+        with Detector() as detector:
+            assert detector.url == url
+            assert detector.predict(picture()).verdict.model_version == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OverloadedError("full"), ServiceError("nonsense"), ServiceUnavailableError("gone"), DeadlineExceededError("")],
+)
+def test_what_the_service_suffers_from_has_the_same_class(fault):
+    triton = Triton()
+    with gateway(triton) as url, Detector(url, patience=0) as detector:
+        assert detector.predict(picture()).verdict.model_version == 1
+        triton.fault = fault
+        with pytest.raises(ServiceError) as caught:
+            detector.predict(picture())
+    assert type(caught.value) is type(fault)
+
+
+def test_retry_after_is_honoured():
+    with gateway(Triton(), rate_limit=40.0, rate_burst=1) as url:
+        with Detector(url, patience=0) as hasty:
+            hasty.predict(picture())
+            with pytest.raises(OverloadedError) as caught:
+                hasty.predict(picture())
+        assert (retry_after(caught.value) or 0) >= 1
+        with Detector(url) as patient:
+            started = time.monotonic()
+            assert patient.predict(picture()).verdict.model_version == 1
+            assert time.monotonic() - started >= 1
+
+
+def test_a_bad_moment_is_waited_out_and_no_longer_than_patience_says():
+    triton = Triton()
+
+    async def ask(url: str) -> float:
+        async with AsyncDetector(url, patience=0.5) as detector:
+            await detector.predict(picture())
+            triton.fault = OverloadedError("full")
+            asyncio.get_running_loop().call_later(2.5, setattr, triton, "fault", None)
+            started = time.monotonic()
+            with pytest.raises(OverloadedError):
+                await detector.predict(picture())
+            gave_up = time.monotonic() - started
+        async with AsyncDetector(url) as detector:
+            await detector.predict(picture())
+        return gave_up
+
+    with gateway(triton) as url:
+        assert asyncio.run(ask(url)) < 1.5
+
+
+def test_which_door_it_is_is_asked_once_and_not_of_a_server_that_is_away(server):
+    with Detector("http://127.0.0.1:9") as nobody:
+        for _ in range(2):
+            with pytest.raises(ServiceUnavailableError, match=r"127\.0\.0\.1:9"):
+                nobody.predict(picture())
+    with Detector(server.url) as detector:  # answers as Triton does
+        answers = detector.predict_batch([picture()] * 5)
+        assert all(isinstance(answer, Detection) for answer in answers)
+    assert len(server.requests) == 5
+
+
+def test_a_door_can_be_named(url, server):
+    with Detector(url, door="gateway") as detector:
+        assert detector.predict(picture()).verdict.model_version == 1
+    with Detector(server.url, door="triton") as detector:
+        assert detector.predict(picture()).statistics["width"] > 0
+    with Detector(url, door="triton") as detector, pytest.raises(ServiceError):
+        detector.predict(picture())
+    with Detector(server.url, door="gateway") as detector, pytest.raises(ServiceError):
+        detector.predict(picture())
+    for address, door in (
+        ("grpc://h:1", "gateway"),
+        ("https://h", "triton"),
+        ("http://h/v1", "triton"),
+        ("http://h", "x"),
+    ):
+        with pytest.raises(UsageError, match=r"door|address"):
+            Detector(address, door=door)
+
+
+def test_a_request_ends_with_its_time():
+    with (
+        gateway(Triton()) as url,
+        Detector(url, timeout=0.001, patience=0) as detector,
+        pytest.raises(DeadlineExceededError, match=r"0\.001 s"),
+    ):
+        detector.predict(picture())
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (401, b"", InvalidRequestError),
+        (404, b"<html>", InvalidRequestError),
+        (413, b"<html>nginx", InvalidRequestError),
+        (429, b"slow down", OverloadedError),
+        (502, b"<html>", ServiceUnavailableError),
+        (503, b"[]", ServiceUnavailableError),
+        (504, b"{}", DeadlineExceededError),
+        (500, b"", ServiceError),
+        (418, b"{}", ServiceError),
+        (500, b'{"error": "veriphoto_error", "detail": "d"}', ServiceError),
+        (413, b'{"error": "body_too_large", "detail": "d"}', InvalidRequestError),
+        (408, b'{"error": "upload_timeout", "detail": "d"}', DeadlineExceededError),
+    ],
+)
+def test_answers_of_a_proxy_and_of_the_gateway_itself(status, body, kind):
+    assert type(refusal(httpx.Response(status, content=body), "http://h")) is kind
+
+
+def test_a_redirect_names_the_address_to_give():
+    answer = httpx.Response(308, headers={"Location": "https://h/"})
+    assert "https://h/" in refusal(answer, "http://h").message
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("3", 3), (formatdate(time.time() + 60, usegmt=True), 60), ("soon", None), ("", None), ("-1", None)],
+)
+def test_retry_after_is_seconds_or_a_date(said, seconds):
+    asked = retry_after(refusal(httpx.Response(503, headers={"Retry-After": said}), "http://h"))
+    assert asked == (None if seconds is None else pytest.approx(seconds, abs=50 if seconds == 60 else 0))
+
+
+@pytest.mark.parametrize("broken", [b"[]", b"{}", b'"x"', b'{"verdict": "maybe"}', b"<html>"])
+def test_an_answer_that_is_not_the_gateways_is_a_service_error(server, broken):
+    server.answer = lambda body: (200, broken)
+    with Detector(server.url, door="gateway", patience=0) as detector, pytest.raises(ServiceError, match="gateway"):
+        detector.predict(picture())
+
+
+def test_the_samples_over_a_socket(url):
+    samples = [path for path in (Path(__file__).parents[3] / "samples").iterdir() if path.suffix != ".md"]
+    with Detector(url) as detector:
+        assert all(isinstance(answer, Detection) for answer in detector.predict_batch(samples))
