@@ -6,18 +6,13 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from veriphoto.errors import ModelError
 from veriphoto.manifest import MANIFEST_FILE, ONNX_FILE
+from veriphoto.shared_names import CHALLENGER_FOLDER, NUMBER_FILE, SHADOW_FOLDER, TALLY_FILE
 from veriphoto_release.candidate import load_candidate
 from veriphoto_release.registry import RegisteredModel, Registry
-
-FOLDER: Final = "shadow"
-CHALLENGER_FOLDER: Final = "challenger"
-NUMBER_FILE: Final = "model"
-TALLY_FILE: Final = "tally.json"
-"""Names as in ``veriphoto_serving.gateway.answering.shadow``, which may not be imported from here."""
 
 
 def start(registry: Registry, model: RegisteredModel, var: Path) -> Path:
@@ -36,7 +31,7 @@ def start(registry: Registry, model: RegisteredModel, var: Path) -> Path:
     """
     source = registry.download(model)
     load_candidate(source, f"model {model.number}", sha256=model.sha256)
-    target = var / FOLDER / CHALLENGER_FOLDER
+    target = var / SHADOW_FOLDER / CHALLENGER_FOLDER
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=".staging-", dir=target.parent))
@@ -52,7 +47,7 @@ def start(registry: Registry, model: RegisteredModel, var: Path) -> Path:
 
 def stop(var: Path) -> None:
     """Ends the shadow: the gateway stops scoring pictures twice."""
-    target = var / FOLDER / CHALLENGER_FOLDER
+    target = var / SHADOW_FOLDER / CHALLENGER_FOLDER
     if target.is_dir():
         gone = Path(tempfile.mkdtemp(prefix=".gone-", dir=target.parent))
         target.rename(gone / "old")
@@ -66,7 +61,7 @@ def tallies(var: Path) -> dict[str, dict[str, Any]]:
         var: The gateway's directory.
     """
     try:
-        found = json.loads((var / FOLDER / TALLY_FILE).read_text(encoding="utf-8"))
+        found = json.loads((var / SHADOW_FOLDER / TALLY_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

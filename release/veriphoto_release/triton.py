@@ -20,10 +20,8 @@ from veriphoto.contract import CLASSIFIER, ENSEMBLE, IMAGE, OPERATING_POINT, OPI
 from veriphoto.errors import ModelError, ServiceUnavailableError, UsageError
 from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto.second_opinion import sigmoid
+from veriphoto.shared_names import ADMIN_HEADER, SERVER_FILE, TRITON_FOLDER
 
-HANDLE_FILE: Final = "server.json"
-"""``var/triton/<http port>/server.json``: http_url, admin_key, model_repository, pid."""
-ADMIN_HEADER: Final = "admin-key"
 URL_VARIABLE: Final = "VERIPHOTO_TRITON_HTTP"
 KEY_VARIABLE: Final = "VERIPHOTO_TRITON_ADMIN_KEY"
 
@@ -151,7 +149,7 @@ def find_triton(var: Path, repository: Path, *, url: str | None = None, key: str
 
 def _handles(var: Path, repository: Path) -> list[Triton]:
     found = []
-    for file in sorted((var / "triton").glob(f"*/{HANDLE_FILE}")):
+    for file in sorted((var / TRITON_FOLDER).glob(f"*/{SERVER_FILE}")):
         try:
             body = json.loads(file.read_text(encoding="utf-8"))
             if Path(body["model_repository"]).resolve() != repository.resolve():

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from veriphoto.errors import ServiceUnavailableError, UsageError
-from veriphoto.shared_names import ADMIN_HEADER, SERVER_FILE
-from veriphoto_release import triton
+from veriphoto.shared_names import SERVER_FILE
 from veriphoto_release.triton import KEY_VARIABLE, URL_VARIABLE, find_triton
 from veriphoto_serving.triton import server_file
 from veriphoto_serving.triton.options import TritonOptions
@@ -27,11 +26,6 @@ def left(var: Path, repository: Path, port: int, pid: int | None = None) -> Trit
     options.runtime.mkdir(parents=True)
     server_file.write(options, os.getpid() if pid is None else pid)
     return options
-
-
-def test_both_sides_mean_the_same() -> None:
-    assert triton.HANDLE_FILE == SERVER_FILE
-    assert triton.ADMIN_HEADER == ADMIN_HEADER
 
 
 def test_a_running_server_is_found(tmp_path: Path) -> None:

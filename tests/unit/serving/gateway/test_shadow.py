@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from toy_model import SAMPLES, copy_repository, publish_toy
 
-from veriphoto.shared_names import CHALLENGER_FOLDER, NUMBER_FILE, SHADOW_FOLDER, TALLY_FILE
+from veriphoto.shared_names import CHALLENGER_FOLDER, NUMBER_FILE, SHADOW_FOLDER
 from veriphoto_release import shadow as casting
 from veriphoto_serving.gateway.answering import shadow
 from veriphoto_serving.gateway.answering.shadow import Offer, Shadow, ShadowTally, compare_one, fraction, read_tallies
@@ -30,11 +30,6 @@ def var(tmp_path: Path, graph: Path) -> Path:
         (target / name).write_bytes((graph / name).read_bytes())
     (target / NUMBER_FILE).write_text("7\n")
     return tmp_path / "var"
-
-
-def test_both_sides_use_the_same_names() -> None:
-    names = (casting.FOLDER, casting.CHALLENGER_FOLDER, casting.NUMBER_FILE, casting.TALLY_FILE)
-    assert names == (SHADOW_FOLDER, CHALLENGER_FOLDER, NUMBER_FILE, TALLY_FILE)
 
 
 def test_a_tally_counts_each_kind_of_difference() -> None:
