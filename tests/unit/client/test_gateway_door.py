@@ -224,9 +224,11 @@ def test_a_redirect_names_the_address_to_give():
 
 @pytest.mark.parametrize(
     ("said", "seconds"),
-    [("3", 3), (formatdate(time.time() + 60, usegmt=True), 60), ("soon", None), ("", None), ("-1", None)],
+    [("3", 3), ("in a minute", 60), ("soon", None), ("", None), ("-1", None)],
 )
 def test_retry_after_is_seconds_or_a_date(said, seconds):
+    if seconds == 60:  # made here: a date in the test's name would differ from process to process
+        said = formatdate(time.time() + 60, usegmt=True)
     asked = retry_after(refusal(httpx.Response(503, headers={"Retry-After": said}), "http://h"))
     assert asked == (None if seconds is None else pytest.approx(seconds, abs=50 if seconds == 60 else 0))
 
