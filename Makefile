@@ -8,7 +8,7 @@ LOCKS := $(wildcard docker/requirements/*.txt)
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test browser prometheus bench bench-peers bench-gpu train-env check lint types imports unit coverage audit drift-benchmark format clean
+.PHONY: help serve demo test browser prometheus postgres bench bench-peers bench-gpu train-env check lint types imports unit coverage audit drift-benchmark format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -19,7 +19,7 @@ serve: $(VENV)/serving.stamp ## start Triton with the shipped model, score the s
 demo: $(VENV)/serving.stamp ## as serve, but stop after the samples; fails if one could not be scored
 	$(BIN)/veriphoto serve --demo
 
-test: $(VENV)/dev.stamp browser prometheus ## lint, types, import rules and all tests
+test: $(VENV)/dev.stamp browser prometheus postgres ## lint, types, import rules and all tests
 	$(MAKE) --jobs=2 --output-sync=line check unit  # types beside the tests: nothing waits for mypy
 
 browser: ## Debian's Chromium for the page's tests, where apt-get may install it; without it they are skipped
@@ -31,6 +31,11 @@ prometheus: ## Debian's Prometheus for the tests of rules and dashboards; withou
 	@command -v promtool >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 		apt-get -qq update && apt-get -qq install --yes --no-install-recommends prometheus >/dev/null; } || \
 		echo "no Prometheus: the tests of rules and dashboards against it will be skipped"
+
+postgres: ## Debian's PostgreSQL for the tests of the review database; without it they are skipped
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get -qq update && apt-get -qq install --yes --no-install-recommends postgresql >/dev/null; } || \
+		echo "no PostgreSQL: the review database will be tested on SQLite only"
 
 bench: $(VENV)/dev.stamp ## speed: served, scan, growth, peers, GPU, the gateway, logging, swaps (results in benchmarks/results)
 	$(BIN)/python -m benchmarks.all

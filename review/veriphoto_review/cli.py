@@ -1,0 +1,115 @@
+"""The commands ``veriphoto review ...``: each parses, asks one function, and prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from veriphoto.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from veriphoto_review.database.connection import Database
+
+EXIT_SOME_BAD = 1
+
+Url = Annotated[
+    str,
+    typer.Option(
+        "--database",
+        envvar="VERIPHOTO_REVIEW_DATABASE",
+        help="sqlite:///FILE or postgresql://user@host/name. A password belongs in the variable or in ~/.pgpass.",
+    ),
+]
+DATABASE = "sqlite:///var/review.db"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this package's commands.
+
+    Args:
+        app: The command line to add to.
+    """
+    review = typer.Typer(no_args_is_help=True, help="After the verdict: cases, decisions, and what they tell.")
+    review.command("import")(_extra(import_command))
+    review.command("migrate")(_extra(migrate_command))
+    app.add_typer(review, name="review")
+
+
+def _extra(command: Callable[..., None]) -> Callable[..., None]:
+    """Names the extra where its packages are not installed."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("review", error.name) from error
+
+    return run
+
+
+def import_command(
+    sources: Annotated[
+        list[str], typer.Argument(help="Verdicts: .csv, .jsonl, .parquet, or the folder or URI of a Ray scan.")
+    ],
+    database: Url = DATABASE,
+    audit_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of what was called real that people look at, drawn by hash.")
+    ] = 0.02,
+    shop: Annotated[str, typer.Option(help="The shop of rows that name none.")] = "",
+    column: Annotated[
+        list[str] | None, typer.Option(help="FIELD=COLUMN for columns of other names, such as seller=vendor_id.")
+    ] = None,
+) -> None:
+    """Take verdicts in. What is flagged or unsure becomes a case, and a random share of the rest.
+
+    A row that an earlier import has brought changes nothing. Exit code: 0 all rows understood, 1 some not.
+    """
+    from rich.console import Console  # noqa: PLC0415 - a light command line without these
+
+    from veriphoto_review.intake.files import batches  # noqa: PLC0415
+    from veriphoto_review.intake.importing import ImportOptions, import_batches  # noqa: PLC0415
+
+    options = ImportOptions(audit_share=audit_share, shop=shop, columns=_columns(column or []))
+    bad = False
+    opened = _open(database)
+    console = Console(stderr=True)
+    for source in sources:
+        with console.status(f"importing {source}", spinner="line") as status:
+            done = import_batches(opened, batches(source), options, lambda total: status.update(f"{total.rows} rows"))
+        typer.echo(f"{source}: {done.summary()}")
+        for complaint in done.complaints:
+            typer.echo(f"  {complaint}", err=True)
+        bad |= bool(done.bad)
+    if bad:
+        raise typer.Exit(EXIT_SOME_BAD)
+
+
+def migrate_command(database: Url = DATABASE) -> None:
+    """Bring a database of an older release to this one's tables. Copy it before."""
+    from veriphoto_review.database.connection import Database, migrate  # noqa: PLC0415
+    from veriphoto_review.database.schema import HEAD  # noqa: PLC0415
+
+    migrate(Database.unchecked(database))
+    typer.echo(f"the database is at schema {HEAD}")
+
+
+def _open(url: str) -> Database:
+    from veriphoto_review.database.connection import Database  # noqa: PLC0415
+
+    return Database(url)
+
+
+def _columns(pairs: list[str]) -> dict[str, str]:
+    from veriphoto_review.intake.rows import FIELDS  # noqa: PLC0415
+
+    columns = {}
+    for pair in pairs:
+        field, _, column = pair.partition("=")
+        if field not in FIELDS or not column:
+            raise UsageError(f"--column {pair}: write FIELD=COLUMN with one of {', '.join(FIELDS)}")
+        columns[column] = field
+    return columns
