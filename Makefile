@@ -97,5 +97,5 @@ $(VENV)/serving.stamp: $(VENV)/pip.stamp pyproject.toml
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/serving.stamp pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[serving,monitor,train,export,page,openvino,tensorrt,ray]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[serving,monitor,train,export,page,openvino,tensorrt,ray,review]' --group dev
 	touch $@

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from veriphoto.errors import MissingExtraError, UsageError
+from veriphoto.files import replace_text
 
 if TYPE_CHECKING:
     from veriphoto_review.database.connection import Database
@@ -34,6 +37,7 @@ def register(app: typer.Typer) -> None:
     """
     review = typer.Typer(no_args_is_help=True, help="After the verdict: cases, decisions, and what they tell.")
     review.command("import")(_extra(import_command))
+    review.command("report")(_extra(report_command))
     review.command("migrate")(_extra(migrate_command))
     app.add_typer(review, name="review")
 
@@ -88,6 +92,40 @@ def import_command(
         raise typer.Exit(EXIT_SOME_BAD)
 
 
+def report_command(
+    database: Url = DATABASE,
+    shop: Annotated[str | None, typer.Option(help="Only of this shop.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as one HTML file.")] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(help="Write Prometheus metrics; var/review.prom is where the monitor looks.")
+    ] = None,
+) -> None:
+    """Say how often flags were right and how much is missed, by shop, version and month.
+
+    Exit code: 0, or 1 where confirmed precision has fallen by more than chance explains.
+    """
+    from rich.console import Console  # noqa: PLC0415 - a light command line without these
+
+    from veriphoto_review.reports.figures import figures  # noqa: PLC0415
+    from veriphoto_review.reports.metrics import write_metrics  # noqa: PLC0415
+    from veriphoto_review.reports.pages import interval, report_page  # noqa: PLC0415
+    from veriphoto_review.reports.table import tables  # noqa: PLC0415
+
+    found = figures(_open(database), shop=shop)
+    with writing_to(html):
+        if html:
+            replace_text(html, report_page(found))
+    with writing_to(metrics):
+        if metrics:
+            write_metrics(metrics, found)
+    console = Console()
+    for table in tables(found):
+        console.print(table)
+    if found.fallen:
+        typer.echo(f"flags are right less often: {interval(found.recent)}, before {interval(found.earlier)}", err=True)
+        raise typer.Exit(EXIT_SOME_BAD)
+
+
 def migrate_command(database: Url = DATABASE) -> None:
     """Bring a database of an older release to this one's tables. Copy it before."""
     from veriphoto_review.database.connection import Database, migrate  # noqa: PLC0415
@@ -95,6 +133,15 @@ def migrate_command(database: Url = DATABASE) -> None:
 
     migrate(Database.unchecked(database))
     typer.echo(f"the database is at schema {HEAD}")
+
+
+@contextlib.contextmanager
+def writing_to(path: Path | None) -> Iterator[None]:
+    """Words what the disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}; make room or name another") from error
 
 
 def _open(url: str) -> Database:

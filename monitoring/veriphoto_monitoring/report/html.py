@@ -10,6 +10,7 @@ from typing import Any, Final
 from veriphoto_monitoring.drift.detector import known
 from veriphoto_monitoring.drift.sidecar import Sidecar
 from veriphoto_monitoring.report.plots import compare, timeline
+from veriphoto_monitoring.report.review import review_sentence
 from veriphoto_monitoring.stats.budget import WINDOWS
 
 _TESTS_SHOWN: Final = 200
@@ -32,6 +33,7 @@ figure { margin: 0 } figcaption { font-weight: 600 } code { font-size: .85em } .
 <div class="plots">$plots</div>
 <h2>Score over time</h2><div class="plots">$timelines</div>
 <h2>Estimated performance</h2>$estimate
+<h2>What reviewers confirmed</h2>$reviews
 </body></html>
 """)
 
@@ -54,6 +56,7 @@ def render(sidecar: Sidecar, status: Mapping[str, Any]) -> str:
         plots=_plots(sidecar) or "<p>Nothing to draw.</p>",
         timelines=_timelines(sidecar),
         estimate=_estimate(status["estimate"]),
+        reviews=f"<p>{escape(review_sentence(status.get('review')))}</p>",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Connection, and_, false, func, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, func, insert, select, true, update
 
 from veriphoto.errors import UsageError
 from veriphoto_review.cases.case import Case, State, Truth, state_of
@@ -271,7 +271,8 @@ def _write(
         }
         for case, after in writes
     ]
-    for case, after in writes:
-        connection.execute(update(cases).where(cases.c.id == case.id).values(**after))
     if lines:
+        changes = [{"number": case.id, **after} for case, after in writes]
+        changed = update(cases).where(cases.c.id == bindparam("number"))
+        connection.execute(changed.values({name: bindparam(name) for name in _CHANGED}), changes)
         connection.execute(insert(history), lines)

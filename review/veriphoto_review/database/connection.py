@@ -46,6 +46,7 @@ class Database:
             UsageError: If the URL is none of these.
             DatabaseError: If it cannot be opened, or is of another release's schema.
         """
+        self.url: Final = url
         self._engine, self.name = _engine(url, patience)
         found = self._revision()
         if found == "":
@@ -56,9 +57,10 @@ class Database:
     @classmethod
     def unchecked(cls, url: str) -> Database:
         """Opens a database whatever its schema, to migrate it."""
-        self = cls.__new__(cls)
-        self._engine, self.name = _engine(url, _PATIENCE_S)
-        return self
+        made = cls.__new__(cls)
+        made.url = url  # type: ignore[misc]
+        made._engine, made.name = _engine(url, _PATIENCE_S)
+        return made
 
     @property
     def dialect(self) -> str:
