@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -38,6 +39,7 @@ def register(app: typer.Typer) -> None:
     review = typer.Typer(no_args_is_help=True, help="After the verdict: cases, decisions, and what they tell.")
     review.command("import")(_extra(import_command))
     review.command("report")(_extra(report_command))
+    review.command("dispute")(_extra(dispute_command))
     review.command("migrate")(_extra(migrate_command))
     app.add_typer(review, name="review")
 
@@ -124,6 +126,33 @@ def report_command(
     if found.fallen:
         typer.echo(f"flags are right less often: {interval(found.recent)}, before {interval(found.earlier)}", err=True)
         raise typer.Exit(EXIT_SOME_BAD)
+
+
+def dispute_command(
+    case: Annotated[int, typer.Argument(help="Number of the case.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")],
+    database: Url = DATABASE,
+    policy: Annotated[
+        Path | None, typer.Option(help="TOML file with the platform's part: ground, restriction, appeal, contact ...")
+    ] = None,
+    gateway_url: Annotated[
+        str | None, typer.Option(envvar="VERIPHOTO_GATEWAY_URL", help="The gateway that draws the evidence map.")
+    ] = None,
+) -> None:
+    """Write one case as a page for the seller whom it concerns, with the DSA's statement of reasons.
+
+    Where the gateway needs an API key, set VERIPHOTO_API_KEY.
+    """
+    from veriphoto_client.page.gateway import Gateway  # noqa: PLC0415 - a light command line without these
+    from veriphoto_review.cases.store import CaseStore  # noqa: PLC0415
+    from veriphoto_review.reports.dispute import Policy, dispute_page  # noqa: PLC0415
+
+    stated = Policy.read(policy) if policy else Policy()
+    gateway = Gateway(gateway_url, os.environ.get("VERIPHOTO_API_KEY", "")) if gateway_url else None
+    page = dispute_page(CaseStore(_open(database)), case, stated, gateway)
+    with writing_to(output):
+        replace_text(output, page)
+    typer.echo(f"written: {output}")
 
 
 def migrate_command(database: Url = DATABASE) -> None:
