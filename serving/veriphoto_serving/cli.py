@@ -82,6 +82,14 @@ def serve(
     page_port: Annotated[
         int, typer.Option(envvar="VERIPHOTO_PAGE_PORT", min=0, max=65535, help="Port of the page; 0 picks a free one.")
     ] = PAGE_PORT,
+    review: Annotated[
+        bool,
+        typer.Option(
+            "--review",
+            envvar="VERIPHOTO_REVIEW",
+            help="Take feedback, and with --page add the review desk; its database is review.db in --var by default.",
+        ),
+    ] = False,
     no_monitor: Annotated[
         bool, typer.Option("--no-monitor", envvar="VERIPHOTO_NO_MONITOR", help="Do not watch for drift.")
     ] = False,
@@ -116,10 +124,17 @@ def serve(
         signal.signal(ending, signal.default_int_handler)
     try:
         settings["shadow_var"] = settings["shadow_var"] or var
+        if review:
+            settings["review_database"] = settings["review_database"] or f"sqlite:///{var / 'review.db'}"
         chosen = GatewaySettings(**settings)
         # Whoever names a monitor has one already.
         own = not no_monitor and chosen.sidecar_url == DEFAULT_SIDECAR_URL
-        front = Front(gateway=chosen, page_port=page_port if page else None, monitor_port=sidecar_port if own else None)
+        front = Front(
+            gateway=chosen,
+            page_port=page_port if page else None,
+            review=review,
+            monitor_port=sidecar_port if own else None,
+        )
         failed = serve_until_stopped(options, None if no_samples else samples, None if demo else front)
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None

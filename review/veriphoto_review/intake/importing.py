@@ -209,14 +209,15 @@ def _row(answer: Answer, why: Why, drawn: float) -> dict[str, Any]:
 def _count(connection: Connection, answers: Mapping[tuple[str, int, str, str], int]) -> None:
     names = ("shop", "model_version", "month", "verdict")
     rows = [{**dict(zip(names, kind, strict=True)), "answers": count} for kind, count in sorted(answers.items())]
-    statement = _insert(connection, tallies)
+    statement = upsert(connection, tallies)
     grown = {"answers": tallies.c.answers + statement.excluded.answers}
     connection.execute(statement.on_conflict_do_update(index_elements=names, set_=grown), rows)
 
 
 def _once(connection: Connection, table: Table) -> Insert:
-    return _insert(connection, table).on_conflict_do_nothing()
+    return upsert(connection, table).on_conflict_do_nothing()
 
 
-def _insert(connection: Connection, table: Table) -> Any:
+def upsert(connection: Connection, table: Table) -> Any:
+    """Returns an INSERT of the database's own kind, which can say what to do on a conflict."""
     return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from veriphoto.decoding import decode
 from veriphoto.errors import ImageError, UsageError
-from veriphoto_client.page.gateway import Gateway, PageError, Photo
+from veriphoto_client.page.gateway import Gateway, PageError
 from veriphoto_review.cases.case import Case
+from veriphoto_review.cases.evidence import overlay
 from veriphoto_review.cases.pictures import read_picture
 from veriphoto_review.cases.store import CaseStore
 from veriphoto_review.reports.figures import Tally, figures
@@ -109,20 +110,14 @@ def _pictures(case: Case, gateway: Gateway | None) -> tuple[str, str, str]:
     image.thumbnail((_SIDE, _SIDE))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
-    photo = _uri(buffer.getvalue(), "image/jpeg")
+    photo = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     if gateway is None:
         return photo, "", "an evidence map was not asked for"
     try:
-        answer = gateway.explain(Photo("photo", data))
+        drawn = overlay(case, data, gateway)
     except PageError as error:
-        return photo, "", str(error)
-    if answer["model_version"] != case.model_version:
-        return photo, "", f"version {case.model_version} no longer runs, and another one's map would not explain it"
-    return photo, _uri(base64.b64decode(answer["overlay_png_base64"]), "image/png"), ""
-
-
-def _uri(data: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+        return photo, "", str(error).rstrip(".")
+    return photo, f"data:image/png;base64,{drawn}", ""
 
 
 _TITLES: Final = {

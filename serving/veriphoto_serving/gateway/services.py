@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, cast
 
 from starlette.requests import Request
 
-from veriphoto.errors import VeriphotoError
+from veriphoto.errors import DatabaseError, VeriphotoError
 from veriphoto_client import Detection
 from veriphoto_serving.gateway.answering import provenance
 from veriphoto_serving.gateway.answering.containers import may_claim
 from veriphoto_serving.gateway.answering.explanation import Explanation, explain
+from veriphoto_serving.gateway.answering.feedback import FeedbackDesk, Receipt
 from veriphoto_serving.gateway.answering.provenance import Provenance
 from veriphoto_serving.gateway.answering.scoring import Scored, Scorer
 from veriphoto_serving.gateway.answering.shadow import Shadow
@@ -28,6 +31,7 @@ from veriphoto_serving.gateway.middleware.ratelimit import RateLimit
 from veriphoto_serving.gateway.middleware.upload import Uploads
 from veriphoto_serving.gateway.settings import GatewaySettings
 
+_LOG: Final = logging.getLogger(__name__)
 _METADATA_S: Final = 0.5
 """How much longer than the score itself the metadata may take."""
 
@@ -69,12 +73,17 @@ class Services:
     rate: RateLimit
     sidecar: SidecarClient
     shadow: Shadow
+    feedback: FeedbackDesk | None = None
+    """None where no feedback is taken."""
     started: float = field(default_factory=time.monotonic)
     draining: bool = False
     drawings: Bound = field(default_factory=lambda: Bound(8, "explanations"))
     """Explanations being made or waiting for their turn."""
+    truths: Bound = field(default_factory=lambda: Bound(32, "truths"))
+    """Feedback being written or waiting for its turn."""
     # Metadata is parsed off the loop, and hostile metadata holds up no more than these two threads.
     _readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "provenance"))
+    _tellers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "feedback"))
     _artists: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "explanation"))
 
     async def judge(self, data: bytes, request_id: str) -> Opinion:
@@ -127,6 +136,29 @@ class Services:
         """
         return await asyncio.get_running_loop().run_in_executor(self._artists, explain, data, detection)
 
+    async def tell(self, kind: str, value: str, truth: str, note: str, actor: str) -> Receipt:
+        """Hands a truth to the review, one at a time.
+
+        Args:
+            kind: By what the picture is named.
+            value: Its name.
+            truth: What it is.
+            note: Why.
+            actor: Name of the API key.
+
+        Raises:
+            DatabaseError: If the database refuses; nothing has changed then.
+            BusyError: If too many wait for the database.
+        """
+        assert self.feedback is not None  # noqa: S101 - without it there is no route
+        with self.truths.take():
+            work = partial(self.feedback.take, kind=kind, value=value, truth=truth, note=note, actor=actor)
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._tellers, work)
+            except DatabaseError as error:  # which of its troubles is the operator's business, not the caller's
+                _LOG.error("feedback was not taken: %s", error.to_wire())
+                raise DatabaseError("the review database refuses") from error
+
     def _inspect(self, data: bytes) -> asyncio.Future[Provenance] | None:
         if not may_claim(data):
             return None
@@ -142,6 +174,7 @@ class Services:
         """Ends its threads and connections."""
         self._readers.shutdown(wait=False, cancel_futures=True)
         self._artists.shutdown(wait=False, cancel_futures=True)
+        self._tellers.shutdown(wait=False, cancel_futures=True)
         self.shadow.close()
         await self.sidecar.close()
 

@@ -83,6 +83,13 @@ class GatewaySettings:
     shadow_var: Path | None = field(
         default=None, metadata={"help": "Directory whose shadow/ holds that model and its tally; var by default."}
     )
+    review_database: str = field(
+        default="",
+        metadata={"help": "Takes feedback into this review database: sqlite:///FILE or postgresql://... ."},
+    )
+    feedback_keys: str = field(
+        default="", metadata={"help": "Names of the API keys that may send feedback, separated by commas."}
+    )
     sidecar_url: str = field(default=DEFAULT_SIDECAR_URL, metadata={"help": "Where the drift sidecar answers."})
 
     def __post_init__(self) -> None:

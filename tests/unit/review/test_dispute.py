@@ -131,7 +131,7 @@ def test_a_photo_that_is_gone_or_changed_leaves_its_hash(store: CaseStore, tmp_p
 
 def test_another_versions_map_is_not_shown(store: CaseStore, tmp_path: Path) -> None:
     words = Words(dispute_page(store, one_case(store, tmp_path), Policy(), gateway(2)))
-    assert "version 1 no longer runs" in words.text
+    assert "Version 1 no longer runs" in words.text
     assert len(words.sources) == 1
 
 
@@ -161,15 +161,8 @@ def test_the_policy_file(tmp_path: Path) -> None:
 def test_the_command(store: CaseStore, tmp_path: Path) -> None:
     number = one_case(store, tmp_path)
     (tmp_path / "policy.toml").write_text('appeal = "Call us."')
-    arguments = [
-        "review",
-        "dispute",
-        str(number),
-        "--database",
-        store.database.url,
-        "-o",
-        str(tmp_path / "a" / "b.html"),
-    ]
+    output = tmp_path / "a" / "b.html"
+    arguments = ["review", "dispute", str(number), "--database", store.database.url, "--output", str(output)]
     result = CliRunner().invoke(build(), [*arguments, "--policy", str(tmp_path / "policy.toml")])
     assert result.exit_code == 0, result.output
     assert "Call us." in output.read_text()

@@ -86,10 +86,27 @@ class Uploads:
             yield split(body, boundary, "files", most=most)
 
     @asynccontextmanager
+    async def whole(self, request: Request, limit: int) -> AsyncIterator[bytes]:
+        """Reads a body that is no picture.
+
+        Args:
+            request: The request.
+            limit: Bytes allowed.
+
+        Yields:
+            The body; its memory counts until the block ends.
+
+        Raises:
+            GatewayError: If the request cannot be read.
+        """
+        async with self._body(request, limit, BodyTooLargeError) as body:
+            yield body
+
+    @asynccontextmanager
     async def _body(
         self, request: Request, limit: int, too_large: type[FileTooLargeError | BodyTooLargeError]
     ) -> AsyncIterator[bytes]:
-        message = f"the upload has more than the {limit / _MEGA:.0f} MB allowed; send less, or a smaller copy"
+        message = f"the upload has more than the {limit / _MEGA:.3g} MB allowed; send less, or a smaller copy"
         if _length(request.headers) > limit:
             raise too_large(message)
         self.memory.check()
