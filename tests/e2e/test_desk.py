@@ -114,8 +114,6 @@ def opened(chromium: Any, address: str, width: str = "desktop", name: str = "ann
     page.goto(f"{address}/review")
     page.get_by_text("Today:").wait_for()
     field = page.get_by_label("Your name")
-    if not field.is_visible():
-        page.get_by_test_id("stExpandSidebarButton").click()
     field.fill(name)
     field.press("Enter")
     page.get_by_text("Say who you are").wait_for(state="detached")
@@ -182,8 +180,6 @@ def test_a_selection_is_decided_together_and_taken_back(
 ) -> None:
     with serving(gateway, store.database.url) as address:
         page = opened(chromium, address, width)
-        if width == "tablet":
-            page.get_by_test_id("stSidebarCollapseButton").locator("button").click()
         page.get_by_text("Queue").click()
         page.get_by_text("0 selected").wait_for()
         table = page.get_by_test_id("stDataFrame")

@@ -16,8 +16,7 @@ from veriphoto_client.page.uploads import photos_of
 
 URL_VARIABLE: Final = "VERIPHOTO_GATEWAY_URL"
 REVIEW_VARIABLE: Final = "VERIPHOTO_REVIEW_DATABASE"
-PAGES: Final = "veriphoto.pages"
-"""Entry points of further tabs: functions that draw one."""
+PAGES: Final = "veriphoto.pages"  # entry points of further tabs: functions that draw one
 KEY_VARIABLE: Final = "VERIPHOTO_API_KEY"
 DEFAULT_URL: Final = f"http://127.0.0.1:{GATEWAY_PORT}"
 

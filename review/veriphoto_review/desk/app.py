@@ -66,13 +66,14 @@ def main() -> None:
 
 
 def _desk() -> None:
-    me = _who()
+    words, name, views = st.columns([4, 3, 3], vertical_alignment="bottom")
+    with name:
+        me = _who()
+    counts = store().decided_since(start_of_day(now()))
+    words.markdown(progress(counts, me, store().count(Filter(state=State.OPEN))))
+    view = views.segmented_control("View", _VIEWS, default=_VIEWS[0], label_visibility="collapsed") or _VIEWS[0]
     chosen, order = _filters()
     counted = store().count(chosen)
-    left, right = st.columns([3, 2], vertical_alignment="center")
-    counts = store().decided_since(start_of_day(now()))
-    left.markdown(progress(counts, me, store().count(Filter(state=State.OPEN))))
-    view = right.segmented_control("View", _VIEWS, default=_VIEWS[0], label_visibility="collapsed") or _VIEWS[0]
     if flash := st.session_state.pop(_FLASH, None):
         (st.success if flash[0] else st.warning)(flash[1])
     if not me:
@@ -90,19 +91,21 @@ def _who() -> str:
     header = os.environ.get(HEADER_VARIABLE, "")
     if header:
         return reviewer(header, st.context.headers.to_dict(), "")
-    return reviewer("", {}, st.sidebar.text_input("Your name", key="review name", max_chars=80))
+    typed = st.text_input("Your name", key="review name", placeholder="Your name", label_visibility="collapsed")
+    return reviewer("", {}, typed)
 
 
 def _filters() -> tuple[Filter, Any]:
-    with st.sidebar:
-        order = st.selectbox("Order", list(_ORDERS))
-        state = st.selectbox("State", [*State, "all"])
-        verdict = _choice("Model says", store().values("verdict"), WORDS)
-        why = _choice("Why a case", store().values("why"), WHY)
-        shop = _choice("Shop", store().values("shop"), {"": "not named"})
-        version = _choice("Version", store().values("model_version"), {})
-        reason = _choice("Reason", [value for value in store().values("reason") if value], {})
-        low, high = st.slider("Probability", 0.0, 1.0, (0.0, 1.0), step=0.01)
+    with st.expander("Order and filters"):
+        one, two, three, four = st.columns(4)
+        order = one.selectbox("Order", list(_ORDERS))
+        state = two.selectbox("State", [*State, "all"])
+        verdict = _choice(three, "Model says", store().values("verdict"), WORDS)
+        why = _choice(four, "Why a case", store().values("why"), WHY)
+        shop = _choice(one, "Shop", store().values("shop"), {"": "not named"})
+        version = _choice(two, "Version", store().values("model_version"), {})
+        reason = _choice(three, "Reason", [value for value in store().values("reason") if value], {})
+        low, high = four.slider("Probability", 0.0, 1.0, (0.0, 1.0), step=0.01)
     wanted = None if state == "all" else State(state)
     chosen = Filter(
         state=wanted, verdict=verdict, why=why, shop=shop, version=version, reason=reason, low=low, high=high
@@ -110,8 +113,8 @@ def _filters() -> tuple[Filter, Any]:
     return chosen, _ORDERS[order]
 
 
-def _choice(label: str, values: Sequence[Any], words: dict[Any, str]) -> Any:
-    return st.selectbox(label, [None, *values], format_func=lambda v: "all" if v is None else words.get(v, str(v)))
+def _choice(place: Any, label: str, values: Sequence[Any], words: dict[Any, str]) -> Any:
+    return place.selectbox(label, [None, *values], format_func=lambda v: "all" if v is None else words.get(v, str(v)))
 
 
 def _one_by_one(chosen: Filter, order: Any, counted: int, me: str) -> None:
