@@ -40,6 +40,9 @@ def register(app: typer.Typer) -> None:
     review.command("import")(_extra(import_command))
     review.command("report")(_extra(report_command))
     review.command("dispute")(_extra(dispute_command))
+    review.command("export")(_extra(export_command))
+    review.command("forget")(_extra(forget_command))
+    review.command("retain")(_extra(retain_command))
     review.command("migrate")(_extra(migrate_command))
     app.add_typer(review, name="review")
 
@@ -69,6 +72,13 @@ def import_command(
     column: Annotated[
         list[str] | None, typer.Option(help="FIELD=COLUMN for columns of other names, such as seller=vendor_id.")
     ] = None,
+    keep_pictures: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="VERIPHOTO_KEEP_PICTURES",
+            help="Keep copies of the pictures of new cases here; by default none is kept. See `veriphoto review retain`.",
+        ),
+    ] = None,
 ) -> None:
     """Take verdicts in. What is flagged or unsure becomes a case, and a random share of the rest.
 
@@ -79,7 +89,9 @@ def import_command(
     from veriphoto_review.intake.files import batches  # noqa: PLC0415
     from veriphoto_review.intake.importing import ImportOptions, import_batches  # noqa: PLC0415
 
-    options = ImportOptions(audit_share=audit_share, shop=shop, columns=_columns(column or []))
+    options = ImportOptions(
+        audit_share=audit_share, shop=shop, columns=_columns(column or []), keep_pictures=keep_pictures
+    )
     bad = False
     opened = _open(database)
     console = Console(stderr=True)
@@ -153,6 +165,64 @@ def dispute_command(
     with writing_to(output):
         replace_text(output, page)
     typer.echo(f"written: {output}")
+
+
+def export_command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="An empty folder, or that of an earlier export.")],
+    database: Url = DATABASE,
+    shop: Annotated[str | None, typer.Option(help="Only of this shop.")] = None,
+) -> None:
+    """Write what people decided as a data set for train, evaluate, calibrate --real, canary and models promote."""
+    from rich.console import Console  # noqa: PLC0415 - a light command line without these
+
+    from veriphoto_review.exchange.dataset import export_dataset  # noqa: PLC0415
+
+    with Console(stderr=True).status("exporting", spinner="line") as status:
+        done = export_dataset(
+            _open(database), output, shop=shop, progress=lambda count: status.update(f"{count} cases")
+        )
+    typer.echo(f"{output}: {done.summary()}")
+    for case, reason in list(done.missing.items())[:20]:
+        typer.echo(f"  case {case}: {reason}", err=True)
+    if done.missing:
+        raise typer.Exit(EXIT_SOME_BAD)
+
+
+def forget_command(
+    database: Url = DATABASE,
+    seller: Annotated[str, typer.Option(help="Everything of this seller.")] = "",
+    sha256: Annotated[str, typer.Option(help="Everything of this picture.")] = "",
+    reference: Annotated[str, typer.Option(help="Everything at this path, URI or id.")] = "",
+    shop: Annotated[str | None, typer.Option(help="Only of this shop.")] = None,
+    actor: Annotated[str, typer.Option("--by", envvar="USER", help="Who asks; the history keeps it.")] = "operator",
+) -> None:
+    """Remove cases everywhere, with notes, names and kept copies. The history keeps that something was removed.
+
+    Data sets that were exported before are cleaned by the next `veriphoto review export` into them.
+    """
+    from veriphoto_review.cases.forgetting import forget  # noqa: PLC0415 - a light command line without it
+
+    done = forget(_open(database), actor=actor, seller=seller, sha256=sha256, reference=reference, shop=shop)
+    typer.echo(f"forgotten: {done.cases} cases, {done.pictures} kept copies, {done.feedback} waiting truths")
+
+
+def retain_command(
+    database: Url = DATABASE,
+    cases_days: Annotated[
+        float | None, typer.Option("--cases", min=0, envvar="VERIPHOTO_KEEP_CASES_DAYS", help="Days for decided cases.")
+    ] = None,
+    pictures_days: Annotated[
+        float | None,
+        typer.Option("--pictures", min=0, envvar="VERIPHOTO_KEEP_PICTURES_DAYS", help="Days for copies of pictures."),
+    ] = None,
+) -> None:
+    """Remove what is older than it may get; run it daily."""
+    from veriphoto_review.cases.forgetting import retain  # noqa: PLC0415 - a light command line without it
+
+    if cases_days is None and pictures_days is None:
+        raise UsageError("say how many days: --cases for decided cases, --pictures for copies of pictures")
+    done = retain(_open(database), cases_days=cases_days, pictures_days=pictures_days)
+    typer.echo(f"removed: {done.cases} cases, {done.pictures} kept copies")
 
 
 def migrate_command(database: Url = DATABASE) -> None:

@@ -17,13 +17,23 @@ def read_picture(case: Case) -> bytes:
     Raises:
         UnreadableFileError: If it is gone, has changed, or the case names no place; the message is for people.
     """
-    if case.picture:
-        data = _read(case.picture)
-    elif case.reference == case.request_id or case.reference.startswith("sha256:"):
+    if not case.picture and (case.reference == case.request_id or case.reference.startswith("sha256:")):
         raise UnreadableFileError("this case does not say where its picture lies")
-    else:
-        data = _read(case.reference)
-    if case.sha256 and hashlib.sha256(data).hexdigest() != case.sha256:
+    return read_at(case.picture or case.reference, case.sha256)
+
+
+def read_at(reference: str, sha256: str) -> bytes:
+    """Reads a file that must be the one that was scored.
+
+    Args:
+        reference: Its path or URI.
+        sha256: Of what was scored; empty where that is not known.
+
+    Raises:
+        UnreadableFileError: If it is gone or has changed.
+    """
+    data = _read(reference)
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
         raise UnreadableFileError("the file has changed since it was scored; the picture that was scored is gone")
     return data
 

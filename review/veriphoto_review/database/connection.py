@@ -89,6 +89,16 @@ class Database:
             with connection.begin():
                 yield connection
 
+    @contextlib.contextmanager
+    def outside(self) -> Iterator[Connection]:
+        """Yields a connection outside any transaction, for the database's own housekeeping.
+
+        Raises:
+            DatabaseError: If the database refuses.
+        """
+        with self._worded(), self._engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT", outside=True)
+
     def _revision(self) -> str:
         """Returns the schema's revision; empty where there are no tables at all, ``unknown`` for foreign ones."""
         with self.reading() as connection:
@@ -159,7 +169,10 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writing = connection.get_execution_options().get("writing")
+    options = connection.get_execution_options()
+    if options.get("outside"):
+        return
+    writing = options.get("writing")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 

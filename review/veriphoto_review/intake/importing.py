@@ -6,12 +6,15 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Insert, Table, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from veriphoto.errors import ImageError
 from veriphoto_review.cases.case import State, Truth, Why
+from veriphoto_review.cases.pictures import keep, read_at
 from veriphoto_review.cases.rule import AUDIT_SHARE, becomes, draw
 from veriphoto_review.cases.store import decide_in
 from veriphoto_review.database.connection import Database, now
@@ -60,6 +63,8 @@ class ImportOptions:
     """Of rows that name none."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Column's name -> ours."""
+    keep_pictures: Path | None = None
+    """Folder for copies of the pictures of new cases; None keeps none."""
 
 
 def import_batches(
@@ -135,10 +140,14 @@ def _take(connection: Connection, answers: Mapping[bytes, Answer], options: Impo
             rows.append(_row(answer, why, drawn))
     if rows:
         total.cases.update(row["why"] for row in rows)
-        _add(connection, rows, told)
+        _add(connection, rows, told, options)
 
 
-def _add(connection: Connection, rows: Sequence[dict[str, Any]], told: Mapping[bytes, Any]) -> None:
+def _add(
+    connection: Connection, rows: Sequence[dict[str, Any]], told: Mapping[bytes, Any], options: ImportOptions
+) -> None:
+    if options.keep_pictures is not None:
+        rows = [{**row, "picture": _kept(row, options.keep_pictures)} for row in rows]
     made = connection.execute(insert(cases).returning(cases.c.id, cases.c.key), rows).all()
     batch, moment = uuid.uuid4().hex, now()
     line = {"at": moment, "actor": ACTOR, "action": "opened", "batch": batch, "before": None, "after": None}
@@ -204,6 +213,14 @@ def _row(answer: Answer, why: Why, drawn: float) -> dict[str, Any]:
         "note": "",
         "decided_at": None,
     }
+
+
+def _kept(row: Mapping[str, Any], folder: Path) -> str:
+    """Keeps a copy, where the picture still is the one that was scored."""
+    try:
+        return str(keep(folder, read_at(row["reference"], row["sha256"])).resolve())
+    except ImageError:
+        return ""
 
 
 def _count(connection: Connection, answers: Mapping[tuple[str, int, str, str], int]) -> None:
