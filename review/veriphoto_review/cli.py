@@ -76,7 +76,7 @@ def import_command(
         Path | None,
         typer.Option(
             envvar="VERIPHOTO_KEEP_PICTURES",
-            help="Keep copies of the pictures of new cases here; by default none is kept. See `veriphoto review retain`.",
+            help="Keep copies of new cases' pictures here; by default none. See `veriphoto review retain`.",
         ),
     ] = None,
 ) -> None:

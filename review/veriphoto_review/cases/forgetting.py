@@ -1,4 +1,4 @@
-"""Removing what must not be kept: one seller, one picture, or whatever is too old. The history keeps that it happened."""
+"""Removes what must not be kept: one seller, one picture, what is too old. The history keeps that it happened."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def drawn(case: Case, _data: bytes) -> str:
 
 def main() -> None:
     """Draws the desk."""
-    st.html("<style>.stMainBlockContainer {padding-top: 3.5rem}</style>")
+    st.html("<style>.stMainBlockContainer {padding-top: 5rem}</style>")
     try:
         _desk()
     except VeriphotoError as error:
@@ -125,19 +125,20 @@ def _one_by_one(chosen: Filter, order: Any, counted: int, me: str) -> None:
         st.rerun()
     words, photo = st.columns([2, 3], gap="large")
     with words:
+        # Buttons first: they must be in sight whatever a case has to say.
+        note = st.session_state.get(f"review note {case.id}", "")
         st.caption(f"{place + 1} of {counted}")
-        band = (case.unsure_low, case.unsure_high)
-        if case.threshold is not None and None not in band:
-            st.html(scale(case.probability, case.threshold, band))  # type: ignore[arg-type]
-        st.html(facts(case))
-        note = st.text_area("Note", key=f"review note {case.id}", max_chars=LONGEST_NOTE, height=80)
         _buttons([case.id], me, note, shortcuts=True, again=case.state != State.OPEN)
         back, ahead = st.columns(2)
         back.button("Back", on_click=_move, args=(-1,), disabled=not place, width="stretch", shortcut="Left")
-        ahead.button(
-            "Skip", on_click=_move, args=(1,), disabled=place + 1 >= counted, width="stretch", shortcut="Right"
-        )
+        last = place + 1 >= counted
+        ahead.button("Skip", on_click=_move, args=(1,), disabled=last, width="stretch", shortcut="Right")
         _undo(me)
+        band = (case.unsure_low, case.unsure_high)
+        if case.threshold is not None and None not in band:
+            st.html(scale(case.probability, case.threshold, band))  # type: ignore[arg-type]
+        st.text_area("Note", key=f"review note {case.id}", max_chars=LONGEST_NOTE, height=80)
+        st.html(facts(case))
         with st.expander("History"):
             st.html(changes(store().history(case.id)))
     with photo:

@@ -21,12 +21,12 @@ WHY = {
 def facts(case: Case) -> str:
     """Returns a table of what is known."""
     rows = "".join(
-        f'<tr><th style="text-align:left;padding-right:1em;vertical-align:top;white-space:nowrap">{escape(name)}</th>'
+        f'<tr><th style="text-align:left;padding-right:.8em;vertical-align:top;width:34%">{escape(name)}</th>'
         f'<td style="overflow-wrap:anywhere">{escape(value)}</td></tr>'
         for name, value in _facts(case)
         if value
     )
-    return f'<table style="font-size:.9rem">{rows}</table>'
+    return f'<table style="font-size:.9rem;width:100%;table-layout:fixed">{rows}</table>'
 
 
 def _facts(case: Case) -> Iterator[tuple[str, str]]:
@@ -36,7 +36,7 @@ def _facts(case: Case) -> Iterator[tuple[str, str]]:
     extra = case.extra or {}
     high = extra.get("real_photos_this_high")
     if isinstance(high, int | float):
-        yield "Real product photos this high", percent(float(high))
+        yield "Real photos this high", percent(float(high))
     yield "Shop", case.shop
     yield "Seller", case.seller
     yield "Picture", case.reference
