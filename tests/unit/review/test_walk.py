@@ -1,4 +1,4 @@
-"""The whole way round: wrong flags come in, people overturn them, the cut is fitted anew, the same pictures are right."""
+"""The whole way round: wrong flags come in, people overturn them, the cut is fitted anew, the pictures are right."""
 
 from __future__ import annotations
 
