@@ -184,7 +184,7 @@ def _queue(chosen: Filter, order: Any, counted: int, me: str) -> None:
     table: Any = st.dataframe(
         rows,
         key=f"review table {hash((chosen, order, page, found[0].id if found else 0, counted))}",
-        height=560,
+        height=460,
         row_height=72,
         hide_index=True,
         on_select="rerun",
