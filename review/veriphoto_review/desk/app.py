@@ -40,7 +40,7 @@ def store() -> CaseStore:
     return CaseStore(Database(os.environ[REVIEW_VARIABLE]))
 
 
-_BY_NUMBER: Final = {Case: lambda case: case.id}
+_BY_NUMBER: Final[dict[str | type[Any], Callable[[Any], Any]]] = {Case: lambda case: case.id}
 """A case's picture does not change with its state."""
 
 

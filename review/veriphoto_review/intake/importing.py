@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, Table, delete, insert, select
+from sqlalchemy import Connection, Table, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from veriphoto.errors import ImageError
@@ -122,7 +122,7 @@ def _take(connection: Connection, answers: Mapping[bytes, Answer], options: Impo
         return
     # In one order, so that two imports at a time wait for each other instead of for ever.
     keys = [{"key": key} for key in sorted(answers)]
-    fresh = connection.execute(_once(connection, seen).returning(seen.c.key), keys)
+    fresh = connection.execute(upsert(connection, seen).on_conflict_do_nothing().returning(seen.c.key), keys)
     new = [answers[bytes(key)] for key in fresh.scalars()]
     total.new += len(new)
     total.known += len(answers) - len(new)
@@ -229,10 +229,6 @@ def _count(connection: Connection, answers: Mapping[tuple[str, int, str, str], i
     statement = upsert(connection, tallies)
     grown = {"answers": tallies.c.answers + statement.excluded.answers}
     connection.execute(statement.on_conflict_do_update(index_elements=names, set_=grown), rows)
-
-
-def _once(connection: Connection, table: Table) -> Insert:
-    return upsert(connection, table).on_conflict_do_nothing()
 
 
 def upsert(connection: Connection, table: Table) -> Any:
