@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from veriphoto import __version__
 from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import AsyncDetector, Transport
+from veriphoto_serving.gateway.answering.feedback import open_desk
 from veriphoto_serving.gateway.answering.scoring import Scorer
 from veriphoto_serving.gateway.answering.shadow import Shadow
 from veriphoto_serving.gateway.errors import BadRequestError, GatewayError, MethodNotAllowedError, NotFoundError
@@ -32,7 +33,7 @@ from veriphoto_serving.gateway.middleware.memory import upload_budget
 from veriphoto_serving.gateway.middleware.ratelimit import RateLimit
 from veriphoto_serving.gateway.middleware.request import PREFIX, RequestMiddleware
 from veriphoto_serving.gateway.middleware.upload import Uploads
-from veriphoto_serving.gateway.routes import about, health, predict
+from veriphoto_serving.gateway.routes import about, feedback, health, predict
 from veriphoto_serving.gateway.services import Services
 from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.triton.launcher import TritonServer
@@ -59,6 +60,7 @@ def create_app(
 
     Raises:
         UsageError: If other machines could use the gateway without a key.
+        DatabaseError: If there is a review database and it cannot be used.
     """
     keys = KeyRing(settings.keys())
     detector = AsyncDetector(
@@ -77,7 +79,8 @@ def create_app(
     )
     app.state.services = services
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
-    for part in (predict.router, health.router, about.router):
+    parts = [predict.router, health.router, about.router, *([feedback.router] if services.feedback else [])]
+    for part in parts:
         app.include_router(part)
         app.include_router(part, prefix=PREFIX)
     app.add_exception_handler(HTTPException, _refused_by_router)
@@ -129,6 +132,7 @@ def _services(settings: GatewaySettings, detector: AsyncDetector, server: Triton
         rate=RateLimit(settings.rate_limit, settings.rate_burst),
         drift_monitor=DriftMonitorClient(settings.sidecar_url),
         shadow=Shadow(settings.shadow_var or Path("var"), settings.shadow_share),
+        feedback=open_desk(settings.review_database) if settings.review_database else None,
     )
 
 
