@@ -28,5 +28,6 @@ def serve_page(gateway_url: str, port: int, key: str, var: Path, review: str = "
     """
     port = port or free_ports(1)[0]
     command, environment = page_process(gateway_url, LOOPBACK, port, review)
-    with child_process(command, {**without_secrets(environment), "VERIPHOTO_API_KEY": key}, var / "page.log"):
+    given = {"VERIPHOTO_API_KEY": key, "VERIPHOTO_REVIEW_DATABASE": review}
+    with child_process(command, {**without_secrets(environment), **given}, var / "page.log"):
         yield f"http://{LOOPBACK}:{port}"
