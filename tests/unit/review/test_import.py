@@ -50,7 +50,7 @@ def test_what_a_scan_writes_comes_in_once(form: str, database: Database, tmp_pat
     elif form == "jsonl":
         source.write_text("".join(map(JSONL.line, SCANNED)))
     else:
-        rows = table([CatalogueRow(row=each, sha256="ab" * 32, model_sha256="cd" * 32) for each in SCANNED])
+        rows = table([CatalogueRow(row=each, sha256="ab" * 32, model_sha256="cd" * 32).values() for each in SCANNED])
         if form == "folder":
             source = tmp_path / "scan"
             (source / "shard=00000").mkdir(parents=True)
