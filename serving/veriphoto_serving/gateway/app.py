@@ -28,7 +28,7 @@ from veriphoto_serving.gateway.health.revival import LocalReviver
 from veriphoto_serving.gateway.health.watchdog import Watchdog
 from veriphoto_serving.gateway.metrics import Metrics
 from veriphoto_serving.gateway.middleware.admission import Bound
-from veriphoto_serving.gateway.middleware.keys import KeyRing
+from veriphoto_serving.gateway.middleware.keys import ANONYMOUS, KeyRing
 from veriphoto_serving.gateway.middleware.memory import upload_budget
 from veriphoto_serving.gateway.middleware.ratelimit import RateLimit
 from veriphoto_serving.gateway.middleware.request import PREFIX, RequestMiddleware
@@ -69,7 +69,7 @@ def create_app(
         max_in_flight=settings.places + _ABOVE_ALL_PLACES,
         transport=transport,
     )
-    services = _services(replace(settings, api_keys=""), detector, server)  # from here on only digests are kept
+    services = _services(replace(settings, api_keys=""), keys, detector, server)  # from here on only digests are kept
     app = FastAPI(
         title="Veriphoto",
         version=__version__,
@@ -103,7 +103,9 @@ def _described(app: FastAPI) -> dict[str, Any]:
     return description
 
 
-def _services(settings: GatewaySettings, detector: AsyncDetector, server: TritonServer | None) -> Services:
+def _services(
+    settings: GatewaySettings, keys: KeyRing, detector: AsyncDetector, server: TritonServer | None
+) -> Services:
     metrics = Metrics()
     watchdog = Watchdog(
         lambda: detector.predict(probe_picture(), request_id=WATCHDOG_ID),
@@ -133,7 +135,15 @@ def _services(settings: GatewaySettings, detector: AsyncDetector, server: Triton
         drift_monitor=DriftMonitorClient(settings.sidecar_url),
         shadow=Shadow(settings.shadow_var or Path("var"), settings.shadow_share),
         feedback=open_desk(settings.review_database) if settings.review_database else None,
+        feedback_from=_senders(settings, keys),
     )
+
+
+def _senders(settings: GatewaySettings, keys: KeyRing) -> frozenset[str]:
+    """Returns the names of the callers that may send feedback."""
+    named = {name.strip() for name in settings.feedback_keys.split(",") if name.strip()}
+    # Without keys all callers have the same name; then only this machine is trusted.
+    return frozenset(named | {ANONYMOUS} if settings.local and not keys.needed else named)
 
 
 @contextlib.asynccontextmanager

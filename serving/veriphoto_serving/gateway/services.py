@@ -77,6 +77,8 @@ class Services:
     shadow: Shadow
     feedback: FeedbackDesk | None = None
     """None where no feedback is taken."""
+    feedback_from: frozenset[str] = frozenset()
+    """Names of the callers that may send feedback."""
     started: float = field(default_factory=time.monotonic)
     draining: bool = False
     drawings: Bound = field(default_factory=lambda: Bound(8, "explanations"))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from veriphoto_serving.gateway.errors import BadRequestError, ForbiddenError
 from veriphoto_serving.gateway.models import ErrorAnswer, FeedbackAnswer, FeedbackRequest
 from veriphoto_serving.gateway.routes.predict import NEEDS_KEY
-from veriphoto_serving.gateway.services import Services, services_of
+from veriphoto_serving.gateway.services import services_of
 
 _REFUSALS: Final = {
     400: "The body is no feedback.",
@@ -44,7 +44,7 @@ async def feedback(request: Request) -> JSONResponse:
     """Tell what a picture really is. The same truth twice changes nothing; what a reviewer has decided stays."""
     services = services_of(request)
     key: str = request.state.key
-    if not _may(services, key):
+    if key not in services.feedback_from:
         raise ForbiddenError("this API key may not send feedback; name it in --feedback-keys")
     async with services.uploads.whole(request, _MOST_BYTES) as body:
         try:
@@ -56,10 +56,3 @@ async def feedback(request: Request) -> JSONResponse:
     kind, value = told.subject
     receipt = await services.tell(kind, value, told.truth, told.note, key)
     return JSONResponse({"status": receipt.status, "cases": receipt.cases, "request_id": request.state.request_id})
-
-
-def _may(services: Services, key: str) -> bool:
-    settings = services.settings
-    allowed = {name.strip() for name in settings.feedback_keys.split(",") if name.strip()}
-    # Without keys everybody has the same name; then only this machine is trusted.
-    return key in allowed or (not settings.keys() and settings.local)
