@@ -10,7 +10,7 @@ LOCKS := $(wildcard docker/requirements/*.txt)
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve page demo test encoder browser prometheus bench bench-peers bench-gpu train-env check lint types imports unit coverage audit locks-test drift-benchmark docs format clean
+.PHONY: help serve page demo test encoder browser prometheus postgres bench bench-peers bench-gpu train-env check lint types imports unit coverage audit locks-test drift-benchmark docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -24,7 +24,7 @@ page: $(VENV)/page.stamp encoder ## as serve, with the web page in front
 demo: $(VENV)/serving.stamp encoder ## as serve, but stop after the samples; fails if one could not be scored
 	$(BIN)/veriphoto serve --demo
 
-test: $(VENV)/dev.stamp encoder browser prometheus ## lint, types, import rules and all tests
+test: $(VENV)/dev.stamp encoder browser prometheus postgres ## lint, types, import rules and all tests
 	$(MAKE) --jobs=2 --output-sync=line check unit  # types beside the tests: nothing waits for mypy
 
 # Its graph is a file of its own and not the newest thing in the folder: a stamp would build it anew after each checkout.
@@ -43,6 +43,11 @@ prometheus: ## Debian's Prometheus for the tests of rules and dashboards; withou
 	@command -v promtool >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 		apt-get -qq update && apt-get -qq install --yes --no-install-recommends prometheus >/dev/null; } || \
 		echo "no Prometheus: the tests of rules and dashboards against it will be skipped"
+
+postgres: ## Debian's PostgreSQL for the tests of the review database; without it they are skipped
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get -qq update && apt-get -qq install --yes --no-install-recommends postgresql >/dev/null; } || \
+		echo "no PostgreSQL: the review database will be tested on SQLite only"
 
 bench: $(VENV)/dev.stamp ## speed: served, scan, growth, peers, GPU, the gateway, logging, swaps (results in benchmarks/results)
 	$(BIN)/python -m benchmarks.all
@@ -114,7 +119,7 @@ $(VENV)/page.stamp: $(VENV)/serving.stamp
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/serving.stamp pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[serving,monitor,train,export,page,openvino,tensorrt,ray]' --group dev
+	$(INSTALL) --editable '.[serving,monitor,train,export,page,openvino,tensorrt,ray,review]' --group dev
 	touch $@
 
 $(VENV)/docs.stamp: $(VENV)/pip.stamp pyproject.toml constraints.txt

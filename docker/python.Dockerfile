@@ -18,6 +18,7 @@ COPY core core
 COPY client client
 COPY serving serving
 COPY monitoring monitoring
+COPY review review
 COPY training training
 COPY export export
 COPY release release

@@ -26,6 +26,11 @@
     |   +-- InvalidRequestError        invalid_request        the server refused the request itself, not the picture
     +-- StartupError                   startup_failed         the machine cannot run the server as it is
     +-- DataError                      data_invalid           a data set that cannot be trained on or evaluated
+    +-- DatabaseError                  database_error         the review database
+    |   +-- DatabaseUnavailableError   database_unavailable   away, not one of ours, or not to be written
+    |   +-- DatabaseBusyError          database_busy          another process holds it; try again
+    |   +-- DatabaseFullError          database_full          its disk has no room
+    |   +-- DatabaseSchemaError        database_schema        of another release
     +-- UsageError                     usage_error            options that do not fit together
         +-- MissingExtraError          missing_extra
 
@@ -191,6 +196,36 @@ class DataError(VeriphotoError):
     """A data set cannot be used."""
 
     code = "data_invalid"
+
+
+class DatabaseError(VeriphotoError):
+    """The review database refuses; what was being written is not in it."""
+
+    code = "database_error"
+
+
+class DatabaseUnavailableError(DatabaseError):
+    """Away, not a database of ours, or not to be written."""
+
+    code = "database_unavailable"
+
+
+class DatabaseBusyError(DatabaseError):
+    """Another process has held it for longer than we wait."""
+
+    code = "database_busy"
+
+
+class DatabaseFullError(DatabaseError):
+    """Its disk has no room."""
+
+    code = "database_full"
+
+
+class DatabaseSchemaError(DatabaseError):
+    """Its tables are those of another release."""
+
+    code = "database_schema"
 
 
 class UsageError(VeriphotoError):

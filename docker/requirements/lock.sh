@@ -23,7 +23,7 @@ lock() { # NAME ARGUMENT ...
 
 # No hashes here: pip would ask for one of the project itself, and torch without CUDA is another file of the same version.
 compile constraints.txt --no-annotate --constraints docker/requirements/constraints.in --group dev \
-    --extra serving --extra monitor --extra page --extra ray --extra pipeline --extra data --extra tensorrt \
+    --extra serving --extra monitor --extra page --extra review --extra ray --extra pipeline --extra data --extra tensorrt \
     pyproject.toml docker/requirements/build.in
 # One version of everything, on every Python and machine; pip sees to itself.
 sed -i -e 's/ ;.*//' -e '/^pip==/d' constraints.txt

@@ -183,6 +183,10 @@ def _print(console: Console, status: dict[str, Any]) -> None:
         figures = ((name, estimate[name]) for name in ("accuracy", "precision", "recall"))
         known = ", ".join(f"{name} {value:.3f}" for name, value in figures if value is not None)
         console.print(f"estimated {known}. {escape(estimate['assumption'])}", soft_wrap=True)
+    if reviewed := status.get("review"):
+        from veriphoto_monitoring.report.review import review_sentence  # noqa: PLC0415 - a light command line without it
+
+        console.print(review_sentence(reviewed), soft_wrap=True)
 
 
 def _table(window: dict[str, Any]) -> Table:

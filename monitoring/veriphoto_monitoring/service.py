@@ -24,6 +24,7 @@ from veriphoto_monitoring.input.scraper import Scraper
 from veriphoto_monitoring.reference.sources import BASELINE, Sources
 from veriphoto_monitoring.report.exporter import DriftCollector
 from veriphoto_monitoring.report.html import render
+from veriphoto_monitoring.report.review import REVIEW_FILE, ReviewCollector, review_summary
 from veriphoto_monitoring.report.status import describe
 from veriphoto_monitoring.stats.budget import Budget
 
@@ -81,13 +82,18 @@ class Service:
             self._monitor.store.close()
 
     def status(self) -> dict[str, Any]:
-        """Returns the latest status."""
-        return self._status
+        """Returns the latest status, and what reviewers found."""
+        return {**self._status, "review": review_summary(self.reviews)}
 
     @property
     def canaries(self) -> Path:
         """The file with the results of ``veriphoto canary``."""
         return self._options.var / RESULTS_FILE
+
+    @property
+    def reviews(self) -> Path:
+        """Where ``veriphoto review report --metrics`` leaves its figures."""
+        return self._options.var / REVIEW_FILE
 
     def healthy(self) -> bool:
         """Returns whether the worker is running and not stuck."""
@@ -96,7 +102,7 @@ class Service:
     def report(self) -> str:
         """Renders the HTML report."""
         with self._lock:
-            return render(self._monitor, self._status)
+            return render(self._monitor, self.status())
 
     def _open(self) -> DriftMonitor:
         directory = self._options.var / DIRECTORY
@@ -148,6 +154,7 @@ def build(service: Service) -> FastAPI:
     registry = CollectorRegistry()
     registry.register(DriftCollector(service.status))
     registry.register(CanaryCollector(service.canaries))
+    registry.register(ReviewCollector(service.reviews))
 
     @app.get("/drift")
     async def drift() -> dict[str, Any]:

@@ -37,6 +37,11 @@ class ServeOptions:
     demo: bool = option(False, "Stop after the samples; fail if one was not scored.", flag=True, variable=False)
     page: bool = option(False, "Serve the web page, too.", flag=True)
     page_port: int = port(PAGE_PORT, "Port of the web page", panel=_BESIDE)
+    review: bool = option(
+        False,
+        "Take feedback, and with --page add the review desk; its database is review.db in --var by default.",
+        flag=True,
+    )
     no_monitor: bool = option(False, "Do not watch for drift.", flag=True)
     sidecar_port: int = port(SIDECAR_PORT, "Port of the drift monitor", panel=_BESIDE)
     variant: str = option(
@@ -78,11 +83,15 @@ def serve(triton: TritonOptions, settings: GatewaySettings, options: ServeOption
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)
     try:
+        database = settings.review_database
+        if options.review and not database:
+            database = f"sqlite:///{triton.var / 'review.db'}"
         # A drift monitor named by --sidecar-url runs already.
         own = not options.no_monitor and settings.sidecar_url == DEFAULT_MONITOR_URL
         front = Front(
-            gateway=replace(settings, shadow_var=settings.shadow_var or triton.var),
+            gateway=replace(settings, shadow_var=settings.shadow_var or triton.var, review_database=database),
             page_port=options.page_port if options.page else None,
+            review=options.review,
             monitor_port=options.sidecar_port if own else None,
         )
         samples = None if options.no_samples else options.samples

@@ -13,7 +13,7 @@ from veriphoto_serving.triton.ports import LOOPBACK, free_ports
 
 
 @contextlib.contextmanager
-def serve_page(gateway_url: str, port: int, key: str, var: Path) -> Iterator[str]:
+def serve_page(gateway_url: str, port: int, key: str, var: Path, review: str = "") -> Iterator[str]:
     """Runs the web page for the duration of a block.
 
     Args:
@@ -21,11 +21,13 @@ def serve_page(gateway_url: str, port: int, key: str, var: Path) -> Iterator[str
         port: Port to listen on; 0 picks a free one.
         key: Its API key; empty if none is needed.
         var: Directory for its log.
+        review: Database of the review desk; empty for a page without one.
 
     Yields:
         Its address; it may take seconds until it answers.
     """
     port = port or free_ports(1)[0]
-    command, environment = page_process(gateway_url, LOOPBACK, port)
-    with child_process(command, {**without_secrets(environment), "VERIPHOTO_API_KEY": key}, var / "page.log"):
+    command, environment = page_process(gateway_url, LOOPBACK, port, review)
+    given = {"VERIPHOTO_API_KEY": key, "VERIPHOTO_REVIEW_DATABASE": review}
+    with child_process(command, {**without_secrets(environment), **given}, var / "page.log"):
         yield f"http://{LOOPBACK}:{port}"

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Final
 
 _PR_SET_DUMPABLE: Final = 4
-_NAMES: Final = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
-_OWN: Final = re.compile(r"VERIPHOTO_API_KEYS?")
-_OPTION: Final = b"--api-keys"
+_NAMES: Final = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL|REVIEW_DATABASE", re.IGNORECASE)
+_OWN: Final = "VERIPHOTO_(?:API_KEYS?|REVIEW_DATABASE)"
+"""The address of the review database may hold a password."""
+_OPTION: Final = b"--(?:api-keys|review-database)"
 _ARGUMENTS: Final = (45, 46)
 _ENVIRONMENT: Final = (47, 48)
 """Fields of /proc/PID/stat behind the name: where the strings begin and end in memory; see proc(5)."""
@@ -31,16 +32,17 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def conceal() -> None:
-    """Erases the API keys that this process was started with, and disables core dumps for it and its children.
+    """Erases the secrets of ours that this process was started with, and disables core dumps for it and its children.
 
     Call this after reading the keys and before starting other processes. If the kernel forbids one part, the others are
     still done.
     """
-    for name in [name for name in os.environ if _OWN.fullmatch(name)]:
+    for name in [name for name in os.environ if re.fullmatch(_OWN, name)]:
         del os.environ[name]
     with contextlib.suppress(OSError, ValueError, IndexError):
         stat = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-        _overwrite(int(stat[_ENVIRONMENT[0]]), int(stat[_ENVIRONMENT[1]]), rb"(?:^|\0)VERIPHOTO_API_KEYS?=([^\0]*)")
+        own = rf"(?:^|\0){_OWN}=([^\0]*)".encode()
+        _overwrite(int(stat[_ENVIRONMENT[0]]), int(stat[_ENVIRONMENT[1]]), own)
         _overwrite(int(stat[_ARGUMENTS[0]]), int(stat[_ARGUMENTS[1]]), _OPTION + rb"[=\0]([^\0]*)")
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))

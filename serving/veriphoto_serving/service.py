@@ -35,6 +35,8 @@ class Front:
     """``triton_url`` is filled in once Triton's port is known."""
     page_port: int | None = None
     """Port of the web page; None for no page."""
+    review: bool = False
+    """Whether the page has the review desk, on the gateway's review database."""
     monitor_port: int | None = None
     """Port of the drift monitor; None for no monitor."""
 
@@ -104,6 +106,7 @@ def _prepare_gateway(
     if watch is not None:
         settings = replace(settings, sidecar_url=watch[0])
     key = ""
+    desk = settings.review_database if front.review else ""
     if front.page_port is not None and settings.keys():
         key = secrets.token_urlsafe(_KEY_BYTES)
         settings = replace(settings, api_keys=f"{settings.api_keys},page={key}")
@@ -113,7 +116,7 @@ def _prepare_gateway(
             watch[1]()
         console.print(f"[bold green]Veriphoto serves at {address}[/bold green], documented at {address}/docs")
         if front.page_port is not None:
-            page = stack.enter_context(serve_page(address, front.page_port, key, server.options.var))
+            page = stack.enter_context(serve_page(address, front.page_port, key, server.options.var, desk))
             console.print(f"[bold green]the web page is at {page}[/bold green]")
         console.print("Ctrl-C stops it.")
 

@@ -20,7 +20,7 @@ from veriphoto_serving.triton.installation import Installation
 from veriphoto_serving.triton.options import TritonOptions
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("core", "client", "serving", "monitoring", "training", "export", "release", "model_repository")
+PACKAGES = ("core", "client", "serving", "monitoring", "review", "training", "export", "release", "model_repository")
 OVERLAYS = ("cpu", "gpu")
 VARIABLE = re.compile(r"VERIPHOTO_[A-Z0-9_]+")
 

@@ -57,7 +57,9 @@ def test_the_versions_are_allowed_by_every_extra(extra: str) -> None:
             assert each.specifier.contains(CONSTRAINTS[canonicalize_name(each.name)]), each
 
 
-@pytest.mark.parametrize("extra", ["serving", "gpu", "page", "train", "export", "pipeline", "monitor", "ray", "data"])
+@pytest.mark.parametrize(
+    "extra", ["serving", "gpu", "page", "train", "export", "pipeline", "monitor", "review", "ray", "data"]
+)
 def test_no_extra_may_bring_what_breaks_the_server(extra: str) -> None:
     """Whichever is installed last: the server's stub needs numpy 1, and pyarrow 26 cannot be imported with that."""
     wanted = {each.name: each for each in requirements(extra)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,13 @@ from world import SAMPLES, World, recompressed, wait_for, world
 from veriphoto_monitoring.canary import results
 from veriphoto_monitoring.canary.command import LEVEL
 from veriphoto_monitoring.canary.run import run
+from veriphoto_review.cases.case import Truth
+from veriphoto_review.cases.store import CaseStore, Filter
+from veriphoto_review.database.connection import Database
+from veriphoto_review.intake.files import Batch
+from veriphoto_review.intake.importing import ImportOptions, import_batches
+from veriphoto_review.reports.figures import figures
+from veriphoto_review.reports.metrics import REVIEW_FILE, write_metrics
 
 pytestmark = [pytest.mark.triton, pytest.mark.prometheus, needs_prometheus, pytest.mark.timeout(1200)]
 
@@ -45,6 +53,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     var = tmp_path_factory.mktemp("monitoring")
     with world(var) as here:
         canaries(here, var / "canaries")
+        reviews(here, right=47)
         ids = [here.post("/predict", path.read_bytes()) for path in SAMPLES]
         here.post("/predict", b"no picture")
         here.post("/predict/explain", SAMPLES[0].read_bytes())
@@ -73,6 +82,29 @@ def canaries(here: World, folder: Path) -> None:
     reference = run(folder, here.environment["VERIPHOTO_URL"], 4, None, LEVEL)
     results.write(here.var / results.REFERENCE_FILE, reference)
     assert "shops" in here.run("canary", folder)
+
+
+def reviews(here: World, right: int) -> None:
+    """People judge 50 flags of last year, nearly all right, and 50 of this week."""
+    database = Database(f"sqlite:///{here.var / f'review-{right}.db'}")
+    rows = [
+        {
+            "path": f"{age}/{number}.jpg",
+            "verdict": "ai_generated",
+            "probability": 0.9,
+            "model_version": 1,
+            "seen_at": time.time() - age * 86_400,
+        }
+        for age in (1, 400)
+        for number in range(50)
+    ]
+    import_batches(database, [Batch("rows", 1, rows, None)], ImportOptions())
+    store = CaseStore(database)
+    for age, confirmed in ((1, right), (400, 47)):
+        numbers = [case.id for case in store.page(Filter(), limit=200) if case.reference.startswith(f"{age}/")]
+        store.decide(numbers[:confirmed], Truth.AI, reviewer="ann")
+        store.decide(numbers[confirmed:], Truth.REAL, reviewer="ann")
+    write_metrics(here.var / REVIEW_FILE, figures(database))
 
 
 def test_drift_fires_and_only_after_the_change(seen: Seen) -> None:
@@ -119,3 +151,11 @@ def test_every_panel_has_data(seen: Seen, query: Query) -> None:
         return [value for value in values if value != "NaN"]
 
     wait_for(numbers, f"no data: {expression}", MISSED_SCRAPE_S)
+
+
+def test_reviews_are_shown_and_falling_precision_fires(seen: Seen) -> None:
+    estimate = 'veriphoto_review_flag_precision{period="recent", bound="estimate"}'
+    wait_for(lambda: seen.world.value(estimate) == 0.94, "the monitor does not show what reviewers found")
+    assert seen.world.firing("VeriphotoPrecisionFalling") == []
+    reviews(seen.world, right=30)
+    wait_for(lambda: seen.world.firing("VeriphotoPrecisionFalling"), "precision fell, and no alert fired")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import entry_points
 from typing import Any, Final
 
 import streamlit as st
@@ -16,6 +17,8 @@ from veriphoto_client.page.gateway import Gateway, PageError, Photo
 from veriphoto_client.page.uploads import photos_of
 
 URL_VARIABLE: Final = "VERIPHOTO_GATEWAY_URL"
+REVIEW_VARIABLE: Final = "VERIPHOTO_REVIEW_DATABASE"
+PAGES: Final = "veriphoto.pages"  # entry points of further tabs: functions that draw one
 KEY_VARIABLE: Final = "VERIPHOTO_API_KEY"
 DEFAULT_URL: Final = f"http://127.0.0.1:{GATEWAY_PORT}"
 
@@ -79,8 +82,19 @@ def judged(photos: list[tuple[str, bytes]]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Draws the page."""
+    """Draws the page; with a review database other parts' pages are tabs beside it."""
     st.set_page_config(page_title="Veriphoto", page_icon="📷", layout="wide", menu_items={})
+    if not os.environ.get(REVIEW_VARIABLE):
+        photos()
+        return
+    others = [
+        st.Page(part.load(), title=part.name.capitalize(), url_path=part.name) for part in entry_points(group=PAGES)
+    ]
+    st.navigation([st.Page(photos, title="Photos", default=True), *others], position="top").run()
+
+
+def photos() -> None:
+    """Draws the tab where photos are dropped."""
     st.html("<style>.stMainBlockContainer {padding-top: 2.5rem}</style>")
     st.title("Veriphoto")
     st.markdown("Was this product photo made by an AI generator?")

@@ -22,27 +22,36 @@ def page(
     ] = f"http://127.0.0.1:{GATEWAY_PORT}",
     page_host: Annotated[str, typer.Option(envvar="VERIPHOTO_PAGE_HOST", help="Address to listen on.")] = "127.0.0.1",
     page_port: Annotated[int, typer.Option(envvar="VERIPHOTO_PAGE_PORT", help="Port to listen on.")] = PAGE_PORT,
+    review: Annotated[
+        bool, typer.Option("--review", envvar="VERIPHOTO_REVIEW", help="Add the review desk, for those who may decide.")
+    ] = False,
+    review_database: Annotated[
+        str, typer.Option(envvar="VERIPHOTO_REVIEW_DATABASE", help="Where the desk's cases are.")
+    ] = "sqlite:///var/review.db",
 ) -> None:
     """Start the web page in front of a gateway. Where that needs an API key, set VERIPHOTO_API_KEY."""
-    command, environment = page_process(gateway_url, page_host, page_port)
+    command, environment = page_process(gateway_url, page_host, page_port, review_database if review else "")
     # In this process's place: a container's first process gets the signals, and would not hand them on.
     os.execve(command[0], command, environment)
 
 
-def page_process(gateway_url: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:
+def page_process(gateway_url: str, host: str, port: int, review: str = "") -> tuple[list[str], dict[str, str]]:
     """Says how to start the page.
 
     Args:
         gateway_url: The gateway it asks.
         host: Address to listen on.
         port: Port to listen on.
+        review: Database of the review desk; empty for a page without one, whatever the environment says.
 
     Returns:
         Command line and environment.
 
     Raises:
-        MissingExtraError: If Streamlit is not installed.
+        MissingExtraError: If Streamlit is not installed, or the desk is asked for and is not.
     """
+    if review and importlib.util.find_spec("sqlalchemy") is None:
+        raise MissingExtraError("review", "sqlalchemy")
     if importlib.util.find_spec("streamlit") is None:
         raise MissingExtraError("page", "streamlit")
     options = {
@@ -65,4 +74,4 @@ def page_process(gateway_url: str, host: str, port: int) -> tuple[list[str], dic
         script,
         *(f"--{key}={value}" for key, value in options.items()),
     ]
-    return command, {**os.environ, "VERIPHOTO_GATEWAY_URL": gateway_url}
+    return command, {**os.environ, "VERIPHOTO_GATEWAY_URL": gateway_url, "VERIPHOTO_REVIEW_DATABASE": review}

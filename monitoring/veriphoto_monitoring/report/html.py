@@ -10,6 +10,7 @@ from typing import Any, Final
 from veriphoto_monitoring.drift.detector import known
 from veriphoto_monitoring.drift.monitor import DriftMonitor
 from veriphoto_monitoring.report.plots import compare, timeline
+from veriphoto_monitoring.report.review import review_sentence
 from veriphoto_monitoring.report.status import watcher
 from veriphoto_monitoring.stats.budget import WINDOWS
 
@@ -33,6 +34,7 @@ figure { margin: 0 } figcaption { font-weight: 600 } code { font-size: .85em } .
 <div class="plots">$plots</div>
 <h2>Score over time</h2><div class="plots">$timelines</div>
 <h2>Estimated performance</h2>$estimate
+<h2>What reviewers confirmed</h2>$reviews
 </body></html>
 """)
 
@@ -55,6 +57,7 @@ def render(monitor: DriftMonitor, status: Mapping[str, Any]) -> str:
         plots=_plots(monitor) or "<p>Nothing to draw.</p>",
         timelines=_timelines(monitor),
         estimate=_estimate(status["estimate"]),
+        reviews=f"<p>{escape(review_sentence(status.get('review')))}</p>",
     )
 
 

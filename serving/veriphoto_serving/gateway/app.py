@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from veriphoto import __version__
 from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import AsyncDetector, Transport
+from veriphoto_serving.gateway.answering.feedback import open_desk
 from veriphoto_serving.gateway.answering.scoring import Scorer
 from veriphoto_serving.gateway.answering.shadow import Shadow
 from veriphoto_serving.gateway.errors import BadRequestError, GatewayError, MethodNotAllowedError, NotFoundError
@@ -27,12 +28,12 @@ from veriphoto_serving.gateway.health.revival import LocalReviver
 from veriphoto_serving.gateway.health.watchdog import Watchdog
 from veriphoto_serving.gateway.metrics import Metrics
 from veriphoto_serving.gateway.middleware.admission import Bound
-from veriphoto_serving.gateway.middleware.keys import KeyRing
+from veriphoto_serving.gateway.middleware.keys import ANONYMOUS, KeyRing
 from veriphoto_serving.gateway.middleware.memory import upload_budget
 from veriphoto_serving.gateway.middleware.ratelimit import RateLimit
 from veriphoto_serving.gateway.middleware.request import PREFIX, RequestMiddleware
 from veriphoto_serving.gateway.middleware.upload import Uploads
-from veriphoto_serving.gateway.routes import about, health, predict
+from veriphoto_serving.gateway.routes import about, feedback, health, predict
 from veriphoto_serving.gateway.services import Services
 from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.triton.launcher import TritonServer
@@ -59,6 +60,7 @@ def create_app(
 
     Raises:
         UsageError: If other machines could use the gateway without a key.
+        DatabaseError: If there is a review database and it cannot be used.
     """
     keys = KeyRing(settings.keys())
     detector = AsyncDetector(
@@ -67,7 +69,7 @@ def create_app(
         max_in_flight=settings.places + _ABOVE_ALL_PLACES,
         transport=transport,
     )
-    services = _services(replace(settings, api_keys=""), detector, server)  # from here on only digests are kept
+    services = _services(replace(settings, api_keys=""), keys, detector, server)  # from here on only digests are kept
     app = FastAPI(
         title="Veriphoto",
         version=__version__,
@@ -77,7 +79,8 @@ def create_app(
     )
     app.state.services = services
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
-    for part in (predict.router, health.router, about.router):
+    parts = [predict.router, health.router, about.router, *([feedback.router] if services.feedback else [])]
+    for part in parts:
         app.include_router(part)
         app.include_router(part, prefix=PREFIX)
     app.add_exception_handler(HTTPException, _refused_by_router)
@@ -100,7 +103,9 @@ def _described(app: FastAPI) -> dict[str, Any]:
     return description
 
 
-def _services(settings: GatewaySettings, detector: AsyncDetector, server: TritonServer | None) -> Services:
+def _services(
+    settings: GatewaySettings, keys: KeyRing, detector: AsyncDetector, server: TritonServer | None
+) -> Services:
     metrics = Metrics()
     watchdog = Watchdog(
         lambda: detector.predict(probe_picture(), request_id=WATCHDOG_ID),
@@ -129,7 +134,16 @@ def _services(settings: GatewaySettings, detector: AsyncDetector, server: Triton
         rate=RateLimit(settings.rate_limit, settings.rate_burst),
         drift_monitor=DriftMonitorClient(settings.sidecar_url),
         shadow=Shadow(settings.shadow_var or Path("var"), settings.shadow_share),
+        feedback=open_desk(settings.review_database) if settings.review_database else None,
+        feedback_from=_senders(settings, keys),
     )
+
+
+def _senders(settings: GatewaySettings, keys: KeyRing) -> frozenset[str]:
+    """Returns the names of the callers that may send feedback."""
+    named = {name.strip() for name in settings.feedback_keys.split(",") if name.strip()}
+    # Without keys all callers have the same name; then only this machine is trusted.
+    return frozenset(named | {ANONYMOUS} if settings.local and not keys.needed else named)
 
 
 @contextlib.asynccontextmanager

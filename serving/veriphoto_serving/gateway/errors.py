@@ -8,6 +8,7 @@
         +-- MissingFileError         missing_file              400
         +-- TooManyFilesError        too_many_files            400
         +-- UnauthorizedError        unauthorized              401
+        +-- ForbiddenError           forbidden                 403
         +-- NotFoundError            not_found                 404
         +-- MethodNotAllowedError    method_not_allowed        405
         +-- UploadTimeoutError       upload_timeout            408
@@ -58,6 +59,12 @@ class UnauthorizedError(GatewayError):
     """The API key is missing or wrong."""
 
     code = "unauthorized"
+
+
+class ForbiddenError(GatewayError):
+    """The API key is known and may not do this."""
+
+    code = "forbidden"
 
 
 class NotFoundError(GatewayError):
@@ -124,6 +131,7 @@ STATUS: Final[Mapping[type[VeriphotoError], int]] = MappingProxyType(
         MissingFileError: 400,
         TooManyFilesError: 400,
         UnauthorizedError: 401,
+        ForbiddenError: 403,
         NotFoundError: 404,
         MethodNotAllowedError: 405,
         UploadTimeoutError: 408,
@@ -145,6 +153,7 @@ STATUS: Final[Mapping[type[VeriphotoError], int]] = MappingProxyType(
         core.OverloadedError: 503,
         core.ServiceUnavailableError: 503,
         core.ServiceError: 503,
+        core.DatabaseError: 503,
         core.DeadlineExceededError: 504,
         VeriphotoError: 500,
     }
@@ -158,11 +167,12 @@ _OWN_WORDS: Final[Mapping[type[VeriphotoError], str]] = MappingProxyType(
         core.ServiceUnavailableError: "the scoring server is away and is being brought back; try again in a moment",
         core.DeadlineExceededError: "the picture was not scored in time; try again, or send a smaller copy",
         core.ServiceError: "the scoring server gave no usable answer; try again in a moment",
+        core.DatabaseError: "the review database is away or busy; nothing was changed, send the same again in a moment",
         VeriphotoError: "internal error; the log of the gateway says more under this request_id",
     }
 )
 _RETRY_S: Final[Mapping[type[VeriphotoError], int]] = MappingProxyType(
-    {BusyError: 1, core.OverloadedError: 1, core.ServiceError: 2}
+    {BusyError: 1, core.OverloadedError: 1, core.ServiceError: 2, core.DatabaseError: 2}
 )
 
 

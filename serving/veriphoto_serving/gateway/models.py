@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from veriphoto.verdict import Confidence, Label, Prediction, Reason
+
+_SUBJECTS: Final = ("request_id", "sha256", "reference")
 
 
 class _Answer(BaseModel):
@@ -112,6 +114,42 @@ class BatchAnswer(_Answer):
     failed: int
     total_inference_time_ms: float
     model_version: int | None
+    request_id: str
+
+
+class FeedbackRequest(BaseModel):
+    """What a caller found out; exactly one of the first three names the picture."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"oneOf": [{"required": [name]} for name in ("request_id", "sha256", "reference")]},
+    )
+    request_id: str = Field(default="", max_length=128, description="As the answer had it; of a batch `id#place`.")
+    sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$", description="Of the file.")
+    reference: str = Field(default="", max_length=4000, description="As it was imported: path, URI or own id.")
+    truth: Prediction = Field(description="What the picture really is.")
+    note: str = Field(default="", max_length=2000, description="Why; part of the case.")
+
+    @model_validator(mode="after")
+    def _named_once(self) -> FeedbackRequest:
+        if len([name for name in _SUBJECTS if getattr(self, name)]) != 1:
+            raise ValueError("give one of request_id, sha256, reference")
+        return self
+
+    @property
+    def subject(self) -> tuple[str, str]:
+        """By what the picture is named, and its name."""
+        name = next(name for name in _SUBJECTS if getattr(self, name))
+        return name, getattr(self, name)
+
+
+class FeedbackAnswer(_Answer):
+    """Answer of `/feedback`."""
+
+    status: Literal["decided", "unchanged", "kept", "waiting"] = Field(
+        description="`waiting`: no case yet, remembered for it; `kept`: a reviewer has decided otherwise."
+    )
+    cases: int
     request_id: str
 
 

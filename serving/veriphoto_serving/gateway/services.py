@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, cast
 
 from starlette.requests import Request
 
-from veriphoto.errors import DeadlineExceededError, VeriphotoError
+from veriphoto.errors import DatabaseError, DeadlineExceededError, VeriphotoError
 from veriphoto_client import Detection
 from veriphoto_serving.gateway.answering.explanation import Explanation, explain
+from veriphoto_serving.gateway.answering.feedback import FeedbackDesk, Receipt
 from veriphoto_serving.gateway.answering.scoring import Scored, Scorer
 from veriphoto_serving.gateway.answering.shadow import Shadow
 from veriphoto_serving.gateway.health.drift import DriftMonitorClient
@@ -28,6 +31,7 @@ from veriphoto_serving.gateway.middleware.ratelimit import RateLimit
 from veriphoto_serving.gateway.middleware.upload import Uploads
 from veriphoto_serving.gateway.settings import GatewaySettings
 
+_LOG: Final = logging.getLogger(__name__)
 _METADATA_S: Final = 0.5
 """How much longer than the score itself reading the metadata may take."""
 
@@ -71,13 +75,20 @@ class Services:
     rate: RateLimit
     drift_monitor: DriftMonitorClient
     shadow: Shadow
+    feedback: FeedbackDesk | None = None
+    """None where no feedback is taken."""
+    feedback_from: frozenset[str] = frozenset()
+    """Names of the callers that may send feedback."""
     started: float = field(default_factory=time.monotonic)
     draining: bool = False
     drawings: Bound = field(default_factory=lambda: Bound(8, "explanations"))
     """Limits the explanations that are being drawn or queued."""
+    truths: Bound = field(default_factory=lambda: Bound(32, "truths"))
+    """Limits the feedback that is being written or queued."""
     # Metadata is parsed off the event loop, so hostile metadata blocks these two threads at most.
     _readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "provenance"))
     _explainers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "explanation"))
+    _feedback_writers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "feedback"))
 
     async def judge(self, data: bytes, request_id: str) -> Assessment:
         """Scores a picture and reads its metadata in parallel.
@@ -140,6 +151,29 @@ class Services:
         except TimeoutError as error:
             raise DeadlineExceededError("the evidence was not drawn in time") from error
 
+    async def tell(self, kind: str, value: str, truth: str, note: str, actor: str) -> Receipt:
+        """Hands a truth to the review, one at a time.
+
+        Args:
+            kind: By what the picture is named.
+            value: Its name.
+            truth: What it is.
+            note: Why.
+            actor: Name of the API key.
+
+        Raises:
+            DatabaseError: If the database refuses; nothing has changed then.
+            BusyError: If too many wait for the database.
+        """
+        assert self.feedback is not None  # noqa: S101 - without it there is no route
+        with self.truths.take():
+            work = partial(self.feedback.take, kind=kind, value=value, truth=truth, note=note, actor=actor)
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._feedback_writers, work)
+            except DatabaseError as error:  # which of its troubles is the operator's business, not the caller's
+                _LOG.error("feedback was not taken: %s", error.to_wire())
+                raise DatabaseError("the review database refuses") from error
+
     def _inspect(self, data: bytes) -> asyncio.Future[Provenance] | None:
         if not may_claim(data):
             return None
@@ -157,6 +191,7 @@ class Services:
         """Ends its threads and connections."""
         self._readers.shutdown(wait=False, cancel_futures=True)
         self._explainers.shutdown(wait=False, cancel_futures=True)
+        self._feedback_writers.shutdown(wait=False, cancel_futures=True)
         self.shadow.close()
         await self.drift_monitor.close()
 

@@ -17,6 +17,7 @@ from veriphoto_serving.triton.ports import LOOPBACK
 _ACCESS: Final = "Gateway: access"
 _LIMITS: Final = "Gateway: limits"
 _TIMES: Final = "Gateway: timeouts"
+_REVIEW: Final = "Review and feedback"
 _OBSERVING: Final = "Drift and shadow scoring"
 
 
@@ -94,6 +95,13 @@ class GatewaySettings:
     shadow_var: Path | None = option(
         None, "Directory whose shadow/ holds that model and its tally; --var by default.", panel=_OBSERVING
     )
+    review_database: str = option(
+        "",
+        "Review database that feedback goes to: sqlite:///FILE or postgresql://... .",
+        panel=_REVIEW,
+        secret=True,
+    )
+    feedback_keys: str = option("", "Names of the API keys that may send feedback, separated by commas.", panel=_REVIEW)
     sidecar_url: str = option(DEFAULT_MONITOR_URL, "Address of the drift monitor.", panel=_OBSERVING)
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from veriphoto_serving.triton.installation import Installation, child_environmen
 
 SECRET = "0123456789abcdef"
 KEYS = f"shop={SECRET},app={SECRET[::-1]}"
+DATABASE = f"postgresql://review:{SECRET}@db/review"
 LOOK = """
 import os, resource, subprocess
 from pathlib import Path
@@ -27,9 +28,14 @@ print("owner", Path("/proc/self/mem").stat().st_uid)
 """
 
 
-@pytest.mark.parametrize("option", [[f"--api-keys={KEYS}"], ["--api-keys", KEYS]])
+@pytest.mark.parametrize("option", [[f"--api-keys={KEYS}"], ["--api-keys", KEYS], [f"--review-database={DATABASE}"]])
 def test_keys_can_be_read_nowhere(option: list[str]) -> None:
-    environment = {"VERIPHOTO_API_KEYS": KEYS, "VERIPHOTO_API_KEY": SECRET, "OTHER": "stays"}
+    environment = {
+        "VERIPHOTO_API_KEYS": KEYS,
+        "VERIPHOTO_API_KEY": SECRET,
+        "VERIPHOTO_REVIEW_DATABASE": DATABASE,
+        "OTHER": "stays",
+    }
     done = subprocess.run(
         [sys.executable, "-c", LOOK, "serve", *option, "--gateway-port=0"],
         env=environment,
@@ -53,7 +59,15 @@ def test_a_process_with_keys_leaves_no_core(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["VERIPHOTO_API_KEYS", "VERIPHOTO_API_KEY", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "db_password"]
+    "name",
+    [
+        "VERIPHOTO_API_KEYS",
+        "VERIPHOTO_API_KEY",
+        "VERIPHOTO_REVIEW_DATABASE",
+        "AWS_SECRET_ACCESS_KEY",
+        "GITHUB_TOKEN",
+        "db_password",
+    ],
 )
 def test_children_inherit_no_secret(name: str) -> None:
     environment = {name: SECRET, "PATH": "/usr/bin", "VERIPHOTO_VARIANT": "auto"}
@@ -62,4 +76,4 @@ def test_children_inherit_no_secret(name: str) -> None:
 
 
 def test_settings_show_no_key() -> None:
-    assert SECRET not in repr(GatewaySettings(api_keys=KEYS))
+    assert SECRET not in repr(GatewaySettings(api_keys=KEYS, review_database=DATABASE))

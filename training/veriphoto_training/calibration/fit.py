@@ -33,7 +33,6 @@ BAND: Final = (2.0, 0.5)
 MIN_SIDE: Final = 96.0
 """Pictures with a shorter side than this are enlarged more than twofold, which leaves little to judge."""
 _BINS: Final = 20
-_Z: Final = 1.959964
 _LEVELS: Final = tuple(level / 50 for level in range(51))
 """Two points apart: what a test on quantiles can miss of a distance, and about the error of a thousand pictures."""
 
@@ -182,16 +181,6 @@ def find(
 def pictures_needed(rate: float, confidence: float = 0.95) -> int:
     """Returns how many real pictures without one alarm prove a false-alarm rate of at most ``rate``."""
     return math.ceil(math.log(1.0 - confidence) / math.log(1.0 - rate))
-
-
-def alarm_interval(alarms: int, pictures: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a false-alarm rate."""
-    if not pictures:
-        return 0.0, 1.0
-    share, spread = alarms / pictures, _Z * _Z / pictures
-    middle = (share + spread / 2.0) / (1.0 + spread)
-    half = _Z * math.sqrt(share * (1.0 - share) / pictures + spread / (4.0 * pictures)) / (1.0 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def only(scores: Scores, keep: Sequence[bool]) -> Scores:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from veriphoto_training.calibration.fit import alarm_interval
+from veriphoto.intervals import wilson
 from veriphoto_training.evaluation.judgement import Figure, Indices
 from veriphoto_training.scoring import metrics
 from veriphoto_training.scoring.metrics import Floats, Labels
@@ -41,5 +41,5 @@ def share(value: float, trials: int) -> Figure:
         value: The share.
         trials: How many independent trials stand behind it; the number of groups where pictures are not independent.
     """
-    low, high = alarm_interval(round(value * trials), trials)
+    low, high = wilson(round(value * trials), trials)
     return Figure(value=value, low=min(low, value), high=max(high, value))

@@ -96,6 +96,24 @@ class Uploads:
             yield form.files()
 
     @asynccontextmanager
+    async def whole(self, request: Request, limit: int) -> AsyncIterator[bytes]:
+        """Reads a body that is no picture.
+
+        Args:
+            request: The request.
+            limit: Bytes allowed.
+
+        Yields:
+            The body; its memory is counted until the block ends.
+
+        Raises:
+            GatewayError: If the request cannot be read.
+        """
+        body = bytearray()
+        async with self._body(request, limit, BodyTooLargeError, body.extend):
+            yield bytes(body)
+
+    @asynccontextmanager
     async def _body(
         self,
         request: Request,
@@ -130,7 +148,7 @@ class Uploads:
 
 
 def _too_large(limit: int) -> str:
-    return f"the upload has more than the {limit / _MEGA:.0f} MB allowed; send less, or a smaller copy"
+    return f"the upload has more than the {limit / _MEGA:.3g} MB allowed; send less, or a smaller copy"
 
 
 def _length(headers: Mapping[str, str]) -> int:

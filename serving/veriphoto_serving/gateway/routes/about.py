@@ -22,6 +22,7 @@ _PRIVACY: Final = {
     "file_names": "Names of files appear in the answer to the caller who sent them; they are never stored or logged.",
     "metadata": "A picture's metadata is read for the answer (camera, C2PA, XMP) and not kept; prompts are not read.",
     "log": "For drift, numbers of a picture are kept, such as score, size, format and brightness, under a request id.",
+    "feedback": "A picture's truth that a caller tells, where it is taken, is kept with the case and the key's name.",
     "addresses": "Addresses of callers are not stored.",
     "keys": "Names of API keys appear in metrics; keys themselves are held as digests only.",
     "answer": "The answer is an estimate with a stated probability. Do not decide about a person by it alone.",

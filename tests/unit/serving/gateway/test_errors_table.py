@@ -81,12 +81,20 @@ async def slow(gateway: Gateway) -> httpx.Response:
     return await gateway.http.post("/predict", content=picture())
 
 
+async def tell(gateway: Gateway) -> httpx.Response:
+    body = {"request_id": "0" * 32, "truth": "real"}
+    return await gateway.http.post("/feedback", json=body, headers={"x-api-key": "0123456789abcdef"})
+
+
+EMPTY = "sqlite:///:memory:"
+"""Each connection finds another, empty database: it can be opened, and nothing can be written."""
 PNG = picture(kind="PNG", size=(64, 64))
 PROVOKED: dict[type[VeriphotoError], tuple[Provoke, dict[str, Any]]] = {
     own.BadRequestError: (raw(b""), {}),
     own.MissingFileError: (form(("photo", picture())), {}),
     own.TooManyFilesError: (form(("file", picture()), ("file", picture())), {}),
     own.UnauthorizedError: (raw(picture()), {"api_keys": KEYS}),
+    own.ForbiddenError: (tell, {"api_keys": KEYS, "feedback_keys": "app", "review_database": EMPTY}),
     own.NotFoundError: (lambda gateway: gateway.http.get("/nope"), {}),
     own.MethodNotAllowedError: (lambda gateway: gateway.http.get("/predict"), {}),
     own.UploadTimeoutError: (trickle, {"upload_timeout": 0.05}),
@@ -108,6 +116,7 @@ PROVOKED: dict[type[VeriphotoError], tuple[Provoke, dict[str, Any]]] = {
     core.OverloadedError: (faulty(core.OverloadedError("queue full at 10.0.0.7")), {}),
     core.ServiceUnavailableError: (faulty(core.ServiceUnavailableError("10.0.0.7 is away")), {}),
     core.ServiceError: (faulty(core.ServiceError("10.0.0.7 said nonsense")), {}),
+    core.DatabaseError: (tell, {"api_keys": KEYS, "feedback_keys": "shop", "review_database": EMPTY}),
     core.DeadlineExceededError: (slow, {"request_timeout": 0.05}),
     VeriphotoError: (faulty(RuntimeError("secret 10.0.0.7")), {}),
 }
@@ -137,6 +146,6 @@ async def test_every_status_is_in_the_description(gateway: Gateway) -> None:
     description = (await gateway.http.get("/openapi.json")).json()
     documented = set(description["paths"]["/predict"]["post"]["responses"])
 
-    by_the_router, our_fault = {404, 405}, {500}
-    assert {str(status) for status in set(STATUS.values()) - by_the_router - our_fault} <= documented
+    by_the_router, our_fault, of_feedback = {404, 405}, {500}, {403}
+    assert {str(status) for status in set(STATUS.values()) - by_the_router - our_fault - of_feedback} <= documented
     assert json.dumps(description)

@@ -33,6 +33,7 @@ CHECKS = [
 ROUTES = [
     "/",
     "/drift",
+    "/feedback",
     "/health",
     "/healthz",
     "/metrics",
@@ -49,8 +50,9 @@ schemathesis.openapi.format("binary", st.one_of(st.sampled_from(PICTURES), st.bi
 
 
 @pytest.fixture(scope="module")
-def description() -> Iterator[schemathesis.BaseSchema]:
-    with listening() as (url, _):
+def description(tmp_path_factory: pytest.TempPathFactory) -> Iterator[schemathesis.BaseSchema]:
+    review = f"sqlite:///{tmp_path_factory.mktemp('review') / 'review.db'}"
+    with listening(review_database=review) as (url, _):
         while httpx.get(f"{url}/readyz").status_code != 200:
             time.sleep(0.01)
         yield schemathesis.openapi.from_url(f"{url}/openapi.json")
@@ -58,7 +60,7 @@ def description() -> Iterator[schemathesis.BaseSchema]:
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_fuzz(description: schemathesis.BaseSchema, route: str) -> None:
-    method = "POST" if route.startswith("/predict") else "GET"
+    method = "POST" if route.startswith(("/predict", "/feedback")) else "GET"
 
     @given(case=description[route][method].as_strategy(generation_mode=GenerationMode.POSITIVE))
     @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)

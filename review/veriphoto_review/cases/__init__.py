@@ -1,0 +1,1 @@
+"""What a case is, what becomes one, and how people decide it."""

@@ -1,0 +1,27 @@
+"""The evidence map of a case, drawn by the gateway when somebody looks; only the version that answered can explain."""
+
+from __future__ import annotations
+
+from veriphoto_client.page.gateway import Gateway, PageError, Photo
+from veriphoto_review.cases.case import Case
+
+
+def overlay(case: Case, data: bytes, gateway: Gateway) -> str:
+    """Has the map of a picture drawn.
+
+    Args:
+        case: Whose picture it is.
+        data: Its file.
+        gateway: What draws.
+
+    Returns:
+        The photo with the map over it, PNG in base64.
+
+    Raises:
+        PageError: If there is none; the message is for people.
+    """
+    answer = gateway.explain(Photo("photo", data))
+    if answer["model_version"] != case.model_version:
+        raise PageError(f"Version {case.model_version} no longer runs, and another one's map would not explain it.")
+    drawn: str = answer["overlay_png_base64"]
+    return drawn

@@ -1,0 +1,145 @@
+"""Removes what must not be kept: one seller, one picture, what is too old. The history keeps that it happened."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, text, update
+
+from veriphoto.errors import UsageError
+from veriphoto_review.cases.case import State
+from veriphoto_review.database.connection import Database, now
+from veriphoto_review.database.schema import cases, feedback, history
+
+_DAY_S: Final = 86_400.0
+_BATCH: Final = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forgotten:
+    """What was removed."""
+
+    cases: int
+    pictures: int
+    """Kept copies that were deleted."""
+    feedback: int = 0
+    """Truths that were waiting for a case."""
+
+
+def forget(
+    database: Database, *, actor: str, seller: str = "", sha256: str = "", reference: str = "", shop: str | None = None
+) -> Forgotten:
+    """Removes cases with all that was noted of them.
+
+    What stays: a line of the history with the case's number, that it was forgotten, when and by whom; counts; and a
+    digest that keeps a later import from bringing it back.
+
+    Args:
+        database: To remove from.
+        actor: Who asks.
+        seller: All of this seller.
+        sha256: All of this picture.
+        reference: All at this path, URI or id.
+        shop: Only of this shop.
+
+    Raises:
+        UsageError: If nothing says what to forget.
+        DatabaseError: If the database refuses; nothing is removed then.
+    """
+    wanted = {cases.c.seller: seller, cases.c.sha256: sha256.lower(), cases.c.reference: reference}
+    conditions = [column == value for column, value in wanted.items() if value]
+    if not conditions:
+        raise UsageError("say what to forget: --seller, --sha256 or --reference")
+    if shop is not None:
+        conditions.append(cases.c.shop == shop)
+    with database.writing() as connection:
+        found = connection.execute(
+            select(cases.c.id, cases.c.picture, cases.c.request_id, cases.c.sha256, cases.c.reference).where(
+                *conditions
+            )
+        ).all()
+        subjects = {("sha256", sha256.lower()), ("reference", reference)}
+        for row in found:
+            subjects |= {("request_id", row.request_id), ("reference", row.reference)}
+        told = 0
+        for kind, value in sorted(subjects):
+            if value:
+                here = (feedback.c.kind == kind) & (feedback.c.value == value)
+                told += connection.execute(delete(feedback).where(here)).rowcount
+        _remove(connection, [row.id for row in found], actor, "forgotten")
+        pictures = _unused(connection, [row.picture for row in found])
+    _clean(database)
+    return Forgotten(cases=len(found), pictures=_unlink(pictures), feedback=told)
+
+
+def retain(database: Database, *, cases_days: float | None = None, pictures_days: float | None = None) -> Forgotten:
+    """Removes what is too old: run it daily.
+
+    Args:
+        database: To remove from.
+        cases_days: Decided cases older than this; their counts in the report go with them. None keeps them.
+        pictures_days: Kept copies older than this. None keeps them.
+
+    Raises:
+        DatabaseError: If the database refuses.
+    """
+    removed = 0
+    dropped: list[str] = []
+    while cases_days is not None:
+        old = (cases.c.state != State.OPEN) & (cases.c.decided_at < now() - cases_days * _DAY_S)
+        with database.writing() as connection:
+            found = connection.execute(select(cases.c.id, cases.c.picture).where(old).limit(_BATCH)).all()
+            _remove(connection, [row.id for row in found], "retention", "expired")
+            dropped += _unused(connection, [row.picture for row in found])
+        removed += len(found)
+        if not found:
+            break
+    if pictures_days is not None:
+        old = (cases.c.picture != "") & (cases.c.created_at < now() - pictures_days * _DAY_S)
+        with database.writing() as connection:
+            kept = list(connection.scalars(select(cases.c.picture).where(old)))
+            connection.execute(update(cases).where(old).values(picture=""))
+            dropped += _unused(connection, kept)
+    if removed:
+        _clean(database)
+    return Forgotten(cases=removed, pictures=_unlink(dropped))
+
+
+def _remove(connection: Connection, numbers: Sequence[int], actor: str, action: str) -> None:
+    for start in range(0, len(numbers), _BATCH):
+        some = list(numbers[start : start + _BATCH])
+        connection.execute(delete(cases).where(cases.c.id.in_(some)))
+        connection.execute(delete(history).where(history.c.case_id.in_(some)))  # notes, names: all of it
+        line = {"at": now(), "actor": actor, "action": action, "batch": "", "before": None, "after": None}
+        connection.execute(insert(history), [{**line, "case_id": number} for number in some])
+
+
+def _unused(connection: Connection, pictures: Sequence[str]) -> list[str]:
+    """Leaves out what other cases still need: copies of a picture share one file."""
+    named = sorted({picture for picture in pictures if picture})
+    used: set[str] = set()
+    for start in range(0, len(named), _BATCH):
+        condition: ColumnElement[bool] = cases.c.picture.in_(named[start : start + _BATCH])
+        used |= set(connection.scalars(select(cases.c.picture).where(condition)))
+    return [picture for picture in named if picture not in used]
+
+
+def _unlink(pictures: Sequence[str]) -> int:
+    count = 0
+    for picture in pictures:
+        with contextlib.suppress(FileNotFoundError):
+            Path(picture).unlink()
+            count += 1
+    return count
+
+
+def _clean(database: Database) -> None:
+    """Has SQLite overwrite what was deleted: it only marks pages as free, and the log beside it keeps them."""
+    if database.dialect == "sqlite":
+        with database.outside() as connection:
+            connection.execute(text("VACUUM"))
+            connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))

@@ -1,0 +1,75 @@
+"""The picture of a case: read from where it lies, and only if it still is the one that was scored."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from veriphoto.contract import MAX_FILE_BYTES
+from veriphoto.errors import ImageError, MissingExtraError, UnreadableFileError
+from veriphoto.files import flush
+from veriphoto_review.cases.case import Case
+
+
+def read_picture(case: Case) -> bytes:
+    """Reads the file of a case: our own copy where there is one, else from its path or URI.
+
+    Raises:
+        UnreadableFileError: If it is gone, has changed, or the case names no place; the message is for people.
+    """
+    if not case.picture and (case.reference == case.request_id or case.reference.startswith("sha256:")):
+        raise UnreadableFileError("this case does not say where its picture lies")
+    return read_at(case.picture or case.reference, case.sha256)
+
+
+def read_at(reference: str, sha256: str) -> bytes:
+    """Reads a file that must be the one that was scored.
+
+    Args:
+        reference: Its path or URI.
+        sha256: Of what was scored; empty where that is not known.
+
+    Raises:
+        UnreadableFileError: If it is gone or has changed.
+    """
+    data = _read(reference)
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+        raise UnreadableFileError("the file has changed since it was scored; the picture that was scored is gone")
+    return data
+
+
+def keep(folder: Path, data: bytes) -> Path:
+    """Keeps a copy of a picture under its sha256.
+
+    Args:
+        folder: Made, for the owner alone, where there is none.
+        data: The file.
+
+    Raises:
+        OSError: If the disk refuses.
+    """
+    name = hashlib.sha256(data).hexdigest()
+    path = folder / name[:2] / name
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        fresh = path.with_name(f".{name}.tmp")
+        fresh.write_bytes(data)
+        flush(fresh)
+        fresh.replace(path)
+    return path
+
+
+def _read(reference: str) -> bytes:
+    try:
+        from veriphoto_client.catalogue.reading import fetch  # noqa: PLC0415 - pyarrow is slow to import
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("review", error.name) from error
+    found = fetch(reference, tries=2)
+    if found.error is not None or len(found.data) > MAX_FILE_BYTES:
+        raise UnreadableFileError(_reason(found.error))
+    return found.data
+
+
+def _reason(error: ImageError | None) -> str:
+    return f"the picture cannot be read: {error.message}" if error else "the picture is too large"

@@ -1,0 +1,278 @@
+"""The queue: find cases, decide them, take decisions back."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, func, insert, select, true, update
+
+from veriphoto.errors import UsageError
+from veriphoto_review.cases.case import Case, State, Truth, state_of
+from veriphoto_review.database.connection import Database, now
+from veriphoto_review.database.schema import cases, history
+
+Order = Literal["score", "age", "random"]
+_CHANGED: Final = ("state", "truth", "channel", "reviewer", "note", "decided_at")
+_AT_A_TIME: Final = 500
+"""Numbers in one IN: SQLite takes no more than some thousand values."""
+LONGEST_NOTE: Final = 2000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filter:
+    """Which cases; a field that is None leaves all in."""
+
+    state: State | None = None
+    verdict: str | None = None
+    why: str | None = None
+    shop: str | None = None
+    version: int | None = None
+    reason: str | None = None
+    low: float = 0.0
+    high: float = 1.0
+
+    def condition(self) -> ColumnElement[bool]:
+        """Returns it in SQL."""
+        wanted = {
+            cases.c.state: self.state,
+            cases.c.verdict: self.verdict,
+            cases.c.why: self.why,
+            cases.c.shop: self.shop,
+            cases.c.model_version: self.version,
+            cases.c.reason: self.reason,
+        }
+        parts = [column == value for column, value in wanted.items() if value is not None]
+        if self.low > 0.0:
+            parts.append(cases.c.probability >= self.low)
+        if self.high < 1.0:
+            parts.append(cases.c.probability <= self.high)
+        return and_(true(), *parts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """What a decision did."""
+
+    batch: str
+    """Names it, to take it back."""
+    decided: tuple[int, ...]
+    skipped: tuple[int, ...] = ()
+    """Cases that are gone, or that somebody else had decided by then."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One row of the history."""
+
+    at: float
+    actor: str
+    action: str
+    batch: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+
+class CaseStore:
+    """The cases of a database."""
+
+    def __init__(self, database: Database) -> None:
+        """Takes a database.
+
+        Args:
+            database: Open, at the newest schema.
+        """
+        self.database: Final = database
+
+    def count(self, chosen: Filter) -> int:
+        """Returns how many cases there are."""
+        with self.database.reading() as connection:
+            return connection.scalar(select(func.count()).select_from(cases).where(chosen.condition())) or 0
+
+    def page(self, chosen: Filter, order: Order = "score", *, limit: int = 50, offset: int = 0) -> list[Case]:
+        """Returns some cases.
+
+        Args:
+            chosen: Which.
+            order: ``score`` highest first, ``age`` oldest first, ``random`` as drawn.
+            limit: How many.
+            offset: How many to leave out before.
+        """
+        ordered = {
+            "score": (cases.c.probability.desc(), cases.c.id.desc()),
+            "age": (cases.c.seen_at, cases.c.id),
+            "random": (cases.c.draw, cases.c.id),
+        }[order]
+        query = select(cases).where(chosen.condition()).order_by(*ordered).limit(limit).offset(offset)
+        with self.database.reading() as connection:
+            return [Case.of(row) for row in connection.execute(query)]
+
+    def get(self, number: int) -> Case:
+        """Returns one case.
+
+        Raises:
+            UsageError: If there is none of this number.
+        """
+        with self.database.reading() as connection:
+            row = connection.execute(select(cases).where(cases.c.id == number)).one_or_none()
+        if row is None:
+            raise UsageError(f"there is no case {number}; it was forgotten, or is of another database")
+        return Case.of(row)
+
+    def values(self, column: Literal["shop", "model_version", "why", "verdict", "reason"]) -> list[Any]:
+        """Returns what a column holds, for a choice of filters."""
+        with self.database.reading() as connection:
+            return list(connection.scalars(select(cases.c[column]).distinct().order_by(cases.c[column])))
+
+    def history(self, number: int) -> list[Change]:
+        """Returns what happened to a case, oldest first."""
+        columns = [history.c[name] for name in ("at", "actor", "action", "batch", "before", "after")]
+        query = select(*columns).where(history.c.case_id == number).order_by(history.c.id)
+        with self.database.reading() as connection:
+            return [Change(**row._mapping) for row in connection.execute(query)]
+
+    def decide(
+        self,
+        numbers: Sequence[int],
+        truth: Truth,
+        *,
+        reviewer: str,
+        note: str = "",
+        channel: str = "desk",
+        again: bool = False,
+    ) -> Decision:
+        """Decides cases, all in one transaction.
+
+        Args:
+            numbers: Of the cases.
+            truth: What the reviewer found.
+            reviewer: Who.
+            note: Why; part of the dispute report.
+            channel: Where the decision came from.
+            again: Decide anew what is decided; otherwise such cases are skipped, so that two people who have the same
+                case before them do not overwrite each other.
+
+        Returns:
+            What was decided and what was not.
+
+        Raises:
+            UsageError: If the note is too long.
+            DatabaseError: If the database refuses; no case is decided then.
+        """
+        if len(note) > LONGEST_NOTE:
+            raise UsageError(f"the note has {len(note)} characters; {LONGEST_NOTE} are allowed")
+        with self.database.writing() as connection:
+            return decide_in(connection, numbers, truth, reviewer=reviewer, note=note, channel=channel, again=again)
+
+    def undo(self, batch: str, *, reviewer: str) -> Decision:
+        """Takes a decision back; cases that somebody has decided again since then keep that.
+
+        Args:
+            batch: Of the ``Decision``.
+            reviewer: Who takes it back.
+
+        Raises:
+            DatabaseError: If the database refuses; nothing is taken back then.
+        """
+        with self.database.writing() as connection:
+            changed = connection.execute(
+                select(history.c.case_id, history.c.id, history.c.before).where(history.c.batch == batch)
+            ).all()
+            newest = _newest(connection, [row.case_id for row in changed])
+            last = [row for row in changed if newest.get(row.case_id) == row.id and row.before]
+            fresh = uuid.uuid4().hex
+            present = {case.id: case for case in _cases(connection, [row.case_id for row in last])}
+            writes = [(present[row.case_id], row.before) for row in last if row.case_id in present]
+            _write(connection, writes, reviewer, "undone", fresh)
+        done = tuple(case.id for case, _ in writes)
+        skipped = tuple(row.case_id for row in changed if row.case_id not in set(done))
+        return Decision(batch=fresh, decided=done, skipped=skipped)
+
+    def decided_since(self, moment: float) -> dict[str, int]:
+        """Returns how many cases each reviewer has decided since a moment."""
+        query = (
+            select(cases.c.reviewer, func.count())
+            .where(cases.c.decided_at >= moment, cases.c.state != State.OPEN)
+            .group_by(cases.c.reviewer)
+        )
+        with self.database.reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def decide_in(
+    connection: Connection,
+    numbers: Sequence[int],
+    truth: Truth,
+    *,
+    reviewer: str,
+    note: str,
+    channel: str,
+    again: bool,
+) -> Decision:
+    """Decides cases in a transaction of the caller's; see ``CaseStore.decide``."""
+    batch, moment = uuid.uuid4().hex, now()
+    found = _cases(connection, numbers)
+    chosen = [case for case in found if again or case.state == State.OPEN]
+    after = {"truth": truth.value, "channel": channel, "reviewer": reviewer, "note": note, "decided_at": moment}
+    writes = [(case, {**after, "state": state_of(truth, case.prediction).value}) for case in chosen]
+    _write(connection, writes, reviewer, "decided", batch)
+    decided = tuple(case.id for case in chosen)
+    skipped = tuple(number for number in numbers if number not in set(decided))
+    return Decision(batch=batch, decided=decided, skipped=skipped)
+
+
+def matching(connection: Connection, kind: str, value: str) -> list[Case]:
+    """Returns the cases of a picture.
+
+    Args:
+        connection: To the database.
+        kind: ``request_id``, ``sha256`` or ``reference``.
+        value: Of it.
+    """
+    condition = cases.c[kind] == value if value else false()
+    return [Case.of(row) for row in connection.execute(select(cases).where(condition))]
+
+
+def _cases(connection: Connection, numbers: Sequence[int]) -> list[Case]:
+    found: list[Case] = []
+    for start in range(0, len(numbers), _AT_A_TIME):
+        query = select(cases).where(cases.c.id.in_(numbers[start : start + _AT_A_TIME])).order_by(cases.c.id)
+        found += [Case.of(row) for row in connection.execute(query.with_for_update())]
+    return found
+
+
+def _newest(connection: Connection, numbers: Sequence[int]) -> dict[int, int]:
+    newest: dict[int, int] = {}
+    for start in range(0, len(numbers), _AT_A_TIME):
+        query = (
+            select(history.c.case_id, func.max(history.c.id))
+            .where(history.c.case_id.in_(numbers[start : start + _AT_A_TIME]))
+            .group_by(history.c.case_id)
+        )
+        newest |= {row[0]: row[1] for row in connection.execute(query)}
+    return newest
+
+
+def _write(
+    connection: Connection, writes: Sequence[tuple[Case, Mapping[str, Any]]], actor: str, action: str, batch: str
+) -> None:
+    moment = now()
+    lines = [
+        {
+            "case_id": case.id,
+            "at": moment,
+            "actor": actor,
+            "action": action,
+            "batch": batch,
+            "before": {name: getattr(case, name) for name in _CHANGED},
+            "after": dict(after),
+        }
+        for case, after in writes
+    ]
+    if lines:
+        changes = [{"number": case.id, **after} for case, after in writes]
+        changed = update(cases).where(cases.c.id == bindparam("number"))
+        connection.execute(changed.values({name: bindparam(name) for name in _CHANGED}), changes)
+        connection.execute(insert(history), lines)

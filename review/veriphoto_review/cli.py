@@ -1,0 +1,261 @@
+"""The commands ``veriphoto review ...``: each parses, asks one function, and prints."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from veriphoto.errors import MissingExtraError, UsageError
+from veriphoto.files import replace_text
+
+if TYPE_CHECKING:
+    from veriphoto_review.database.connection import Database
+
+EXIT_SOME_BAD = 1
+
+Url = Annotated[
+    str,
+    typer.Option(
+        "--database",
+        envvar="VERIPHOTO_REVIEW_DATABASE",
+        help="sqlite:///FILE or postgresql://user@host/name. A password belongs in the variable or in ~/.pgpass.",
+    ),
+]
+DATABASE = "sqlite:///var/review.db"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this package's commands.
+
+    Args:
+        app: The command line to add to.
+    """
+    review = typer.Typer(no_args_is_help=True, help="After the verdict: cases, decisions, and what they tell.")
+    review.command("import")(_extra(import_command))
+    review.command("report")(_extra(report_command))
+    review.command("dispute")(_extra(dispute_command))
+    review.command("export")(_extra(export_command))
+    review.command("forget")(_extra(forget_command))
+    review.command("retain")(_extra(retain_command))
+    review.command("migrate")(_extra(migrate_command))
+    app.add_typer(review, name="review")
+
+
+def _extra(command: Callable[..., None]) -> Callable[..., None]:
+    """Names the extra where its packages are not installed."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("review", error.name) from error
+
+    return run
+
+
+def import_command(
+    sources: Annotated[
+        list[str], typer.Argument(help="Verdicts: .csv, .jsonl, .parquet, or the folder or URI of a Ray scan.")
+    ],
+    database: Url = DATABASE,
+    audit_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of what was called real that people look at, drawn by hash.")
+    ] = 0.02,
+    shop: Annotated[str, typer.Option(help="The shop of rows that name none.")] = "",
+    column: Annotated[
+        list[str] | None, typer.Option(help="FIELD=COLUMN for columns of other names, such as seller=vendor_id.")
+    ] = None,
+    keep_pictures: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="VERIPHOTO_KEEP_PICTURES",
+            help="Keep copies of new cases' pictures here; by default none. See `veriphoto review retain`.",
+        ),
+    ] = None,
+) -> None:
+    """Take verdicts in. What is flagged or unsure becomes a case, and a random share of the rest.
+
+    A row that an earlier import has brought changes nothing. Exit code: 0 all rows understood, 1 some not.
+    """
+    from rich.console import Console  # noqa: PLC0415 - a light command line without these
+
+    from veriphoto_review.intake.files import batches  # noqa: PLC0415
+    from veriphoto_review.intake.importing import ImportOptions, import_batches  # noqa: PLC0415
+
+    options = ImportOptions(
+        audit_share=audit_share, shop=shop, columns=_columns(column or []), keep_pictures=keep_pictures
+    )
+    bad = False
+    opened = _open(database)
+    console = Console(stderr=True)
+    for source in sources:
+        with console.status(f"importing {source}", spinner="line") as status:
+            done = import_batches(opened, batches(source), options, lambda total: status.update(f"{total.rows} rows"))
+        typer.echo(f"{source}: {done.summary()}")
+        for complaint in done.complaints:
+            typer.echo(f"  {complaint}", err=True)
+        bad |= bool(done.bad)
+    if bad:
+        raise typer.Exit(EXIT_SOME_BAD)
+
+
+def report_command(
+    database: Url = DATABASE,
+    shop: Annotated[str | None, typer.Option(help="Only of this shop.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as one HTML file.")] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(help="Write Prometheus metrics; var/review.prom is where the monitor looks.")
+    ] = None,
+) -> None:
+    """Say how often flags were right and how much is missed, by shop, version and month.
+
+    Exit code: 0, or 1 where confirmed precision has fallen by more than chance explains.
+    """
+    from rich.console import Console  # noqa: PLC0415 - a light command line without these
+
+    from veriphoto_review.reports.figures import figures  # noqa: PLC0415
+    from veriphoto_review.reports.metrics import write_metrics  # noqa: PLC0415
+    from veriphoto_review.reports.pages import interval, report_page  # noqa: PLC0415
+    from veriphoto_review.reports.table import tables  # noqa: PLC0415
+
+    found = figures(_open(database), shop=shop)
+    with writing_to(html):
+        if html:
+            replace_text(html, report_page(found))
+    with writing_to(metrics):
+        if metrics:
+            write_metrics(metrics, found)
+    console = Console()
+    for table in tables(found):
+        console.print(table)
+    if found.fallen:
+        typer.echo(f"flags are right less often: {interval(found.recent)}, before {interval(found.earlier)}", err=True)
+        raise typer.Exit(EXIT_SOME_BAD)
+
+
+def dispute_command(
+    case: Annotated[int, typer.Argument(help="Number of the case.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")],
+    database: Url = DATABASE,
+    policy: Annotated[
+        Path | None, typer.Option(help="TOML file with the platform's part: ground, restriction, appeal, contact ...")
+    ] = None,
+    gateway_url: Annotated[
+        str | None, typer.Option(envvar="VERIPHOTO_GATEWAY_URL", help="The gateway that draws the evidence map.")
+    ] = None,
+) -> None:
+    """Write one case as a page for the seller whom it concerns, with the DSA's statement of reasons.
+
+    Where the gateway needs an API key, set VERIPHOTO_API_KEY.
+    """
+    from veriphoto_client.page.gateway import Gateway  # noqa: PLC0415 - a light command line without these
+    from veriphoto_review.cases.store import CaseStore  # noqa: PLC0415
+    from veriphoto_review.reports.dispute import Policy, dispute_page  # noqa: PLC0415
+
+    stated = Policy.read(policy) if policy else Policy()
+    gateway = Gateway(gateway_url, os.environ.get("VERIPHOTO_API_KEY", "")) if gateway_url else None
+    page = dispute_page(CaseStore(_open(database)), case, stated, gateway)
+    with writing_to(output):
+        replace_text(output, page)
+    typer.echo(f"written: {output}")
+
+
+def export_command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="An empty folder, or that of an earlier export.")],
+    database: Url = DATABASE,
+    shop: Annotated[str | None, typer.Option(help="Only of this shop.")] = None,
+) -> None:
+    """Write what people decided as a data set for train, evaluate, calibrate --real, canary and models promote."""
+    from rich.console import Console  # noqa: PLC0415 - a light command line without these
+
+    from veriphoto_review.exchange.dataset import export_dataset  # noqa: PLC0415
+
+    with Console(stderr=True).status("exporting", spinner="line") as status:
+        done = export_dataset(
+            _open(database), output, shop=shop, progress=lambda count: status.update(f"{count} cases")
+        )
+    typer.echo(f"{output}: {done.summary()}")
+    for case, reason in list(done.missing.items())[:20]:
+        typer.echo(f"  case {case}: {reason}", err=True)
+    if done.missing:
+        raise typer.Exit(EXIT_SOME_BAD)
+
+
+def forget_command(
+    database: Url = DATABASE,
+    seller: Annotated[str, typer.Option(help="Everything of this seller.")] = "",
+    sha256: Annotated[str, typer.Option(help="Everything of this picture.")] = "",
+    reference: Annotated[str, typer.Option(help="Everything at this path, URI or id.")] = "",
+    shop: Annotated[str | None, typer.Option(help="Only of this shop.")] = None,
+    actor: Annotated[str, typer.Option("--by", envvar="USER", help="Who asks; the history keeps it.")] = "operator",
+) -> None:
+    """Remove cases everywhere, with notes, names and kept copies. The history keeps that something was removed.
+
+    Data sets that were exported before are cleaned by the next `veriphoto review export` into them.
+    """
+    from veriphoto_review.cases.forgetting import forget  # noqa: PLC0415 - a light command line without it
+
+    done = forget(_open(database), actor=actor, seller=seller, sha256=sha256, reference=reference, shop=shop)
+    typer.echo(f"forgotten: {done.cases} cases, {done.pictures} kept copies, {done.feedback} waiting truths")
+
+
+def retain_command(
+    database: Url = DATABASE,
+    cases_days: Annotated[
+        float | None, typer.Option("--cases", min=0, envvar="VERIPHOTO_KEEP_CASES_DAYS", help="Days for decided cases.")
+    ] = None,
+    pictures_days: Annotated[
+        float | None,
+        typer.Option("--pictures", min=0, envvar="VERIPHOTO_KEEP_PICTURES_DAYS", help="Days for copies of pictures."),
+    ] = None,
+) -> None:
+    """Remove what is older than it may get; run it daily."""
+    from veriphoto_review.cases.forgetting import retain  # noqa: PLC0415 - a light command line without it
+
+    if cases_days is None and pictures_days is None:
+        raise UsageError("say how many days: --cases for decided cases, --pictures for copies of pictures")
+    done = retain(_open(database), cases_days=cases_days, pictures_days=pictures_days)
+    typer.echo(f"removed: {done.cases} cases, {done.pictures} kept copies")
+
+
+def migrate_command(database: Url = DATABASE) -> None:
+    """Bring a database of an older release to this one's tables. Copy it before."""
+    from veriphoto_review.database.connection import Database, migrate  # noqa: PLC0415
+    from veriphoto_review.database.schema import HEAD  # noqa: PLC0415
+
+    migrate(Database.unchecked(database))
+    typer.echo(f"the database is at schema {HEAD}")
+
+
+@contextlib.contextmanager
+def writing_to(path: Path | None) -> Iterator[None]:
+    """Words what the disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}; make room or name another") from error
+
+
+def _open(url: str) -> Database:
+    from veriphoto_review.database.connection import Database  # noqa: PLC0415
+
+    return Database(url)
+
+
+def _columns(pairs: list[str]) -> dict[str, str]:
+    from veriphoto_review.intake.rows import FIELDS  # noqa: PLC0415
+
+    columns = {}
+    for pair in pairs:
+        field, _, column = pair.partition("=")
+        if field not in FIELDS or not column:
+            raise UsageError(f"--column {pair}: write FIELD=COLUMN with one of {', '.join(FIELDS)}")
+        columns[column] = field
+    return columns

@@ -1,0 +1,1 @@
+"""Ways out: data sets for training and calibration, and what other tools read."""

@@ -1,0 +1,1 @@
+"""Ways in: verdicts of scans and of the gateway, as files of any size."""

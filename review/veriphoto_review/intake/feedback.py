@@ -1,0 +1,100 @@
+"""Truths from outside: a shop found out what a picture is. Each counts once, before or after its case is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from veriphoto.errors import UsageError
+from veriphoto_review.cases.case import Case, State, Truth
+from veriphoto_review.cases.store import LONGEST_NOTE, decide_in, matching
+from veriphoto_review.database.connection import Database, now
+from veriphoto_review.database.schema import feedback
+from veriphoto_review.intake.importing import KINDS, upsert
+from veriphoto_review.intake.rows import clean
+
+CHANNEL = "feedback"
+_GATEWAY_PATIENCE_S = 2.0
+LONGEST_VALUE = 4000
+
+Status = Literal["decided", "unchanged", "kept", "waiting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a truth."""
+
+    status: Status
+    """``waiting``: no case yet, kept until an import brings it; ``kept``: a reviewer has decided otherwise."""
+    cases: int
+
+
+class FeedbackDesk:
+    """Takes truths; what the gateway finds under the entry point ``veriphoto.feedback``."""
+
+    def __init__(self, database: Database) -> None:
+        """Takes a database.
+
+        Args:
+            database: Open, at the newest schema.
+        """
+        self._database = database
+
+    @classmethod
+    def open(cls, url: str) -> FeedbackDesk:
+        """Opens a database for the gateway, whose callers do not wait long.
+
+        Raises:
+            DatabaseError: If it cannot be used.
+        """
+        return cls(Database(url, patience=_GATEWAY_PATIENCE_S))
+
+    def take(self, *, kind: str, value: str, truth: str, note: str, actor: str) -> Receipt:
+        """Takes one truth.
+
+        A reviewer's decision stays; an open case, and one that feedback has decided, follows. The same truth again
+        changes nothing.
+
+        Args:
+            kind: ``request_id``, ``sha256`` or ``reference``.
+            value: Of it.
+            truth: ``real`` or ``ai_generated``.
+            note: Why, in the caller's words.
+            actor: Who tells.
+
+        Raises:
+            UsageError: If an argument is none of these.
+            DatabaseError: If the database refuses; nothing has changed then.
+        """
+        if kind not in KINDS or not value or len(value) > LONGEST_VALUE or len(note) > LONGEST_NOTE:
+            raise UsageError(f"a truth names its picture by {', '.join(KINDS)}, and its note is short")
+        found, value, note = Truth(truth), clean(value), clean(note)
+        with self._database.writing() as connection:
+            cases = matching(connection, kind, value)
+            if not cases:
+                return _wait(connection, kind, value, found, note, actor)
+            same = [case for case in cases if case.truth == found]
+            ours = [case.id for case in cases if case.truth != found and _free(case)]
+            if ours:
+                decide_in(connection, ours, found, reviewer=actor, note=note, channel=CHANNEL, again=True)
+                return Receipt("decided", len(ours))
+            return Receipt("unchanged" if same else "kept", len(cases))
+
+
+def _free(case: Case) -> bool:
+    """Whether no reviewer has decided it."""
+    return case.state == State.OPEN or case.channel == CHANNEL
+
+
+def _wait(connection: Connection, kind: str, value: str, truth: Truth, note: str, actor: str) -> Receipt:
+    row = {"kind": kind, "value": value, "truth": truth.value, "actor": actor, "note": note, "at": now()}
+    statement = upsert(connection, feedback).values(row)
+    changed = {name: statement.excluded[name] for name in ("truth", "actor", "note", "at")}
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["kind", "value"], set_=changed, where=feedback.c.truth != statement.excluded.truth
+        )
+    )
+    return Receipt("waiting", 0)

@@ -1,0 +1,222 @@
+"""One imported row: what it says, under the names that scans, the gateway and the log use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from veriphoto.verdict import Label
+
+_VERDICTS: Final[tuple[Label, ...]] = ("real", "ai_generated", "unsure")
+_REFERENCES: Final = ("reference", "path", "uri", "filename", "request_id")
+"""The first of these that a row has names its picture."""
+_TIMES: Final = ("seen_at", "time")
+_KNOWN: Final = frozenset(
+    {
+        *_REFERENCES,
+        *_TIMES,
+        *("verdict", "prediction", "probability", "confidence", "reason", "model_version", "threshold", "unsure_band"),
+        *("unsure_low", "unsure_high", "sha256", "shop", "seller", "provenance", "evidence", "error"),
+        *("inference_time_ms", "retries", "duplicate"),  # of no use to a reviewer
+    }
+)
+FIELDS: Final = ("reference", "sha256", "request_id", "shop", "seller", "evidence", "seen_at")
+"""What a column of another name may be said to be."""
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a row says of one picture. ``rest`` is the row itself, for the few that become a case."""
+
+    reference: str
+    sha256: str
+    verdict: str
+    probability: float
+    model_version: int
+    shop: str
+    seen_at: float
+    rest: Mapping[str, Any]
+
+    @property
+    def key(self) -> bytes:
+        """Names the answer: the same picture, at the same place, by the same version."""
+        return key_of(self.reference, self.sha256, self.model_version)
+
+    @property
+    def month(self) -> str:
+        """``2026-11``, UTC."""
+        return datetime.fromtimestamp(self.seen_at, UTC).strftime("%Y-%m")
+
+
+def key_of(reference: str, sha256: str, model_version: int) -> bytes:
+    """Returns the digest that stands for an answer in ``seen``."""
+    text = f"{reference}\0{sha256}\0{model_version}".encode("utf-8", "backslashreplace")
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
+def read_answer(row: Any, columns: Mapping[str, str], shop: str, written: float) -> Answer | None:
+    """Reads a row.
+
+    Args:
+        row: A dictionary of text (CSV) or values (JSON, Parquet).
+        columns: Column's name -> ours, for rows that name things otherwise.
+        shop: Where the row names none.
+        written: Its time where it has none.
+
+    Returns:
+        The answer; None for a row of a file that could not be scored.
+
+    Raises:
+        ValueError: If it is no answer; the message says why.
+    """
+    if not isinstance(row, Mapping):
+        raise ValueError(f"not an object: {row!r}")
+    named = {columns.get(name, name): value for name, value in row.items()} if columns else row
+    if named.get("error") or not named.get("verdict"):
+        if named.get("error"):
+            return None
+        raise ValueError("no verdict")
+    verdict = named["verdict"]
+    if verdict not in _VERDICTS:
+        raise ValueError(f"verdict {str(verdict)[:40]!r}")
+    reference = next((clean(named[name]) for name in _REFERENCES if named.get(name)), "")
+    sha256 = str(named.get("sha256") or "").lower()
+    if sha256 and not _SHA256.fullmatch(sha256):
+        raise ValueError(f"sha256 {sha256[:80]!r}")
+    if not (reference or sha256):
+        raise ValueError("neither path, reference, request_id nor sha256")
+    return Answer(
+        reference=reference or f"sha256:{sha256}",
+        sha256=sha256,
+        verdict=str(verdict),
+        probability=_share(named.get("probability"), "probability"),
+        model_version=_version(named.get("model_version")),
+        shop=clean(named.get("shop") or shop),
+        seen_at=_time(named, written),
+        rest=named,
+    )
+
+
+def details(answer: Answer) -> dict[str, Any]:
+    """Returns the columns of a case that only a case needs."""
+    row = answer.rest
+    low, high = _band(row)
+    threshold = _optional(row.get("threshold"))
+    cut = 0.5 if threshold is None else threshold
+    side = answer.verdict if answer.verdict != "unsure" else ("ai_generated" if answer.probability >= cut else "real")
+    return {
+        "request_id": clean(row.get("request_id"))[:128],
+        "seller": clean(row.get("seller")),
+        "prediction": side,
+        "confidence": clean(row.get("confidence"))[:8],
+        "reason": clean(row.get("reason"))[:16],
+        "threshold": threshold,
+        "unsure_low": low,
+        "unsure_high": high,
+        "evidence": clean(row.get("evidence")) if not isinstance(row.get("evidence"), list) else "",
+        "provenance": _json(row.get("provenance")),
+        "extra": {clean(name): plain(value) for name, value in row.items() if name and _worth(name, value)} or None,
+    }
+
+
+def clean(value: Any) -> str:
+    """Returns a text that both databases take: no NUL, no lone surrogates."""
+    if value is None:
+        return ""
+    return str(value).replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def plain(value: Any) -> Any:
+    """Returns a value as JSON has it."""
+    if isinstance(value, Mapping):
+        return {clean(name): plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return clean(value)
+
+
+def _worth(name: Any, value: Any) -> bool:
+    return name not in _KNOWN and value not in (None, "")
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, str) and value:
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return {"text": clean(value)}
+    return plain(value) if isinstance(value, Mapping) else None
+
+
+def _band(row: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    band = row.get("unsure_band")
+    if isinstance(band, str) and band:
+        try:
+            band = json.loads(band)
+        except ValueError:
+            band = None
+    if isinstance(band, list | tuple) and len(band) == 2:
+        return _optional(band[0]), _optional(band[1])
+    return _optional(row.get("unsure_low")), _optional(row.get("unsure_high"))
+
+
+def _optional(value: Any) -> float | None:
+    if value in (None, ""):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if 0.0 <= number <= 1.0 else None
+
+
+def _share(value: Any, name: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"{name} {value!r}")
+    return number
+
+
+def _version(value: Any) -> int:
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number < 2**31:
+        raise ValueError(f"model_version {value!r}")
+    return number
+
+
+def _time(row: Mapping[str, Any], written: float) -> float:
+    for name in _TIMES:
+        value = row.get(name)
+        if value in (None, ""):
+            continue
+        if isinstance(value, datetime):
+            return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            try:
+                moment = datetime.fromisoformat(str(value))
+            except ValueError as error:
+                raise ValueError(f"{name} {value!r}") from error
+            number = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        if not 0.0 <= number < 253_402_300_800.0:  # to the year 9999
+            raise ValueError(f"{name} {value!r}")
+        return number
+    return written

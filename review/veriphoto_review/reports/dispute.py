@@ -1,0 +1,145 @@
+"""One case for the one whom it concerns: what was said, how sure that is, what was decided and how to appeal."""
+
+from __future__ import annotations
+
+import base64
+import io
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from veriphoto.decoding import decode
+from veriphoto.errors import ImageError, UsageError
+from veriphoto_client.page.gateway import Gateway, PageError
+from veriphoto_review.cases.case import Case
+from veriphoto_review.cases.evidence import overlay
+from veriphoto_review.cases.pictures import read_picture
+from veriphoto_review.cases.store import CaseStore
+from veriphoto_review.reports.figures import Tally, figures
+from veriphoto_review.reports.pages import render
+
+_SIDE: Final = 900
+"""Longest side of the photo in the report."""
+NOT_STATED: Final = "not stated by the platform"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """What only the platform knows, for the statement of reasons (Regulation (EU) 2022/2065, Article 17).
+
+    Read from a TOML file; each field is a line ``name = "text"``.
+    """
+
+    platform: str = NOT_STATED
+    restriction: str = NOT_STATED
+    """What happens to the listing: hidden, demoted, labelled, removed."""
+    territory: str = NOT_STATED
+    duration: str = NOT_STATED
+    ground: str = NOT_STATED
+    """The law, or the clause of the terms and conditions, and why the content falls under it."""
+    illegal: bool = False
+    """Whether the ground is a law; else it is the terms and conditions."""
+    notice: str = ""
+    """Who notified; empty where the platform looked by itself."""
+    appeal: str = NOT_STATED
+    """Internal complaint: where, until when."""
+    settlement: str = NOT_STATED
+    """Out-of-court body."""
+    court: str = "You may also go to court."
+    contact: str = NOT_STATED
+
+    @classmethod
+    def read(cls, path: Path) -> Policy:
+        """Reads a policy file.
+
+        Raises:
+            UsageError: If it cannot be read, or has a field that there is not.
+        """
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f'{path} cannot be read: {error}; write lines such as appeal = "..."') from error
+        kinds = {each.name: bool if each.name == "illegal" else str for each in fields(cls)}
+        for name, value in values.items():
+            if not isinstance(value, kinds.get(name, ())):
+                raise UsageError(f"{path}: {name} is not a field of a policy, or not its kind; use {', '.join(kinds)}")
+        return cls(**values)
+
+
+def dispute_page(store: CaseStore, number: int, policy: Policy, gateway: Gateway | None = None) -> str:
+    """Renders the report of a case, as one file.
+
+    Args:
+        store: With the case.
+        number: Of the case.
+        policy: The platform's part.
+        gateway: Draws the evidence map; without it there is none.
+
+    Raises:
+        UsageError: If there is no such case.
+        DatabaseError: If the database refuses.
+    """
+    case = store.get(number)
+    photo, evidence, missing = _pictures(case, gateway)
+    tally = figures(store.database, shop=case.shop).by_version.get(str(case.model_version), Tally())
+    return render(
+        "dispute.html.j2",
+        case=case,
+        photo=photo,
+        evidence=evidence,
+        missing=missing,
+        tally=tally,
+        rate=tally.wrongly_flagged,
+        claims=_claims(case.provenance),
+        policy=policy,
+        automated=case.channel in ("", "import"),
+        real_this_high=_share(case.extra, "real_photos_this_high"),
+        second=(case.extra or {}).get("second_opinion"),
+    )
+
+
+def _pictures(case: Case, gateway: Gateway | None) -> tuple[str, str, str]:
+    """Returns the photo and the evidence map as data URIs, and why one of them is not there."""
+    try:
+        data = read_picture(case)
+        image = decode(data).image
+    except ImageError as error:
+        return "", "", error.message
+    image.thumbnail((_SIDE, _SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    photo = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    if gateway is None:
+        return photo, "", "an evidence map was not asked for"
+    try:
+        drawn = overlay(case, data, gateway)
+    except PageError as error:
+        return photo, "", str(error).rstrip(".")
+    return photo, f"data:image/png;base64,{drawn}", ""
+
+
+_TITLES: Final = {
+    "c2pa": "Content credentials (C2PA)",
+    "digital_source_type": "IPTC digital source type",
+    "generation_parameters": "An AI generator's parameters",
+    "camera": "Camera (EXIF)",
+}
+
+
+def _claims(provenance: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    claims = []
+    for name, title in _TITLES.items():
+        claim = (provenance or {}).get(name)
+        if not isinstance(claim, Mapping):
+            continue
+        details = ", ".join(f"{value}" for key, value in claim.items() if key != "status" and value not in ("", None))
+        present = claim.get("status") == "present"
+        claims.append((title, f"present: {details}" if present else "absent"))
+    return claims
+
+
+def _share(extra: Mapping[str, Any] | None, name: str) -> float | None:
+    value = (extra or {}).get(name)
+    return float(value) if isinstance(value, int | float) and 0.0 <= value <= 1.0 else None

@@ -1,0 +1,55 @@
+"""Pages of one file each: nothing beside them, nothing fetched, everything from outside escaped."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from veriphoto_review.reports.figures import MARGIN, RECENT_DAYS, Figures, Share
+
+
+def render(template: str, **context: Any) -> str:
+    """Fills a template of this package.
+
+    Args:
+        template: File name under ``templates``.
+        **context: What it names.
+
+    Returns:
+        The page.
+    """
+    environment = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "day": day, "interval": interval}
+    return environment.get_template(template).render(**context)
+
+
+def report_page(found: Figures) -> str:
+    """Renders the report."""
+    groups = {"By shop": found.by_shop, "By model version": found.by_version, "By month": found.by_month}
+    return render("report.html.j2", found=found, groups=groups, margin=MARGIN, days=RECENT_DAYS)
+
+
+def percent(value: float | None) -> str:
+    """Words a share; a dash where it is not known."""
+    return "–" if value is None else f"{value:.1%}"
+
+
+def interval(share: Share) -> str:
+    """Words a share with its interval."""
+    if share.value is None:
+        return "–"
+    low, high = share.interval
+    return f"{share.value:.1%} ({low:.1%} to {high:.1%})"
+
+
+def day(moment: float | None) -> str:
+    """Words a time."""
+    return "–" if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")

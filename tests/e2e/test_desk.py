@@ -1,0 +1,296 @@
+"""The review desk in a real browser, on a real database and before a real gateway; only the scores are made up."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from veriphoto_client import FakeTransport
+from veriphoto_client.page.command import page_process
+from veriphoto_review.cases.case import State
+from veriphoto_review.cases.store import CaseStore, Filter
+from veriphoto_review.database.connection import Database
+from veriphoto_review.intake.files import Batch
+from veriphoto_review.intake.importing import ImportOptions, import_batches
+from veriphoto_serving.gateway.server import prepare
+from veriphoto_serving.gateway.settings import GatewaySettings
+from veriphoto_serving.triton.ports import free_ports
+
+SAMPLES = sorted((Path(__file__).parent.parent.parent / "samples").glob("*.jpg"))
+WIDTHS = {"desktop": {"width": 1280, "height": 900}, "tablet": {"width": 820, "height": 1180}}
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>**b**"
+MANY = 10_000
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("photos")
+    made = [folder / sample.name for sample in SAMPLES]
+    for sample, path in zip(SAMPLES, made, strict=True):
+        shutil.copy(sample, path)
+    hostile = folder / f"{HOSTILE.replace('/', '∕')}.jpg"
+    shutil.copy(SAMPLES[0], hostile)
+    return [*made, hostile]
+
+
+@pytest.fixture
+def store(tmp_path: Path, photos: list[Path]) -> CaseStore:
+    """One case for each sample, the hostile one with the highest score, and one whose file is gone."""
+    database = Database(f"sqlite:///{tmp_path / 'review.db'}")
+    rows = [
+        {
+            "path": str(path),
+            "verdict": "ai_generated" if number % 3 else "unsure",
+            "probability": 0.5 + number / (3 * len(photos)),
+            "model_version": 1,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "shop": "north" if number % 2 else "south",
+            "seller": HOSTILE if path is photos[-1] else f"seller {number}",
+            "threshold": 0.6,
+            "unsure_band": [0.4, 0.7],
+            "provenance": {"camera": {"status": "present", "make": HOSTILE}},
+            "real_photos_this_high": 0.012,
+            "seen_at": 1_793_800_000 + number,
+        }
+        for number, path in enumerate(photos)
+    ]
+    rows.append({**rows[1], "path": "/nowhere/gone.jpg", "probability": 0.41, "sha256": "", "shop": "gone"})
+    import_batches(database, [Batch("rows", 1, rows, None)], ImportOptions())
+    return CaseStore(database)
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[str]:
+    up = threading.Event()
+    (port,) = free_ports(1)
+    settings = GatewaySettings(gateway_port=port, drain=0)
+    server, door = prepare(settings, transport=FakeTransport(), ready=lambda _: up.set())
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
+    with door:
+        thread.start()
+        assert up.wait(30)
+        yield f"http://127.0.0.1:{port}"
+        server.should_exit = True
+        thread.join(15)
+
+
+@contextlib.contextmanager
+def serving(gateway: str, review: str, **environment: str) -> Iterator[str]:
+    (port,) = free_ports(1)
+    command, variables = page_process(gateway, "127.0.0.1", port, review)
+    process = subprocess.Popen(
+        command, env={**variables, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def opened(chromium: Any, address: str, width: str = "desktop", name: str = "ann") -> Any:
+    page = chromium.new_page(viewport=WIDTHS[width])
+    page.set_default_timeout(60_000)
+    page.goto(f"{address}/review")
+    page.get_by_text("Today:").wait_for()
+    field = page.get_by_label("Your name")
+    field.fill(name)
+    field.press("Enter")
+    field.blur()  # keys that are typed somewhere decide nothing
+    page.get_by_text("Say who you are").wait_for(state="detached")
+    ready(page)
+    return page
+
+
+def ready(page: Any) -> None:
+    """Keys mean something only once the buttons are there."""
+    page.locator("button:not([disabled])", has_text="Real photo").wait_for()
+
+
+def look(page: Any, name: str) -> None:
+    """Leaves a screenshot where somebody wants to look."""
+    if folder := os.environ.get("VERIPHOTO_SCREENSHOTS"):
+        page.wait_for_timeout(1500)
+        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
+
+
+def until(condition: Any, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_case_is_looked_at_and_decided_by_keys(
+    chromium: Any, gateway: str, store: CaseStore, width: str, photos: list[Path]
+) -> None:
+    with serving(gateway, store.database.url) as address:
+        page = opened(chromium, address, width)
+        total = len(photos) + 1
+        page.get_by_text(f"1 of {total}").first.wait_for()
+        page.locator("[data-testid=stImage] img").wait_for()
+        assert page.title() == "Veriphoto", "a hostile name ran"
+        assert page.get_by_text("onerror=").count() >= 1, "it is shown as text"
+        before = page.locator("[data-testid=stImage] img").get_attribute("src")
+        slider = page.locator("[data-testid=stMain]").get_by_role("slider")
+        slider.focus()
+        slider.press("End")
+        page.get_by_text("The map shows where, not why").wait_for()
+        assert page.locator("[data-testid=stImage] img").get_attribute("src") != before
+        look(page, f"desk-{width}")
+        note = page.get_by_label("Note", exact=True)
+        note.fill("1 2 3 <b>looked</b>")
+        note.press("Control+Enter")
+        assert store.count(Filter(state=State.OPEN)) == total, "keys typed into the note decide nothing"
+        page.locator("h1, [data-testid=stCaptionContainer]").first.click()
+        page.keyboard.press("1")
+        until(lambda: store.count(Filter(state=State.OPEN)) == total - 1)
+        page.get_by_text(f"1 of {total - 1}").first.wait_for()
+        page.keyboard.press("2")
+        until(lambda: store.count(Filter(state=State.OPEN)) == total - 2)
+        page.get_by_text("2 of them by you").wait_for()
+        page.keyboard.press("3")
+        until(lambda: store.count(Filter(state=State.UNDECIDED)) == 1)
+        page.keyboard.press("u")
+        until(lambda: store.count(Filter(state=State.OPEN)) == total - 2)
+        assert store.count(Filter(state=State.UNDECIDED)) == 0
+        decided = store.page(Filter(state=State.OVERTURNED))[0]
+        assert (decided.reviewer, decided.note) == ("ann", "1 2 3 <b>looked</b>")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        page.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_selection_is_decided_together_and_taken_back(
+    chromium: Any, gateway: str, store: CaseStore, width: str, photos: list[Path]
+) -> None:
+    with serving(gateway, store.database.url) as address:
+        page = opened(chromium, address, width)
+        page.get_by_text("Queue").click()
+        page.get_by_text("0 selected").wait_for()
+        table = page.get_by_test_id("stDataFrame")
+        box = table.bounding_box()
+        for line in (0, 1, 2):
+            page.mouse.move(box["x"] + 20, box["y"] + 36 + 72 * line + 36)
+            page.mouse.click(box["x"] + 20, box["y"] + 36 + 72 * line + 36)
+            page.get_by_text(f"{line + 1} selected").wait_for()
+        look(page, f"queue-{width}")
+        page.get_by_role("button", name="Cannot tell").click()
+        until(lambda: store.count(Filter(state=State.UNDECIDED)) == 3)
+        page.get_by_text("3 decided.").wait_for()
+        page.get_by_role("button", name="Undo").click()
+        until(lambda: store.count(Filter(state=State.OPEN)) == len(photos) + 1)
+        page.close()
+
+
+def test_ten_thousand_open_cases_stay_quick(
+    chromium: Any, gateway: str, store: CaseStore, photos: list[Path], tmp_path: Path
+) -> None:
+    links = [tmp_path / f"{number:05}.jpg" for number in range(MANY)]
+    for number, link in enumerate(links):
+        link.symlink_to(photos[number % len(photos)])
+    rows = [
+        {
+            "path": str(link),
+            "verdict": "ai_generated",
+            "probability": number / MANY,
+            "model_version": number % 5,
+            "shop": f"shop {number % 40}",
+        }
+        for number, link in enumerate(links)
+    ]
+    import_batches(store.database, [Batch("rows", 1, rows, None)], ImportOptions())
+    started = time.monotonic()
+    chosen = Filter(state=State.OPEN, shop="shop 7")
+    store.count(chosen), store.page(chosen, "random", limit=50, offset=100), store.values("shop")
+    assert time.monotonic() - started < 1.0
+    with serving(gateway, store.database.url) as address:
+        page = opened(chromium, address)
+        times = []
+        for _ in range(5):
+            left = store.count(Filter(state=State.OPEN))
+            page.get_by_text(f"1 of {left}").first.wait_for()
+            started = time.monotonic()
+            page.keyboard.press("2")
+            page.get_by_text(f"1 of {left - 1}").first.wait_for()
+            times.append(time.monotonic() - started)
+        assert sorted(times)[2] < 4.0, times
+        print("a decision among 10,000 takes", sorted(times)[2])  # noqa: T201
+        page.close()
+
+
+def test_a_browser_that_closes_in_the_middle_leaves_all_or_nothing(
+    chromium: Any, gateway: str, store: CaseStore, photos: list[Path]
+) -> None:
+    with serving(gateway, store.database.url) as address:
+        page = opened(chromium, address)
+        page.get_by_text("Queue").click()
+        page.get_by_text("0 selected").wait_for()
+        box = page.get_by_test_id("stDataFrame").bounding_box()
+        page.mouse.move(box["x"] + 20, box["y"] + 18)
+        page.mouse.click(box["x"] + 20, box["y"] + 18)  # all
+        page.get_by_text(f"{len(photos) + 1} selected").wait_for()
+        page.get_by_role("button", name="Real photo").click(no_wait_after=True)
+        page.close()
+        time.sleep(5)
+        assert store.count(Filter(state=State.OPEN)) in (0, len(photos) + 1)
+        assert {len(store.history(case.id)) for case in store.page(Filter())} in ({1}, {2})
+
+
+def test_a_locked_database_is_said_and_the_decision_can_be_repeated(
+    chromium: Any, gateway: str, store: CaseStore, photos: list[Path]
+) -> None:
+    with serving(gateway, store.database.url) as address:
+        page = opened(chromium, address)
+        page.get_by_text(f"1 of {len(photos) + 1}").first.wait_for()
+        with store.database.writing():
+            page.keyboard.press("1")
+            page.get_by_text("is held by another process; nothing was changed").wait_for()
+        page.keyboard.press("1")
+        until(lambda: store.count(Filter(state=State.OPEN)) == len(photos))
+        page.close()
+
+
+def test_the_proxy_says_who_is_there_and_the_page_alone_has_no_desk(
+    chromium: Any, gateway: str, store: CaseStore
+) -> None:
+    with serving(gateway, store.database.url, VERIPHOTO_REVIEWER_HEADER="X-Forwarded-User") as address:
+        stranger = chromium.new_page()
+        stranger.goto(f"{address}/review")
+        stranger.get_by_text("Say who you are").wait_for()
+        assert stranger.get_by_label("Your name").count() == 0
+        assert stranger.get_by_role("button", name="Real photo").is_disabled()
+        stranger.close()
+        known = chromium.new_page(extra_http_headers={"X-Forwarded-User": "bob"})
+        known.goto(f"{address}/review")
+        ready(known)
+        known.keyboard.press("2")
+        until(lambda: "bob" in store.decided_since(0.0))
+        known.close()
+    with serving(gateway, "", VERIPHOTO_REVIEWER_HEADER="") as address:
+        page = chromium.new_page()
+        page.goto(f"{address}/review")
+        page.get_by_text("Drop photos").wait_for()
+        assert page.get_by_text("Today:").count() == 0
+        page.close()

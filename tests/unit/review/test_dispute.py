@@ -1,0 +1,169 @@
+"""The report that a seller gets."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx
+import pytest
+from brightness_model import draw
+from typer.testing import CliRunner
+
+from veriphoto.errors import UsageError
+from veriphoto_client._app import build
+from veriphoto_client.page.gateway import Gateway
+from veriphoto_review.cases.case import Truth
+from veriphoto_review.cases.store import CaseStore, Filter
+from veriphoto_review.database.connection import Database
+from veriphoto_review.reports.dispute import Policy, dispute_page
+
+from .kit import bring, row
+
+HOSTILE = '<script>alert("x")</script>'
+ARTICLE_17 = (
+    "Restriction",
+    "Territory",
+    "Duration",
+    "Facts and circumstances",
+    "How it came up",
+    "Automated detection",
+)
+ARTICLE_17 += ("Automated decision", "Contractual ground", "Internal complaint", "Out-of-court settlement", "Court")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CaseStore:
+    return CaseStore(Database(f"sqlite:///{tmp_path / 'review.db'}"))
+
+
+class Words(HTMLParser):
+    """The text of a page, and what it would fetch."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text, self.sources, self.tags = "", [], set[str]()
+        self.feed(page)
+        self.text = " ".join(self.text.split())
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def gateway(version: int) -> Gateway:
+    def answer(_: httpx.Request) -> httpx.Response:
+        overlay = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+        return httpx.Response(200, json={"model_version": version, "overlay_png_base64": overlay})
+
+    return Gateway("http://gateway", transport=httpx.MockTransport(answer))
+
+
+def one_case(store: CaseStore, folder: Path, **more: object) -> int:
+    photo = draw(1)
+    (folder / "photo.jpg").write_bytes(photo)
+    answer = row(
+        1,
+        path=str(folder / "photo.jpg"),
+        sha256=hashlib.sha256(photo).hexdigest(),
+        shop="north",
+        threshold=0.5,
+        unsure_band=[0.4, 0.6],
+        **more,
+    )
+    bring(store.database, folder, [answer])
+    return store.page(Filter())[0].id
+
+
+def test_it_says_all_that_it_must_in_one_file(store: CaseStore, tmp_path: Path) -> None:
+    claims = {"c2pa": {"status": "absent"}, "camera": {"status": "present", "make": "Acme"}, "complete": True}
+    number = one_case(store, tmp_path, provenance=claims, real_photos_this_high=0.004)
+    bring(store.database, tmp_path, [row(n, shop="north") for n in range(100, 150)])
+    bring(store.database, tmp_path, [row(n, "real", 0.1, shop="north") for n in range(200, 400)], audit_share=1.0)
+    for case in store.page(Filter(), limit=1000):
+        wrong = case.sha256.endswith(("64", "65", "66", "67"))
+        store.decide([case.id], Truth.REAL if case.why == "audit" or wrong else Truth.AI, reviewer="ann")
+    store.decide([number], Truth.REAL, reviewer="ann", note="Shadows fit.", again=True)
+    policy = Policy(platform="Shop Ltd", ground="Terms, 4.2", appeal="Write within six months.", contact="a@b.example")
+    page = dispute_page(store, number, policy, gateway(1))
+    words = Words(page)
+    for part in (
+        "an estimate and no proof",
+        "probably made by an AI generator",
+        "90.0%",
+        "from 50.0%",
+        "between 40.0% and 60.0%",
+        "model version 1",
+        "Of this shop's real photos, about",
+        "Of real product photos used to test the detector, 0.4%",
+        "It does not say why",
+        "Camera (EXIF): present: Acme",
+        "Content credentials (C2PA): absent",
+        "disagrees with the detector. Found: a real photo.",
+        "Reason given: Shadows fit.",
+        "Write within six months.",
+        "a person decided, with the detector's answer before them",
+        *ARTICLE_17,
+    ):
+        assert part in words.text, part
+    assert len(words.sources) == 2
+    assert all(source.startswith("data:image/") for source in words.sources), "nothing is fetched"
+    assert "script" not in words.tags
+    assert "proves that" not in words.text
+
+
+def test_a_photo_that_is_gone_or_changed_leaves_its_hash(store: CaseStore, tmp_path: Path) -> None:
+    number = one_case(store, tmp_path)
+    sha256 = store.get(number).sha256
+    (tmp_path / "photo.jpg").write_bytes(draw(2))
+    changed = Words(dispute_page(store, number, Policy()))
+    (tmp_path / "photo.jpg").unlink()
+    gone = Words(dispute_page(store, number, Policy()))
+    assert "the file has changed since it was scored" in changed.text
+    assert "cannot be read" in gone.text
+    assert all(sha256 in words.text and words.sources == [] for words in (changed, gone))
+
+
+def test_another_versions_map_is_not_shown(store: CaseStore, tmp_path: Path) -> None:
+    words = Words(dispute_page(store, one_case(store, tmp_path), Policy(), gateway(2)))
+    assert "Version 1 no longer runs" in words.text
+    assert len(words.sources) == 1
+
+
+def test_hostile_words_are_escaped(store: CaseStore, tmp_path: Path) -> None:
+    answer = row(1, path=HOSTILE, shop=HOSTILE, seller=HOSTILE, confidence=HOSTILE, reason=HOSTILE)
+    answer |= {"provenance": {"camera": {"status": "present", "make": HOSTILE}}, "second_opinion": HOSTILE}
+    bring(store.database, tmp_path, [answer])
+    number = store.page(Filter())[0].id
+    store.decide([number], Truth.AI, reviewer=HOSTILE, note=HOSTILE)
+    page = dispute_page(store, number, Policy(appeal=HOSTILE))
+    assert "script" not in Words(page).tags
+    assert page.count("&lt;script&gt;") >= 4
+
+
+def test_the_policy_file(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text('platform = "Shop"\nillegal = true\n')
+    assert Policy.read(file) == Policy(platform="Shop", illegal=True)
+    for text in ("nonsense", 'colour = "red"', "platform = 7", 'illegal = "yes"'):
+        file.write_text(text)
+        with pytest.raises(UsageError, match=re.escape(str(file))):
+            Policy.read(file)
+    with pytest.raises(UsageError, match="cannot be read"):
+        Policy.read(tmp_path / "gone.toml")
+
+
+def test_the_command(store: CaseStore, tmp_path: Path) -> None:
+    number = one_case(store, tmp_path)
+    (tmp_path / "policy.toml").write_text('appeal = "Call us."')
+    output = tmp_path / "a" / "b.html"
+    arguments = ["review", "dispute", str(number), "--database", store.database.url, "--output", str(output)]
+    result = CliRunner().invoke(build(), [*arguments, "--policy", str(tmp_path / "policy.toml")])
+    assert result.exit_code == 0, result.output
+    assert "Call us." in output.read_text()
+    assert store.get(number).sha256 in output.read_text()

@@ -1,0 +1,100 @@
+"""What must go goes, everywhere; that it went stays."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from brightness_model import draw
+from sqlalchemy import select
+
+from veriphoto.errors import UsageError
+from veriphoto_review.cases.case import Truth
+from veriphoto_review.cases.forgetting import forget, retain
+from veriphoto_review.cases.store import CaseStore, Filter
+from veriphoto_review.database.connection import now
+from veriphoto_review.database.schema import cases, feedback, history
+from veriphoto_review.intake.feedback import FeedbackDesk
+
+from .kit import bring, row
+
+NAME = "seller-Zebrafish"
+NOTE = "note-Quagga"
+
+
+@pytest.fixture
+def kept(store: CaseStore, tmp_path: Path) -> Path:
+    """Two cases of one picture, of two sellers, and one of another picture; copies kept."""
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        (tmp_path / f"{name}.jpg").write_bytes(draw(seed))
+    rows = [
+        row(
+            number,
+            path=str(tmp_path / f"{name}.jpg"),
+            sha256=hashlib.sha256((tmp_path / f"{name}.jpg").read_bytes()).hexdigest(),
+            seller=seller,
+            request_id=f"{number:032x}",
+        )
+        for number, (name, seller) in enumerate([("a", NAME), ("b", "other"), ("c", NAME)])
+    ]
+    bring(store.database, tmp_path, rows, keep_pictures=tmp_path / "kept")
+    store.decide([case.id for case in store.page(Filter())], Truth.REAL, reviewer="ann", note=NOTE)
+    return tmp_path / "kept"
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_copies_are_kept_once_and_for_the_owner_alone(kept: Path, store: CaseStore) -> None:
+    assert len(files(kept)) == 2
+    assert kept.stat().st_mode & 0o077 == 0
+    assert all(Path(case.picture).read_bytes() for case in store.page(Filter()))
+
+
+def test_a_seller_is_forgotten(kept: Path, store: CaseStore, tmp_path: Path) -> None:
+    numbers = {case.id for case in store.page(Filter()) if case.seller == NAME}
+    FeedbackDesk(store.database).take(kind="reference", value="later.jpg", truth="real", note="", actor="shop")
+    done = forget(store.database, actor="dpo", seller=NAME)
+    assert (done.cases, done.pictures) == (2, 1), "the other seller's copy stays"
+    assert [case.seller for case in store.page(Filter())] == ["other"]
+    assert len(files(kept)) == 1
+    with store.database.reading() as connection:
+        left = connection.execute(select(history).where(history.c.case_id.in_(numbers))).all()
+        assert {(line.action, line.actor, line.before, line.after) for line in left} == {
+            ("forgotten", "dpo", None, None)
+        }
+        assert len(left) == 2
+        assert len(connection.execute(select(feedback)).all()) == 1
+    if store.database.dialect == "sqlite":
+        for part in tmp_path.glob("review.db*"):
+            assert NAME.encode() not in part.read_bytes(), "nothing is left in free pages or beside the file"
+    again = row(0, path=str(tmp_path / "a.jpg"), sha256=hashlib.sha256(draw(1)).hexdigest(), seller=NAME)
+    assert bring(store.database, tmp_path, [again]).new == 0, "an import does not bring it back"
+
+
+def test_a_picture_is_forgotten_by_hash_with_its_waiting_truth(kept: Path, store: CaseStore) -> None:
+    sha256 = hashlib.sha256(draw(1)).hexdigest()
+    other = "ef" * 32
+    desk = FeedbackDesk(store.database)
+    desk.take(kind="sha256", value=other, truth="real", note=NOTE, actor="shop")
+    assert forget(store.database, actor="dpo", sha256=sha256.upper()).cases == 2
+    assert len(files(kept)) == 1
+    assert forget(store.database, actor="dpo", sha256=other).feedback == 1
+    with pytest.raises(UsageError, match="say what to forget"):
+        forget(store.database, actor="dpo", shop="north")
+
+
+def test_retention(kept: Path, store: CaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, *others = [case.id for case in store.page(Filter())]
+    assert retain(store.database, cases_days=1.0, pictures_days=1.0).cases == 0
+    with store.database.writing() as connection:
+        connection.execute(cases.update().where(cases.c.id == one).values(decided_at=now() - 10 * 86_400))
+    assert retain(store.database, cases_days=9.0).cases == 1
+    assert [change.action for change in store.history(one)] == ["expired"]
+    before = len(files(kept))
+    assert retain(store.database, pictures_days=0.0).pictures == before > 0
+    assert files(kept) == []
+    assert sorted(case.id for case in store.page(Filter())) == sorted(others)
+    assert {case.picture for case in store.page(Filter())} == {""}

@@ -1,0 +1,199 @@
+"""Verdicts in: every format, once each, whatever they hold."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from sqlalchemy import select
+from typer.testing import CliRunner
+
+from veriphoto.errors import DataError, UsageError
+from veriphoto_client._app import build
+from veriphoto_client.catalogue.rows import CatalogueRow, table
+from veriphoto_client.scan.rows import CSV, JSONL, Row
+from veriphoto_review.cases.rule import draw
+from veriphoto_review.cases.store import CaseStore, Filter
+from veriphoto_review.database.connection import Database
+from veriphoto_review.database.schema import tallies
+from veriphoto_review.intake.files import batches
+from veriphoto_review.intake.importing import Imported, ImportOptions, import_batches
+
+from .kit import bring, row
+
+SCANNED = [
+    Row(path="a, b.jpg", verdict="real", probability=0.01, confidence="high", model_version=1),
+    Row(path='=cmd("x").jpg', verdict="ai_generated", probability=0.99, confidence="high", model_version=1),
+    Row(path="c.jpg", verdict="unsure", probability=0.5, confidence="low", model_version=1),
+    Row(path="d.txt", error="[not_an_image] no picture"),
+]
+
+
+def read(database: Database, source: Path, **options: Any) -> Imported:
+    return import_batches(database, batches(str(source)), ImportOptions(**options))
+
+
+def answers(database: Database) -> int:
+    with database.reading() as connection:
+        return sum(connection.scalars(select(tallies.c.answers)))
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "folder"])
+def test_what_a_scan_writes_comes_in_once(form: str, database: Database, tmp_path: Path) -> None:
+    source = tmp_path / f"scan.{form}"
+    if form == "csv":
+        source.write_text(CSV.header + "".join(map(CSV.line, SCANNED)))
+    elif form == "jsonl":
+        source.write_text("".join(map(JSONL.line, SCANNED)))
+    else:
+        rows = table([CatalogueRow(row=each, sha256="ab" * 32, model_sha256="cd" * 32).values() for each in SCANNED])
+        if form == "folder":
+            source = tmp_path / "scan"
+            (source / "shard=00000").mkdir(parents=True)
+            (source / "_plan").mkdir()
+            (source / "_scan.json").write_text("{}")
+            parquet.write_table(pa.table({"input": [b"x"]}), source / "_plan" / "plan-00000.parquet")
+            parquet.write_table(rows, source / "shard=00000" / "part-00000.parquet")
+        else:
+            parquet.write_table(rows, source)
+    done = read(database, source, audit_share=1.0)
+    assert (done.rows, done.new, done.failed, done.bad) == (4, 3, 1, 0)
+    assert dict(done.cases) == {"flagged": 1, "unsure": 1, "audit": 1}
+    again = read(database, source, audit_share=1.0)
+    assert (again.new, again.known, sum(again.cases.values())) == (0, 3, 0)
+    assert answers(database) == 3
+    found = {case.reference for case in CaseStore(database).page(Filter())}
+    assert found == {"a, b.jpg", "c.jpg", './=cmd("x").jpg' if form == "csv" else '=cmd("x").jpg'}
+
+
+def test_the_gateways_answers_keep_all_they_say(database: Database, tmp_path: Path) -> None:
+    answer = {
+        "prediction": "ai_generated",
+        "verdict": "unsure",
+        "probability": 0.55,
+        "confidence": "low",
+        "threshold": 0.5,
+        "unsure_band": [0.4, 0.6],
+        "reason": "borderline",
+        "inference_time_ms": 12.0,
+        "model_version": 3,
+        "provenance": {"c2pa": {"status": "absent"}},
+        "request_id": "0" * 32,
+        "shop": "north",
+        "seller": "s-1",
+        "second_opinion": {"asked": True, "first_probability": 0.7},
+        "real_photos_this_high": 0.004,
+    }
+    bring(database, tmp_path, [answer])
+    (case,) = CaseStore(database).page(Filter())
+    assert (case.reference, case.request_id, case.shop, case.seller) == ("0" * 32, "0" * 32, "north", "s-1")
+    assert (case.prediction, case.threshold, case.unsure_low, case.unsure_high) == ("ai_generated", 0.5, 0.4, 0.6)
+    assert case.provenance == {"c2pa": {"status": "absent"}}
+    assert case.extra == {
+        "second_opinion": {"asked": True, "first_probability": 0.7},
+        "real_photos_this_high": 0.004,
+    }
+
+
+def test_the_audit_sample_is_drawn_by_hash(database: Database, tmp_path: Path) -> None:
+    rows = [row(number, "real", 0.1) for number in range(2000)]
+    done = bring(database, tmp_path, rows, audit_share=0.1)
+    assert 150 < done.cases["audit"] < 250
+    drawn = {case.sha256 for case in CaseStore(database).page(Filter(), limit=2000)}
+    assert drawn == {each["sha256"] for each in rows if draw(each["sha256"]) < 0.1}
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ({"verdict": "maybe"}, "verdict 'maybe'"),
+        ({"verdict": None}, "no verdict"),
+        ({"probability": "nan"}, "probability 'nan'"),
+        ({"probability": 1.5}, "probability 1.5"),
+        ({"probability": None}, "probability None"),
+        ({"model_version": "x"}, "model_version 'x'"),
+        ({"model_version": 2**40}, "model_version"),
+        ({"sha256": "zz"}, "sha256 'zz'"),
+        ({"path": "", "sha256": ""}, "neither path"),
+        ({"seen_at": "yesterday"}, "seen_at 'yesterday'"),
+        ({"seen_at": 1e300}, "seen_at"),
+        ({"verdict": {"a": 1}}, "verdict"),
+    ],
+)
+def test_a_bad_row_is_told_and_the_others_come_in(bad: dict[str, Any], why: str, tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    done = bring(database, tmp_path, [row(1), row(2, **bad), row(3)])
+    assert (done.new, done.bad) == (2, 1)
+    assert "row 2" in done.complaints[0]
+    assert why in done.complaints[0]
+
+
+def test_lines_that_are_no_rows(database: Database, tmp_path: Path) -> None:
+    done = bring(database, tmp_path, [row(1), [1, 2], "text", 7, None])
+    assert (done.new, done.bad) == (1, 4)
+
+
+def test_hostile_text_comes_in_and_out_as_it_is(database: Database, tmp_path: Path) -> None:
+    names = ["<script>alert(1)</script>.jpg", "a\0b.jpg", "\udcff.jpg", "'; DROP TABLE cases; --", "\u202egpj.exe"]
+    bring(database, tmp_path, [row(n, path=name, seller=name) for n, name in enumerate(names)])
+    found = {case.reference for case in CaseStore(database).page(Filter())}
+    assert found == {names[0], "a\N{REPLACEMENT CHARACTER}b.jpg", "\\udcff.jpg", names[3], names[4]}
+
+
+def test_two_imports_of_one_scan_at_a_time(url: str, tmp_path: Path) -> None:
+    Database(url)
+    file = tmp_path / "rows.csv"
+    lines = (
+        Row(path=f"{n}.jpg", verdict="ai_generated", probability=0.9, confidence="high", model_version=1)
+        for n in range(3000)
+    )
+    file.write_text(CSV.header + "".join(map(CSV.line, lines)))
+    done: list[Imported] = []
+
+    def work() -> None:
+        database = Database(url)
+        done.append(import_batches(database, batches(str(file), size=300), ImportOptions()))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(each.new for each in done) == 3000
+    assert all(each.rows == 3000 for each in done)
+    assert answers(Database(url)) == CaseStore(Database(url)).count(Filter()) == 3000
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1 and no more")
+    parquet.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
+    (tmp_path / "empty").mkdir()
+    for name, kind, words in (
+        ("gone.csv", DataError, "No such file"),
+        ("gone.parquet", DataError, "there is no"),
+        ("other.csv", DataError, "no column 'verdict'"),
+        ("other.parquet", DataError, "no column 'verdict'"),
+        ("torn.parquet", DataError, "cannot be read"),
+        ("empty", DataError, "no Parquet files"),
+        ("rows.xlsx", UsageError, "ends in .csv"),
+    ):
+        with pytest.raises(kind, match=words):
+            list(batches(str(tmp_path / name)))
+
+
+def test_the_command(tmp_path: Path) -> None:
+    file = tmp_path / "v.csv"
+    file.write_text("vendor,path,verdict,probability,model_version\nv1,a.jpg,ai_generated,0.9,1\nv2,b.jpg,what,0.9,1\n")
+    arguments = ["review", "import", str(file), "--database", f"sqlite:///{tmp_path / 'r.db'}", "--shop", "south"]
+    result = CliRunner().invoke(build(), [*arguments, "--column", "seller=vendor"])
+    assert result.exit_code == 1
+    assert "2 rows: 1 new, 0 known, 0 not scored, 1 not understood; new cases: 1 flagged" in result.output
+    (case,) = CaseStore(Database(f"sqlite:///{tmp_path / 'r.db'}")).page(Filter())
+    assert (case.seller, case.shop) == ("v1", "south")
+    refused = CliRunner().invoke(build(), [*arguments, "--column", "color=vendor"])
+    assert isinstance(refused.exception, UsageError)
