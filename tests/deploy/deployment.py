@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from veriphoto_serving.cli import ServeOptions
 from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.options import environment_variable
 from veriphoto_serving.triton.installation import Installation
@@ -46,8 +47,9 @@ def needs(*names: str) -> str:
 
 @cache
 def known_variables() -> frozenset[str]:
-    """Environment variables that the code reads: the gateway's settings and literals of packages and provisioning."""
-    names = {environment_variable(each.name) for each in fields(GatewaySettings)}
+    """Environment variables that the code reads: the settings of `serve` and literals of packages and provisioning."""
+    settings = (ServeOptions, TritonOptions, GatewaySettings)
+    names = {environment_variable(each.name) for kind in settings for each in fields(kind)}
     for package in PACKAGES:
         for file in (ROOT / package).rglob("*.py"):
             names |= set(VARIABLE.findall(file.read_text("utf-8")))

@@ -89,7 +89,7 @@ def test_probes_come_in_where_nobody_can_make_room(
 ) -> None:
     monkeypatch.setattr(connection_limits, "_PATIENCE_S", 60.0)
     url, server = served
-    server._services.scorer._detector._transport._delay = 1.5
+    server._services.scorer._detector._service._transport._delay = 1.5
     body = picture()
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
     for _ in range(MOST):

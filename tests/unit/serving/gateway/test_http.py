@@ -134,7 +134,7 @@ def test_nothing_of_a_request_is_logged_or_stored(caplog: pytest.LogCaptureFixtu
 def test_draining_finishes_what_is_in_flight() -> None:
     with listening(drain=1.0) as (address, server):
         ready(address)
-        server._services.scorer._detector._transport._delay = 2.0
+        server._services.scorer._detector._service._transport._delay = 2.0
         codes: list[int] = []
         call = threading.Thread(
             target=lambda: codes.append(httpx.post(f"{address}/predict", content=picture()).status_code)

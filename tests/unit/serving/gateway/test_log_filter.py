@@ -71,7 +71,7 @@ def test_vanishing_callers_leave_no_line(
 ) -> None:
     with listening() as (url, server):
         ready(url)
-        server._services.scorer._detector._transport._delay = 0.05
+        server._services.scorer._detector._service._transport._delay = 0.05
         body = picture()
         request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         for _ in range(20):
