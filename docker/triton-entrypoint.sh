@@ -27,10 +27,12 @@ case ${VERIPHOTO_FLAVOUR:-onnxruntime} in
 esac
 
 # As in `veriphoto serve`: a model of its own, where it is there and wanted; `embedded` runs it in the step that asks.
+needed=encoder.json
+[ "${VERIPHOTO_FLAVOUR:-onnxruntime}" != tensorrt ] || needed=model.plan
 for flag in "$@"; do
     case $flag in
         --model-repository=*)
-            if [ -e "${flag#*=}/encoder/1/encoder.json" ] && [ "${VERIPHOTO_SECOND_OPINION:-auto}" != off ] &&
+            if [ -e "${flag#*=}/encoder/1/$needed" ] && [ "${VERIPHOTO_SECOND_OPINION:-auto}" != off ] &&
                 [ "${VERIPHOTO_FLAVOUR:-onnxruntime}" != embedded ]; then
                 set -- "$@" --load-model=encoder
             fi

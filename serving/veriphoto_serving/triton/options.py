@@ -118,7 +118,8 @@ class TritonOptions:
         """
         if self.model_repository.is_dir() and not (self.model_repository / ENSEMBLE).is_dir():
             return ("*",)
-        place = self.model_repository / ENCODER / "1" / ENCODER_FILE
+        needed = "model.plan" if self.flavour is Flavour.TENSORRT else ENCODER_FILE
+        place = self.model_repository / ENCODER / "1" / needed
         served = self.flavour is not Flavour.EMBEDDED and self.second_opinion is not Mode.OFF and place.is_file()
         return (ENSEMBLE, ENCODER) if served else (ENSEMBLE,)
 

@@ -104,6 +104,7 @@ def test_the_encoder_is_loaded_where_triton_is_to_run_it(
     if there:
         (tmp_path / "encoder" / "1").mkdir(parents=True)
         (tmp_path / "encoder" / "1" / "encoder.json").touch()
+        (tmp_path / "encoder" / "1" / "model.plan").touch()
     options = TritonOptions(model_repository=tmp_path, flavour=flavour, second_opinion=mode)
     flags = options.argv(CONTAINER)
     assert "--load-model=detector" in flags
@@ -117,6 +118,14 @@ def test_the_key_is_not_printed_with_the_options() -> None:
 @pytest.mark.parametrize("api", ["shared-memory", "model-repository", "trace", "logging"])
 def test_what_could_change_the_server_is_restricted(api: str) -> None:
     assert api in RESTRICTED
+
+
+def test_tensorrt_needs_a_plan_of_the_encoder(tmp_path: Path) -> None:
+    for name in ("detector", "encoder/1"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "encoder" / "1" / "encoder.json").touch()
+    options = TritonOptions(model_repository=tmp_path, flavour=Flavour.TENSORRT)
+    assert "--load-model=encoder" not in options.argv(CONTAINER)
 
 
 def test_a_repository_that_is_not_veriphotos_is_loaded_whole(tmp_path: Path) -> None:
