@@ -15,5 +15,5 @@ def find_pictures(folder: Path) -> list[Path]:
         UsageError: If ``folder`` is not a directory.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder; name one with photos")
+        raise UsageError(f"{folder} is no folder; name one with photos")
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
