@@ -90,6 +90,16 @@ class Database:
                 yield connection
 
     @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps a connection open over many blocks: SQLite empties its log, at the disk's pace, when the last closes.
+
+        Raises:
+            DatabaseError: If the database refuses.
+        """
+        with self._worded(), self._engine.connect():
+            yield
+
+    @contextlib.contextmanager
     def outside(self) -> Iterator[Connection]:
         """Yields a connection outside any transaction, for the database's own housekeeping.
 
@@ -165,6 +175,7 @@ def _engine(url: str, patience: float) -> tuple[Engine, str]:
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # the driver would begin by itself, and too late to be sure of the lock
     connection.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not wait for each other
+    connection.execute("PRAGMA wal_autocheckpoint=16384")  # 64 MB: an import writes pages all over the file
     connection.execute("PRAGMA cache_size=-65536")
 
 

@@ -89,11 +89,12 @@ def import_batches(
     """
     total = Imported()
     started = now()
-    for batch in found:
-        answers = _read(batch, options, total, started)
-        with database.writing() as connection:
-            _take(connection, answers, options, total)
-        progress(total)
+    with database.held():
+        for batch in found:
+            answers = _read(batch, options, total, started)
+            with database.writing() as connection:
+                _take(connection, answers, options, total)
+            progress(total)
     return total
 
 
