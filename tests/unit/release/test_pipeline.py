@@ -126,7 +126,7 @@ def test_what_fails_parity_is_not_published(network, findings, repository: Path,
 def test_without_pictures_nothing_is_exported(network, findings, repository: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError):
         export_version(network, findings, repository=repository, pictures=[])
-    with pytest.raises(UsageError, match="not a folder"):
+    with pytest.raises(UsageError, match="no folder"):
         find_pictures(tmp_path / "missing")
 
 
