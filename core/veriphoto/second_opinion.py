@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from veriphoto.errors import ManifestError
 from veriphoto.manifest import DriftReference, sha256_file
-from veriphoto.verdict import OperatingPoint
+from veriphoto.verdict import OperatingPoint, logit
 
 OPINION_FILE: Final = "second_opinion.json"
 """Beside a version's manifest."""
@@ -171,8 +171,8 @@ class SecondOpinion:
         """
         rule = self.rule
         if features is None:
-            below = _logit(self.operating_point.unsure_low) - _EPSILON
-            return Joint(min(rule.alone_weight * first_logit + rule.alone_bias, below), False, 0.0)
+            alone = rule.alone_weight * first_logit + rule.alone_bias
+            return Joint(min(alone, ceiling(self.operating_point)), False, 0.0)
         second = float(np.dot(np.asarray(self.weights, np.float64), features.astype(np.float64))) + self.bias
         return Joint(rule.first_weight * first_logit + rule.second_weight * second + rule.bias, True, second)
 
@@ -220,6 +220,15 @@ def read_opinion(directory: Path) -> SecondOpinion | None:
         raise ManifestError(f"{path} cannot be read ({type(error).__name__}); fit it again") from error
 
 
+def ceiling(point: OperatingPoint) -> float:
+    """Returns the joint logit that a picture which nobody was asked about stays below: just under the cut of ``real``.
+
+    Args:
+        point: Of the joint score.
+    """
+    return logit(point.unsure_low) - _EPSILON
+
+
 def sigmoid(logit: float) -> float:
     """Returns the probability of a logit, without overflow."""
     return 1.0 / (1.0 + math.exp(-logit)) if logit >= 0.0 else math.exp(logit) / (1.0 + math.exp(logit))
@@ -238,8 +247,3 @@ def _opinion(body: dict[str, Any]) -> SecondOpinion:
         real_logits=numbers("real_logits"),
         **body,
     )
-
-
-def _logit(probability: float) -> float:
-    clipped = min(max(probability, 1e-7), 1.0 - 1e-7)
-    return math.log(clipped / (1.0 - clipped))

@@ -104,7 +104,7 @@ def decide(probability: float, statistics: Mapping[str, float], point: Operating
     """
     reason = _reason(probability, statistics, point)
     prediction: Prediction = "ai_generated" if probability >= point.threshold else "real"
-    margin = abs(_logit(probability) - _logit(point.threshold))
+    margin = abs(logit(probability) - logit(point.threshold))
     confidence: Confidence = "high" if margin >= CONFIDENCE_HIGH else "medium" if margin >= CONFIDENCE_MEDIUM else "low"
     return Verdict(
         verdict="unsure" if reason else prediction,
@@ -126,7 +126,8 @@ def _reason(probability: float, statistics: Mapping[str, float], point: Operatin
     return ""
 
 
-def _logit(probability: float) -> float:
+def logit(probability: float) -> float:
+    """Returns the logit of a probability, finite also where it is 0 or 1."""
     clipped = min(max(probability, _EPSILON), 1.0 - _EPSILON)
     return math.log(clipped / (1.0 - clipped))
 

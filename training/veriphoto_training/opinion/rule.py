@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veriphoto.contract import CONTRACT
-from veriphoto.second_opinion import Mode, Rule, SecondOpinion
+from veriphoto.second_opinion import Mode, Rule, SecondOpinion, ceiling
 from veriphoto.verdict import OperatingPoint
 from veriphoto_training.calibration.fit import MIN_SIDE, drift_reference
 from veriphoto_training.opinion.looks import Looks
@@ -178,8 +178,7 @@ def assemble(probe: Probe, rule: Rule, samples: Sequence[Sample], encoder: str) 
     point = fit_point(samples, rule)
     clean = samples[0]
     logits = joint_logits(rule, clean.looks.first, clean.second, Mode.ALWAYS)
-    below = float(np.log(point.unsure_low / (1.0 - point.unsure_low))) - 1e-3
-    served = joint_logits(rule, clean.looks.first, clean.second, Mode.AUTO, below)
+    served = joint_logits(rule, clean.looks.first, clean.second, Mode.AUTO, ceiling(point))
     product = (clean.labels == 0) & clean.product
     weights = clean.weights
     heights = [weighted_quantile(logits[product], weights[product], 1.0 - level) for level in LEVELS]
