@@ -123,7 +123,8 @@ def opened(chromium: Any, address: str, width: str = "desktop", name: str = "ann
 
 
 def ready(page: Any) -> None:
-    """Keys mean something only once the buttons are there."""
+    """Keys mean something only once the buttons are there and the page is drawn to its end."""
+    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
     page.locator("button:not([disabled])", has_text="Real photo").wait_for()
 
 
@@ -164,14 +165,13 @@ def test_a_case_is_looked_at_and_decided_by_keys(
         note.press("Control+Enter")
         assert store.count(Filter(state=State.OPEN)) == total, "keys typed into the note decide nothing"
         page.locator("h1, [data-testid=stCaptionContainer]").first.click()
-        page.keyboard.press("1")
-        until(lambda: store.count(Filter(state=State.OPEN)) == total - 1)
-        page.get_by_text(f"1 of {total - 1}").first.wait_for()
-        page.keyboard.press("2")
-        until(lambda: store.count(Filter(state=State.OPEN)) == total - 2)
-        page.get_by_text("2 of them by you").wait_for()
-        page.keyboard.press("3")
-        until(lambda: store.count(Filter(state=State.UNDECIDED)) == 1)
+        for decided, key in enumerate("123", start=1):
+            page.keyboard.press(key)
+            until(lambda left=total - decided: store.count(Filter(state=State.OPEN)) == left)
+            page.get_by_text(f"1 of {total - decided}").first.wait_for()
+            page.get_by_text(f"{decided} of them by you").wait_for()
+            ready(page)
+        assert store.count(Filter(state=State.UNDECIDED)) == 1
         page.keyboard.press("u")
         until(lambda: store.count(Filter(state=State.OPEN)) == total - 2)
         assert store.count(Filter(state=State.UNDECIDED)) == 0

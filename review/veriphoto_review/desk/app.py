@@ -31,6 +31,7 @@ _CHOICES: Final = (
     ("Cannot tell", Truth.UNKNOWN, "3"),
 )
 _VIEWS: Final = ("One by one", "Queue")
+_UNDOABLE = 20
 _LAST, _FLASH, _SKIPPED = "review last", "review flash", "review skipped"
 
 
@@ -217,9 +218,13 @@ def _buttons(numbers: list[int], me: str, note: str, *, shortcuts: bool, again: 
 
 
 def _undo(me: str) -> None:
-    last = st.session_state.get(_LAST, [])
-    if last:
+    if _last():
         st.button("Undo", on_click=_guarded, args=(_take_back, me), disabled=not me, shortcut="U", width="stretch")
+
+
+def _last() -> list[str]:
+    batches: list[str] = st.session_state.setdefault(_LAST, [])
+    return batches
 
 
 def _guarded(action: Callable[..., None], *arguments: Any) -> None:
@@ -230,9 +235,13 @@ def _guarded(action: Callable[..., None], *arguments: Any) -> None:
 
 
 def _decide(numbers: list[int], truth: Truth, me: str, note: str, again: bool) -> None:
+    # Streamlit may stop a callback wherever it touches the session, when the next key is pressed. So the list is at hand
+    # before the decision is stored, and nothing lies between the two: whatever is stored can be taken back.
+    last = _last()
     decision = store().decide(numbers, truth, reviewer=me, note=note.strip(), again=again)
     if decision.decided:
-        st.session_state[_LAST] = [*st.session_state.get(_LAST, [])[-20:], decision.batch]
+        last.append(decision.batch)
+        del last[:-_UNDOABLE]
     if decision.skipped:
         gone = len(decision.skipped)
         st.session_state[_FLASH] = (False, f"{gone} left alone: somebody else had decided by then, or they are gone.")
@@ -241,9 +250,11 @@ def _decide(numbers: list[int], truth: Truth, me: str, note: str, again: bool) -
 
 
 def _take_back(me: str) -> None:
-    last = st.session_state.get(_LAST, [])
+    last = _last()
+    if not last:  # the key was pressed twice
+        return
     undone = store().undo(last[-1], reviewer=me)
-    st.session_state[_LAST] = last[:-1]
+    last.pop()
     words = f"{len(undone.decided)} taken back."
     if undone.skipped:
         words += f" {len(undone.skipped)} stay: somebody has decided them again."
