@@ -18,16 +18,16 @@ class Contract:
     A copy travels in every manifest; a manifest whose copy differs is refused.
     """
 
-    crop_size: int = 224
+    crop_size: int = 192
     """Side S of a square crop, in pixels."""
     crops: int = 2
     """Number K of crops taken from one picture."""
-    grid: int = 7
+    grid: int = 6
     """Side G of a crop's evidence map: EfficientNet-B0 has stride 32, so G = S / 32."""
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    """Channel means of RGB in 0..1 (ImageNet), applied inside the graph."""
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    """Channel deviations of RGB in 0..1 (ImageNet), applied inside the graph."""
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Channel means of RGB in 0..1 that the starting weights were trained with, applied inside the graph."""
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Channel deviations of RGB in 0..1, likewise."""
     labels: tuple[str, str] = ("real", "ai_generated")
     """Class names by index; PROBABILITY is that of the second."""
     statistics: tuple[str, ...] = (

@@ -8,6 +8,8 @@ The rule for every kind of picture:
 * Animated files: the first frame; HEIF files: the primary picture. Orientation is applied, once.
 * Palette, greyscale, bilevel: expanded. Alpha, and palette or colour-key transparency: put on white.
 * 16 bits a channel: the high byte. CMYK and YCCK: Pillow's plain conversion (Adobe's inversion undone), no profile.
+* Large pictures are made smaller by 2, 4 or 8 while they are decoded (``reduction``): a JPEG by its decoder, which then
+  does a part of the work only, others by averaging.
 * Colour profiles are ignored: detection looks at the recorded numbers, not at how a screen would show them.
 """
 
@@ -54,6 +56,9 @@ _AT_REST: Final = 12 * _MEGA
 """Memory of a decoder, and of the band of pixels it works on, whatever the picture's size."""
 _BAND: Final = 1 << 19
 """Pixels that are converted at a time, so that intermediate steps do not multiply the memory of a large picture."""
+_KEPT_SIDE: Final = 720
+"""Pixels of the shorter side that are always left. What shops serve is no larger, and what two squares of 192 pixels can
+show of a larger picture is no more."""
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -63,6 +68,8 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS: Final = (5, 6, 7, 8)
+"""Orientations that exchange width and height."""
 _END_OF_JPEG: Final = b"\xff\xd9"
 _TAILS: Final = (bytes(32), b"\xff\0" * 16)
 """Put behind the coded data of a JPEG without end mark: where pixels are missing, each changes them."""
@@ -77,13 +84,27 @@ class Decoded:
     """A decoded picture and what its file said."""
 
     image: Image.Image
-    """Upright, mode RGB."""
+    """Upright, mode RGB, made smaller by ``scale``."""
     raw: Image.Image
-    """As stored, before orientation, mode RGB: its 8 x 8 grid is the encoder's."""
+    """As stored, before orientation, mode RGB; with a ``scale`` of 1, its 8 x 8 grid is the encoder's."""
+    size: tuple[int, int]
+    """Width and height of the upright picture in its file, in pixels."""
+    scale: int
+    """What its sides were divided by: 1, 2, 4 or 8."""
     format: str
     """One of ``contract.FORMATS``."""
     quantization: dict[int, list[int]]
     """JPEG quantisation tables; empty for other formats."""
+
+
+def reduction(width: int, height: int) -> int:
+    """Returns what a picture's sides are divided by when it is decoded: 1, 2, 4 or 8.
+
+    Args:
+        width: Width of the picture in its file, in pixels.
+        height: Its height.
+    """
+    return next((scale for scale in (8, 4, 2) if min(width, height) >= scale * _KEPT_SIDE), 1)
 
 
 def decode(data: bytes) -> Decoded:
@@ -124,10 +145,17 @@ def _decode(header: Header) -> Decoded:
         orientation = from_exif(image.info.get("exif", b"")) or 1
     tables = dict(getattr(image, "quantization", None) or {})
     raw = _to_rgb(image, header)
+    # A JPEG's decoder has reduced it already. What a HEIF file says of its size may be before rotation.
+    width, height = (header.width, header.height) if header.format == "jpeg" else image.size
+    scale = reduction(width, height)
+    if scale > 1 and header.format != "jpeg":
+        raw = raw.reduce(scale)
     del image
     turn = _TURNS.get(orientation)
+    size = (height, width) if orientation in _SIDEWAYS else (width, height)
     # Pillow's exif_transpose would do the same by way of two more copies of the picture.
-    return Decoded(raw if turn is None else raw.transpose(turn), raw, header.format, tables)
+    upright = raw if turn is None else raw.transpose(turn)
+    return Decoded(upright, raw, size, scale, header.format, tables)
 
 
 class _Metered(io.BytesIO):
@@ -159,14 +187,21 @@ def _loaded(header: Header) -> Image.Image:
     return image
 
 
+def _reduced(header: Header, data: bytes) -> Image.Image:
+    image = _open(header, data)
+    scale = reduction(header.width, header.height)
+    image.draft(None, (header.width // scale, header.height // scale))
+    image.load()
+    return image
+
+
 def _load_jpeg(header: Header) -> Image.Image:
+    first = _reduced(header, header.clean)
     if header.complete:
-        return _loaded(header)
-    first = _loaded(header)
+        return first
     expected = _sum(first)
     for tail in _TAILS:
-        image = _open(header, header.clean.removesuffix(_END_OF_JPEG) + tail + _END_OF_JPEG)
-        image.load()
+        image = _reduced(header, header.clean.removesuffix(_END_OF_JPEG) + tail + _END_OF_JPEG)
         if _sum(image) != expected:
             raise TruncatedImageError("the file ends before the picture does; send the whole file")
         del image

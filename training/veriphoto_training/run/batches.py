@@ -18,8 +18,8 @@ from veriphoto_training.augment.alignment import Pixels
 from veriphoto_training.data.dataset import Picture
 
 Maker = Callable[[bytes, np.random.Generator], tuple[Pixels, ...]]
-Batch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
-"""Views UINT8 [V, B, S, S, 3] and labels FP32 [B]."""
+Batch = tuple[npt.NDArray[np.uint8], list[Picture]]
+"""Views UINT8 [V, B, S, S, 3] of B pictures."""
 
 _ATTEMPTS = 20
 
@@ -84,10 +84,10 @@ def batches(
         ahead: Largest number of batches kept ready; it bounds the memory.
 
     Yields:
-        Views and labels.
+        Views and their pictures.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="batches") as pool:
-        waiting: deque[list[Future[tuple[tuple[Pixels, ...], int]]]] = deque()
+        waiting: deque[list[Future[tuple[tuple[Pixels, ...], Picture]]]] = deque()
         next_step = start
         for _ in range(start, stop):
             while next_step < stop and len(waiting) < ahead:
@@ -95,15 +95,15 @@ def batches(
                 next_step += 1
             made = [future.result() for future in waiting.popleft()]
             views = np.stack([np.stack(view) for view in zip(*(views for views, _ in made), strict=True)])
-            yield views, np.array([label for _, label in made], np.float32)
+            yield views, [picture for _, picture in made]
 
 
-def _one(sampler: Sampler, make: Maker, key: tuple[int, int, int]) -> tuple[tuple[Pixels, ...], int]:
+def _one(sampler: Sampler, make: Maker, key: tuple[int, int, int]) -> tuple[tuple[Pixels, ...], Picture]:
     rng = np.random.default_rng(key)
     for _ in range(_ATTEMPTS):
         picture = sampler.draw(rng)
         try:
-            return make(picture.data, rng), picture.label
+            return make(picture.data, rng), picture
         except ImageError:  # `data audit` names it; a run does not end because of one bad file
             continue
     raise ValueError(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from veriphoto.errors import UsageError
 from veriphoto_training.augment.alignment import Chain, whole
 from veriphoto_training.augment.splice import splice
-from veriphoto_training.data.dataset import Dataset, thin
+from veriphoto_training.data.dataset import Dataset, Picture, thin
 from veriphoto_training.data.splits import Split
 from veriphoto_training.network.depthwise import speed_up
 from veriphoto_training.network.ema import WeightAverage
@@ -31,9 +31,10 @@ from veriphoto_training.network.model import (
 )
 from veriphoto_training.network.published import is_published, measure_norms
 from veriphoto_training.network.weights import describe_weights, load_weights
+from veriphoto_training.opinion.teacher import FEATURES, Teacher
 from veriphoto_training.recipes import Recipe
 from veriphoto_training.run.batches import Maker, Sampler, batches
-from veriphoto_training.run.loss import training_loss
+from veriphoto_training.run.loss import distance_to_teacher, training_loss
 from veriphoto_training.run.progress import Progress
 from veriphoto_training.scoring.logits import score, scoring_size
 from veriphoto_training.scoring.metrics import auroc
@@ -53,6 +54,8 @@ class Job:
     fingerprint: str
     output: Path
     weights: str
+    teacher: Path | None = None
+    """Targets of a second opinion, from ``Teacher.write``."""
     seed: int = 0
     """Random seed for the split and, with ``replica``, for everything that is drawn."""
     replica: int = 0
@@ -125,11 +128,15 @@ class _Run:
         self._network: nn.Module = network.to(  # type: ignore[call-overload]
             self._device, memory_format=torch.channels_last
         )
+        self._teacher = Teacher.read(job.teacher) if job.teacher else None
+        # What puts the network's features into the teacher's space; it is thrown away after training.
+        self._projection = nn.Linear(network.num_features, FEATURES).to(self._device)  # type: ignore[arg-type]
         self._average = WeightAverage(self._network, recipe.ema_decay)
         if self._device.type == "cpu":
             speed_up(self._network)
-        decayed = [p for p in self._network.parameters() if p.ndim > 1]
-        plain = [p for p in self._network.parameters() if p.ndim <= 1]
+        learned = [*self._network.parameters(), *(self._projection.parameters() if self._teacher else ())]
+        decayed = [p for p in learned if p.ndim > 1]
+        plain = [p for p in learned if p.ndim <= 1]
         self._optimizer = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
             lr=recipe.learning_rate,
@@ -157,9 +164,9 @@ class _Run:
         )
         while self._state.step < end:
             asked = time.perf_counter()
-            views, labels = next(stream)
+            views, pictures = next(stream)
             waited += time.perf_counter() - asked
-            loss = self._step(torch.from_numpy(views), torch.from_numpy(labels))
+            loss = self._step(torch.from_numpy(views), pictures)
             self._state.step += 1
             spent = time.perf_counter() - began
             speed = (self._state.step - begun_at) * recipe.batch_size / spent
@@ -175,18 +182,25 @@ class _Run:
         self._progress.stop()
         return job.output / CHECKPOINT_FILE
 
-    def _step(self, views: Tensor, labels: Tensor) -> float:
+    def _step(self, views: Tensor, pictures: list[Picture]) -> float:
         recipe = self._job.recipe
         self._network.train()
         for group in self._optimizer.param_groups:
             group["lr"] = _rate(recipe, self._state.step, self._steps)
-        targets = labels.to(self._device) * (1.0 - recipe.label_smoothing) + recipe.label_smoothing / 2.0
+        labels = torch.tensor([float(picture.label) for picture in pictures], device=self._device)
+        targets = labels * (1.0 - recipe.label_smoothing) + recipe.label_smoothing / 2.0
+        if self._teacher:
+            logits, taught, known = (torch.from_numpy(x).to(self._device) for x in self._teacher.known(pictures))
+            targets = torch.lerp(targets, logits.sigmoid(), recipe.teacher_share * known.float())
         draws = np.random.default_rng((_draws(self._job), self._state.step, _SPLICING))
         batch = splice(normalise(views.flatten(0, 1).to(self._device)), targets, recipe.splice_share, draws)
         kind = torch.bfloat16 if self._device.type == "cpu" else torch.float16
         with torch.autocast(self._device.type, kind):
             outputs = forward(self._network, batch.x_nchw)
         loss = training_loss(self._network, outputs, batch, targets, recipe.consistency)
+        if self._teacher:
+            projected = self._projection(outputs.pooled.float())
+            loss = loss + recipe.teacher_features * distance_to_teacher(projected, taught, known & ~batch.mixed)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self._scaler.scale(loss))
         self._scaler.unscale_(self._optimizer)
@@ -221,6 +235,7 @@ class _Run:
             "state": asdict(self._state),
             "network": self._network.state_dict(),
             "average": self._average.network.state_dict(),
+            "projection": self._projection.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "random": torch.get_rng_state(),
@@ -238,6 +253,7 @@ class _Run:
             )
         self._network.load_state_dict(body["network"])
         self._average.network.load_state_dict(body["average"])
+        self._projection.load_state_dict(body["projection"])
         self._optimizer.load_state_dict(body["optimizer"])
         self._scaler.load_state_dict(body["scaler"])
         torch.set_rng_state(body["random"])

@@ -43,5 +43,21 @@ def disagreement(pooled: Tensor, logits: Tensor) -> Tensor:
     return cosine + divergence
 
 
+def distance_to_teacher(projected: Tensor, taught: Tensor, used: Tensor) -> Tensor:
+    """Mean cosine distance between what the network and the teacher see.
+
+    Args:
+        projected: The network's features in the teacher's space, of all V views [V * N, D].
+        taught: The teacher's features [N, D].
+        used: BOOL [N], the crops that count: those of one picture that the teacher knows.
+
+    Returns:
+        A scalar, 0 where no crop counts.
+    """
+    views = _by_view(projected.float(), len(taught))
+    cosine = nn.functional.cosine_similarity(views, taught.expand_as(views), dim=-1)
+    return ((1.0 - cosine) * used).sum() / (used.sum() * len(views)).clamp(min=1)
+
+
 def _by_view(tensor: Tensor, count: int) -> Tensor:
     return tensor.reshape(-1, count, *tensor.shape[1:])

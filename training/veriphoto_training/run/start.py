@@ -25,6 +25,7 @@ def run_training(
     recipe_name: str,
     output: Path,
     weights: str,
+    teacher: Path | None = None,
     seed: int = 0,
     replica: int = 0,
     epochs: int | None = None,
@@ -47,6 +48,7 @@ def run_training(
         recipe_name: Name of a recipe, a key of ``RECIPES``.
         output: Directory of the run's files.
         weights: Weights to start from; see ``load_weights``.
+        teacher: Targets of a second opinion; none if None.
         seed: Random seed for training and for the data split.
         replica: Draws other batches from the same split; see ``Job``.
         epochs: Replaces the recipe's number of epochs.
@@ -87,6 +89,7 @@ def run_training(
         fingerprint=dataset.fingerprint,
         output=output,
         weights=weights,
+        teacher=teacher,
         seed=seed,
         replica=replica,
         holdout_sources=tuple(holdout_sources),

@@ -70,8 +70,8 @@ def explain(data: bytes, detection: Detection) -> Explanation:
     Raises:
         ImageError: If the picture cannot be decoded.
     """
-    photo = decode(data).image
-    size = photo.size
+    decoded = decode(data)
+    photo, size = decoded.image, decoded.size
     boxes = crop_boxes(*size)
     photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE))  # in place: two copies of 40 megapixels would be 240 MB
     heat, seen = _lay(detection.evidence, boxes, size, photo.size)

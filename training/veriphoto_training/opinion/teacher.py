@@ -1,0 +1,99 @@
+"""What the second opinion teaches a classifier: its score of every training photo, and what it sees in it.
+
+Scores come from probes that were fitted without the photo's source (``probe.out_of_source``): a teacher that has seen a
+photo's source answers with its label, which the classifier knows already.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from veriphoto.errors import UsageError
+from veriphoto_training.data.dataset import Picture
+from veriphoto_training.opinion.looks import Looks
+from veriphoto_training.opinion.probe import source_weights
+
+Floats = npt.NDArray[np.float32]
+
+FEATURES: Final = 256
+"""Principal components of the encoder's features that are taught: 2,304 of them hold mostly noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """Targets of photos, by the sha256 of their bytes."""
+
+    logits: Floats
+    """[n]: calibrated logits of out-of-source probes."""
+    features: Floats
+    """[n, FEATURES]: principal components, each divided by the root of its deviation."""
+    rows: dict[str, int]
+    """sha256 to row."""
+
+    @classmethod
+    def of(cls, looks: Looks, scores: npt.NDArray[np.float64]) -> Self:
+        """Makes targets.
+
+        Args:
+            looks: Photos as they are, with the encoder's features.
+            scores: Their out-of-source scores [n].
+        """
+        from sklearn.decomposition import PCA  # noqa: PLC0415 - heavy, and of an extra
+        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+
+        weights = source_weights(looks.sources, looks.labels)
+        scale = LogisticRegression(C=1e6).fit(scores[:, None], looks.labels, weights)
+        logits = scale.decision_function(scores[:, None]).astype(np.float32)
+        spread = looks.features.std(axis=0) + 1e-6
+        parts = PCA(FEATURES, random_state=0).fit_transform((looks.features - looks.features.mean(axis=0)) / spread)
+        features = (parts / np.sqrt(parts.std(axis=0))).astype(np.float32)
+        return cls(
+            logits=logits,
+            features=features,
+            rows={picture.sha256: row for row, picture in enumerate(looks.pictures)},
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads what ``write`` wrote.
+
+        Raises:
+            UsageError: If the file is missing or another kind of file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                names = file["sha256"].tolist()
+                return cls(
+                    logits=file["logits"],
+                    features=file["features"].astype(np.float32),
+                    rows={name: row for row, name in enumerate(names)},
+                )
+        except (OSError, KeyError, ValueError) as error:
+            raise UsageError(f"{path} is no teacher's file ({error}); write one: veriphoto second-opinion --teacher") from error
+
+    def write(self, path: Path) -> None:
+        """Writes the targets."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        names = sorted(self.rows, key=self.rows.__getitem__)
+        with path.open("wb") as file:
+            np.savez(file, sha256=np.array(names), logits=self.logits, features=self.features.astype(np.float16))
+
+    def known(self, pictures: list[Picture]) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+        """Looks photos up.
+
+        Args:
+            pictures: N photos.
+
+        Returns:
+            Logits [N], features [N, FEATURES], and which photos the teacher knows [N]; zeros for the others.
+        """
+        rows = np.array([self.rows.get(picture.sha256, -1) for picture in pictures])
+        known = rows >= 0
+        logits = np.where(known, self.logits[rows], 0.0).astype(np.float32)
+        features = np.where(known[:, None], self.features[rows], 0.0).astype(np.float32)
+        return logits, features, known
