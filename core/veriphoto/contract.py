@@ -20,7 +20,7 @@ class Contract:
 
     crop_size: int = 192
     """Side S of a square crop, in pixels."""
-    crops: int = 2
+    crops: int = 1
     """Number K of crops taken from one picture."""
     grid: int = 6
     """Side G of a crop's evidence map: EfficientNet-B0 has stride 32, so G = S / 32."""

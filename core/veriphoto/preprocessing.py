@@ -1,9 +1,7 @@
 """Image bytes -> crops and statistics: the only implementation, for training evaluation and for Triton alike.
 
-The first square is the whole of the picture (its shorter side), the second its middle, halved at most; each is
-brought to the size of the network. Native crops alone, the first design, told AI from real far worse on large
-pictures, and more squares than these two told no better (docs/model_card.md): a native crop of a large photo is mostly
-smooth, and the whole alone has lost the finest traces.
+One square is cut: the whole of the picture (its shorter side, in the middle), brought to the size of the network. A
+second square at native resolution costs as much again and tells no better (docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -16,13 +14,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from veriphoto.contract import CONTRACT, FORMATS
-from veriphoto.decoding import Decoded, decode, reduction
+from veriphoto.decoding import Decoded, decode
 from veriphoto.statistics import measure
 
-_NATIVE: Final = 2 * CONTRACT.crop_size
-"""Side of the second square in pixels of the decoded picture: it is only halved ..."""
-_LARGEST_SHARE: Final = 0.7
-"""... and at most this share of the shorter side, so that it is another view than the first."""
 _REDUCING_GAP: Final = 1.0
 """Large squares are averaged down by a whole number first, and filtered the rest: a third of the cost."""
 
@@ -74,14 +68,11 @@ def crop_boxes(width: int, height: int) -> tuple[Box, ...]:
         height: Its height.
 
     Returns:
-        K squares inside the picture, none under the crop size unless the picture's shorter side is.
+        K squares inside the picture.
     """
-    short = min(width, height)
-    native = max(
-        min(_NATIVE * reduction(width, height), round(_LARGEST_SHARE * short)), min(CONTRACT.crop_size, short)
-    )
+    side = min(width, height)
     # The product is in the middle of a product photo, and the outermost border is often empty.
-    return tuple(Box(round((width - side) / 2), round((height - side) / 2), side) for side in (short, native))
+    return (Box(round((width - side) / 2), round((height - side) / 2), side),)
 
 
 def _scaled(box: Box, decoded: Decoded) -> Box:

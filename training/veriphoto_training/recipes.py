@@ -29,6 +29,12 @@ class Recipe:
     """Pictures a step; each gives one crop, or two with ``two_views``."""
     epochs: int = 8
     learning_rate: float = 6e-4
+    head_rate: float = 1.0
+    """Learning rate of the head and of the teacher's projection, as a multiple of the others'."""
+    frozen_stages: int = 0
+    """Number of leading stages (of seven; the stem counts with the first) that keep their starting weights."""
+    frozen_norms: bool = False
+    """Batch norms keep the statistics of the starting weights."""
     weight_decay: float = 0.02
     warmup_steps: int = 60
     dropout: float = 0.2

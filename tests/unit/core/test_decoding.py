@@ -14,7 +14,7 @@ from PIL import Image
 
 from veriphoto import errors
 from veriphoto.contract import MAX_FILE_BYTES, MAX_SIDE
-from veriphoto.decoding import decode
+from veriphoto.decoding import decode, reduction
 
 SAMPLES = Path(__file__).parents[3] / "samples"
 
@@ -163,3 +163,28 @@ def test_random_damage_only_raises_image_errors() -> None:
             data[position] = rng.integers(0, 256)
         with contextlib.suppress(errors.ImageError):
             assert decode(bytes(data)).image.mode == "RGB"
+
+def test_large_pictures_are_made_smaller_while_they_are_decoded() -> None:
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8))
+    large = small.resize((4000, 3000), Image.Resampling.BICUBIC)
+    sizes = {(719, 900): 1, (1439, 2000): 1, (1440, 1440): 2, (4000, 3000): 4, (5760, 6000): 8}
+    assert {size: reduction(*size) for size in sizes} == sizes
+    for kind, options in (("JPEG", {"quality": 95}), ("PNG", {}), ("WEBP", {"quality": 95})):
+        decoded = decode(encoded(large, kind, **options))
+        assert (decoded.size, decoded.scale, decoded.image.size) == ((4000, 3000), 4, (1000, 750))
+        # By a JPEG's decoder or by averaging, it is the same picture.
+        expected = np.asarray(large.reduce(4), np.float32)
+        assert np.abs(np.asarray(decoded.image, np.float32) - expected).mean() < 2.0
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = decode(encoded(large, "JPEG", exif=exif))
+    assert (turned.size, turned.image.size) == ((3000, 4000), (750, 1000))
+
+
+def test_a_large_photo_that_is_cut_is_refused_all_the_same() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1600, 1600, 3), np.uint8))
+    data = encoded(noise, "JPEG", quality=80)
+    with pytest.raises(errors.TruncatedImageError):
+        decode(data[: len(data) // 2])
+    assert decode(data[:-2]).scale == 2  # it lacks only its end mark

@@ -81,8 +81,9 @@ def test_many_scans_of_a_small_picture_are_scored():
 )
 def test_ordinary_work_is_done(make):
     data = make()
-    header = read(data)
-    assert decode(data).image.size == (header.width, header.height)
+    header, decoded = read(data), decode(data)
+    assert decoded.size == (header.width, header.height)
+    assert decoded.image.size == tuple(-(-length // decoded.scale) for length in decoded.size)
 
 
 ICC = b"ICC_PROFILE\0\1\1" + bytes(60_000)

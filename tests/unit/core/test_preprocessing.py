@@ -66,7 +66,13 @@ def test_the_first_square_follows_a_picture_that_is_resized() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "sides"), [((4000, 3000), [3000, 448]), ((400, 500), [400, 280]), ((240, 240), [240, SIZE])]
+    ("size", "sides"),
+    [
+        ((4000, 3000), [3000, 1536]),  # decoded at a quarter
+        ((1280, 960), [960, 384]),
+        ((400, 500), [400, 280]),
+        ((240, 240), [240, SIZE]),
+    ]
 )
 def test_the_second_square_is_the_middle_at_native_resolution(size: tuple[int, int], sides: list[int]) -> None:
     boxes = crop_boxes(*size)

@@ -4,7 +4,7 @@ Data sets differ between the classes in format, size, quality and history, and a
 generators. So whatever a picture was, what the network sees has had a JPEG generation, a random rescale, a last
 encoding of random kind and quality, and a crop off the 8 x 8 grid, all drawn without looking at the label or the size.
 
-The geometry is serving's: squares between a third and the whole of the shorter side, brought to the network's size only
+The geometry is serving's: squares between a half and the whole of the shorter side, brought to the network's size only
 after the last encoding.
 """
 
@@ -26,10 +26,10 @@ Pixels = npt.NDArray[np.uint8]
 
 _MARGIN: Final = 16
 """Pixels around a square that are encoded with it and cut off after, so that block borders fall anywhere."""
-_SHARES: Final = (0.35, 1.0)
+_SHARES: Final = (0.5, 1.0)
 """Side of a square as a share of the picture's shorter side."""
-_WHOLE: Final = 0.35
-"""Share of squares that are nearly whole pictures, as serving's first square is."""
+_WHOLE: Final = 0.7
+"""Share of squares that are nearly whole pictures, as serving's is."""
 _ENCODED: Final = (0.75, 1.9)
 """Side of a square when it is encoded last, in training crops; drawn whatever the picture's size, or it would show."""
 _FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BOX)

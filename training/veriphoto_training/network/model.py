@@ -47,6 +47,18 @@ def build_network() -> nn.Module:
     return network
 
 
+def freeze(network: nn.Module, stages: int) -> None:
+    """Keeps the first stages of a network, and its stem, from learning.
+
+    Args:
+        network: A network from ``build_network``.
+        stages: Number of stages; 0 lets all learn.
+    """
+    frozen = [network.conv_stem, network.bn1, *network.blocks[:stages]] if stages else []  # type: ignore[index]
+    for module in frozen:
+        module.requires_grad_(False)
+
+
 class Outputs(NamedTuple):
     """Outputs of a forward pass."""
 

@@ -25,6 +25,7 @@ from veriphoto_training.network.model import (
     CHECKPOINT_FILE,
     build_network,
     forward,
+    freeze,
     normalise,
     save_checkpoint,
     write_atomically,
@@ -134,13 +135,11 @@ class _Run:
         self._average = WeightAverage(self._network, recipe.ema_decay)
         if self._device.type == "cpu":
             speed_up(self._network)
-        learned = [*self._network.parameters(), *(self._projection.parameters() if self._teacher else ())]
-        decayed = [p for p in learned if p.ndim > 1]
-        plain = [p for p in learned if p.ndim <= 1]
-        self._optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=recipe.learning_rate,
-        )
+        freeze(self._network, recipe.frozen_stages)
+        new = [*self._network.classifier.parameters(), *(self._projection.parameters() if self._teacher else ())]  # type: ignore[union-attr]
+        known = set(new)
+        old = [p for p in self._network.parameters() if p.requires_grad and p not in known]
+        self._optimizer = torch.optim.AdamW([*_groups(old, recipe, 1.0), *_groups(new, recipe, recipe.head_rate)])
         self._scaler = torch.amp.GradScaler(enabled=self._device.type == "cuda")
         self._epoch_steps = max(1, math.ceil(len(job.split.train) / recipe.batch_size))
         self._steps = self._epoch_steps * recipe.epochs
@@ -185,8 +184,12 @@ class _Run:
     def _step(self, views: Tensor, pictures: list[Picture]) -> float:
         recipe = self._job.recipe
         self._network.train()
+        if recipe.frozen_norms:
+            for module in self._network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
         for group in self._optimizer.param_groups:
-            group["lr"] = _rate(recipe, self._state.step, self._steps)
+            group["lr"] = group["multiple"] * _rate(recipe, self._state.step, self._steps)
         labels = torch.tensor([float(picture.label) for picture in pictures], device=self._device)
         targets = labels * (1.0 - recipe.label_smoothing) + recipe.label_smoothing / 2.0
         if self._teacher:
@@ -204,7 +207,7 @@ class _Run:
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self._scaler.scale(loss))
         self._scaler.unscale_(self._optimizer)
-        nn.utils.clip_grad_norm_(self._network.parameters(), 5.0)
+        nn.utils.clip_grad_norm_([p for p in self._network.parameters() if p.requires_grad], 5.0)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._average.update(self._network, self._state.step)
@@ -268,6 +271,14 @@ def _maker(recipe: Recipe) -> Maker:
         raise UsageError("recipes of cropped pictures need align=True; unaligned data teach file formats")
     make: Callable[..., Any] = Chain.of(recipe)
     return make
+
+
+def _groups(parameters: list[nn.Parameter], recipe: Recipe, multiple: float) -> list[dict[str, Any]]:
+    kinds = ((recipe.weight_decay, [p for p in parameters if p.ndim > 1]), (0.0, [p for p in parameters if p.ndim <= 1]))
+    return [
+        {"params": chosen, "weight_decay": decay, "lr": recipe.learning_rate, "multiple": multiple}
+        for decay, chosen in kinds
+    ]
 
 
 def _draws(job: Job) -> int:
