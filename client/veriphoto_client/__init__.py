@@ -6,11 +6,11 @@ from ``veriphoto.verdict``. Importing this module needs neither tritonclient nor
 
 from __future__ import annotations
 
-from veriphoto_client._async import AsyncDetector
-from veriphoto_client._detection import Detection, Health
-from veriphoto_client._fake import FakeTransport
-from veriphoto_client._images import ImageInput
-from veriphoto_client._sync import Detector
-from veriphoto_client._transports import Transport
+from veriphoto_client.sdk.asynchronous import AsyncDetector
+from veriphoto_client.sdk.detection import Detection, Health
+from veriphoto_client.sdk.fake import FakeTransport
+from veriphoto_client.sdk.images import ImageInput
+from veriphoto_client.sdk.synchronous import Detector
+from veriphoto_client.triton.transport import Transport
 
 __all__ = ["AsyncDetector", "Detection", "Detector", "FakeTransport", "Health", "ImageInput", "Transport"]

@@ -20,7 +20,7 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        from veriphoto_client._app import build  # noqa: PLC0415 (typer and rich come with an extra)
+        from veriphoto_client.commandline.app import build  # noqa: PLC0415 (typer and rich come with an extra)
     except ModuleNotFoundError as error:
         raise MissingExtraError("client", error.name) from error
     build()()

@@ -20,20 +20,20 @@ from rich.console import Console
 
 from veriphoto.errors import ServiceError, ServiceUnavailableError, UsageError
 from veriphoto.second_opinion import Mode
-from veriphoto_client.catalogue import storage
 from veriphoto_client.catalogue.ledger import Claim, Ledger
-from veriphoto_client.catalogue.model import ModelPackage
 from veriphoto_client.catalogue.options import CatalogueOptions
-from veriphoto_client.catalogue.places import Place, place
 from veriphoto_client.catalogue.plan import Plan, Unit
 from veriphoto_client.catalogue.progress import Pace, ProgressLine
 from veriphoto_client.catalogue.report import CatalogueReport, known_scores, take_stock
 from veriphoto_client.catalogue.scorer import READ_AHEAD, Work, score_unit
-from veriphoto_client.catalogue.sources import inputs
 from veriphoto_client.catalogue.standing import Listing, find_todo
 from veriphoto_client.catalogue.tally import Count, Tally
+from veriphoto_client.local.model import ModelPackage
 from veriphoto_client.scan.rows import Row
 from veriphoto_client.scan.stamps import Stamp
+from veriphoto_client.sources import storage
+from veriphoto_client.sources.listing import inputs
+from veriphoto_client.sources.places import Place, place
 
 _ray: Any = ray  # annotated in parts, which strict checking takes amiss
 _STATE_FILE: Final = "_scan.json"
@@ -236,13 +236,14 @@ def _cluster(options: CatalogueOptions) -> Iterator[None]:
     own = {"num_cpus": options.workers, "include_dashboard": False, "object_store_memory": _LOCAL_STORE_BYTES}
     try:
         _ray.init(
-            address=options.address or "local",
+            address=options.ray_address or "local",
             logging_level=logging.ERROR,
             log_to_driver=False,
-            **({} if options.address else own),
+            **({} if options.ray_address else own),
         )
     except Exception as error:  # Ray raises a dozen kinds
-        where = f"the Ray cluster at {options.address} is away" if options.address else "Ray does not start here"
+        address = options.ray_address
+        where = f"the Ray cluster at {address} is away" if address else "Ray does not start here"
         raise ServiceUnavailableError(f"{where}: {error}") from error
     try:
         yield

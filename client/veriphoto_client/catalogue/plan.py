@@ -18,11 +18,11 @@ from typing import Any, Final
 import pyarrow as pa
 
 from veriphoto.errors import UnreadableFileError
-from veriphoto_client.catalogue import storage
 from veriphoto_client.catalogue.keys import KeySet
-from veriphoto_client.catalogue.places import Place
 from veriphoto_client.scan.stamps import UNKNOWN, Stamp
 from veriphoto_client.scan.walk import Found
+from veriphoto_client.sources import storage
+from veriphoto_client.sources.places import Place
 
 UNITS_PER_SHARD: Final = 100
 """Row groups of a plan file, and so part files of a folder."""

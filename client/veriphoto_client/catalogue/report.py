@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import compute, dataset
 
-from veriphoto_client.catalogue.places import Place
 from veriphoto_client.catalogue.progress import cost
 from veriphoto_client.catalogue.rows import SCHEMA
 from veriphoto_client.catalogue.standing import Todo
@@ -18,6 +17,7 @@ from veriphoto_client.catalogue.tally import Count
 from veriphoto_client.scan.report import standings_line
 from veriphoto_client.scan.resume import Standing
 from veriphoto_client.scan.rows import Row
+from veriphoto_client.sources.places import Place
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,18 +11,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from veriphoto.errors import CorruptImageError, UnreadableFileError
-from veriphoto_client.catalogue import storage
 from veriphoto_client.catalogue.ledger import Claim
-from veriphoto_client.catalogue.model import Judge
-from veriphoto_client.catalogue.places import Place
 from veriphoto_client.catalogue.plan import Unit
-from veriphoto_client.catalogue.reading import Fetched, fetch
 from veriphoto_client.catalogue.rows import CatalogueRow, table
 from veriphoto_client.catalogue.standing import local_stamp, read_part
 from veriphoto_client.catalogue.tally import Count
+from veriphoto_client.local.model import Judge
 from veriphoto_client.scan.rows import Row, failed, printable
 from veriphoto_client.scan.stamps import UNKNOWN
 from veriphoto_client.scan.walk import Found
+from veriphoto_client.sources import storage
+from veriphoto_client.sources.places import Place
+from veriphoto_client.sources.reading import Fetched, fetch
 
 READ_AHEAD: Final = 8
 """Inputs in memory, at most 20 MB each."""

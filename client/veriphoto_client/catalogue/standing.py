@@ -11,14 +11,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from veriphoto_client.catalogue import storage
-from veriphoto_client.catalogue.places import Place, is_uri, place
 from veriphoto_client.catalogue.plan import Unit
 from veriphoto_client.catalogue.rows import SCHEMA
 from veriphoto_client.scan.resume import Standing
 from veriphoto_client.scan.rows import printable
 from veriphoto_client.scan.stamps import UNKNOWN, Stamp, microseconds, stamp_of, utc
 from veriphoto_client.scan.walk import Found
+from veriphoto_client.sources import storage
+from veriphoto_client.sources.places import Place, is_uri, place
 
 _ENTRY: Final = np.dtype([("key", "u8"), ("size", "i8"), ("modified", "i8")])
 _NONE: Final = -1

@@ -1,4 +1,4 @@
-"""One scan: files found go in, rows come out, a few requests are in flight between."""
+"""Runs a scan: walks the folders, keeps a few requests in flight, and writes a row for each file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from veriphoto.errors import OverloadedError
-from veriphoto_client._async import AsyncDetector
+from veriphoto_client.commandline.options import option
 from veriphoto_client.scan.output import Output, open_output
 from veriphoto_client.scan.patience import score
 from veriphoto_client.scan.pictures import may_be_picture
@@ -24,22 +24,27 @@ from veriphoto_client.scan.resume import Standing, file_key
 from veriphoto_client.scan.rows import Row, failed
 from veriphoto_client.scan.stamps import UNKNOWN, Stamp, stamp_of
 from veriphoto_client.scan.walk import Found, walk
+from veriphoto_client.sdk.asynchronous import AsyncDetector
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanOptions:
     """What to scan and how."""
 
-    paths: Sequence[Path]
+    paths: Sequence[Path] = ()
     """Files and folders, walked recursively."""
     output: Path | None = None
-    """A ``.csv`` or ``.jsonl`` file, gone on with if it exists; None for standard output."""
+    """A ``.csv`` or ``.jsonl`` file, which is continued if it exists; None for standard output."""
     force: bool = False
-    """Score files again that have not changed since the output's row for them."""
+    """Whether to score files again that have not changed since their row was written."""
     in_flight: int = 8
-    """Requests, and so files in memory, at a time."""
-    patience: float = 60.0
-    """Seconds to wait for a service that is overloaded or away before the scan stops."""
+    """Requests in flight, and so files in memory, at a time."""
+    patience: float = option(
+        60.0,
+        "Seconds to wait for a server that is overloaded or away before the scan stops.",
+        panel="A server",
+        least=0,
+    )
 
 
 async def scan(options: ScanOptions, detector: AsyncDetector, console: Console, report: ScanReport) -> None:

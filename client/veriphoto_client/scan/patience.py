@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from veriphoto.errors import ImageError, OverloadedError, ServiceError
-from veriphoto_client._async import AsyncDetector
-from veriphoto_client._retry import patiently
 from veriphoto_client.scan.rows import Row, failed, scored
 from veriphoto_client.scan.stamps import UNKNOWN, Stamp
+from veriphoto_client.sdk.asynchronous import AsyncDetector
+from veriphoto_client.sdk.retry import patiently
 
 
 async def score(

@@ -1,4 +1,4 @@
-"""Tells pictures from the other files that lie beside them in a folder."""
+"""Tells photos from other files in a folder, and finds the column of a list that names them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ SUFFIXES: Final = frozenset(
     )
 )
 """Endings that promise a picture, also of kinds that are not scored: such a file gets a row whatever it holds."""
+URI_COLUMNS: Final = ("uri", "path", "url")
+"""Columns that may hold the paths or URIs of a list; the first of these that the list has counts."""
 _STARTS: Final = (
     b"\xff\xd8\xff",
     b"\x89PNG\r\n\x1a\n",

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from veriphoto.errors import VeriphotoError
-from veriphoto_client._detection import Detection
 from veriphoto_client.scan.stamps import UNKNOWN, Stamp
+from veriphoto_client.sdk.detection import Detection
 
 COLUMNS: Final = ("path", "verdict", "probability", "confidence", "model_version", "error", "size", "modified")
 """Fields of a row, in order."""

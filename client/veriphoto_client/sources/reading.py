@@ -11,8 +11,8 @@ from typing import Final
 
 from veriphoto.contract import MAX_FILE_BYTES
 from veriphoto.errors import FileTooLargeError, ImageError, UnreadableFileError, UsageError
-from veriphoto_client._images import load
-from veriphoto_client.catalogue.places import Place, place
+from veriphoto_client.sdk.images import load
+from veriphoto_client.sources.places import Place, place
 
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from veriphoto_serving.options import Option, environment_variable, options_of
+from veriphoto_client.commandline.options import Option, environment_variable, options_of
 
 
 def with_options(command: Callable[..., Any], leave_out: Collection[str] = ()) -> Callable[..., Any]:
@@ -66,7 +66,7 @@ def _parameters(settings: type, leave_out: Collection[str]) -> list[inspect.Para
 def _typer_option(name: str, option: Option) -> Any:
     return typer.Option(
         *([f"--{name.replace('_', '-')}"] if option.flag else []),
-        envvar=environment_variable(name) if option.variable else None,
+        envvar=environment_variable(name, option),
         show_envvar=False,  # the command says once how they are called; a column of them would be half the screen
         help=option.help,
         min=option.least,

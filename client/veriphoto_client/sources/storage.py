@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 from pyarrow import fs, parquet
 
-from veriphoto_client.catalogue.places import Place
+from veriphoto_client.sources.places import Place
 
 _TEMPORARY: Final = ".tmp-"
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 from pyarrow import ArrowException, csv
 
 from veriphoto.errors import UsageError
-from veriphoto_client.catalogue import inventory, storage
-from veriphoto_client.catalogue.places import Place, is_uri
-from veriphoto_client.inputs import URI_COLUMNS
+from veriphoto_client.scan.pictures import URI_COLUMNS
 from veriphoto_client.scan.walk import Found
+from veriphoto_client.sources import inventory, storage
+from veriphoto_client.sources.places import Place, is_uri
 
 ENDINGS: Final = (".csv", ".csv.gz", ".parquet", "manifest.json")
 """Endings of a SOURCE that lists inputs, in any case; S3 Inventory writes ``manifest.json`` beside its lists."""

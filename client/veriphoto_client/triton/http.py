@@ -15,8 +15,8 @@ from tritonclient.http import InferResult
 from tritonclient.utils import InferenceServerException
 
 from veriphoto.contract import ENSEMBLE, IMAGE
-from veriphoto_client._codec import OUTPUT_SHAPES, Outputs
-from veriphoto_client._translate import translate
+from veriphoto_client.triton.translate import translate
+from veriphoto_client.triton.transport import OUTPUT_SHAPES, Outputs
 
 _LENGTH: Final = "Inference-Header-Content-Length"
 _PREFIX: Final = 4  # bytes that hold the length of a BYTES element

@@ -15,8 +15,8 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
 from tritonclient.utils import InferenceServerException
 
 from veriphoto.contract import ENSEMBLE, IMAGE, MAX_FILE_BYTES
-from veriphoto_client._codec import OUTPUT_SHAPES, Outputs
-from veriphoto_client._translate import translate
+from veriphoto_client.triton.translate import translate
+from veriphoto_client.triton.transport import OUTPUT_SHAPES, Outputs
 
 _MESSAGE_BYTES: Final = 2 * MAX_FILE_BYTES  # gRPC's own limit of 4 MB would refuse a good photo
 _INFER: Final = "/inference.GRPCInferenceService/ModelInfer"

@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from veriphoto.errors import VeriphotoError
-from veriphoto_client._async import AsyncDetector
-from veriphoto_client._detection import Detection, Health
-from veriphoto_client._images import ImageInput
-from veriphoto_client._services import Door
-from veriphoto_client._transports import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, Transport
+from veriphoto_client.sdk.asynchronous import AsyncDetector
+from veriphoto_client.sdk.detection import Detection, Health
+from veriphoto_client.sdk.images import ImageInput
+from veriphoto_client.sdk.services import Door
+from veriphoto_client.triton.transport import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, Transport
 
 T = TypeVar("T")
 

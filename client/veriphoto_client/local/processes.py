@@ -29,9 +29,9 @@ from veriphoto.errors import (
 )
 from veriphoto.second_opinion import Mode
 from veriphoto.variants import AUTO
-from veriphoto_client._codec import Outputs
-from veriphoto_client.catalogue.model import chosen
-from veriphoto_client.catalogue.worker import LENGTH_BYTES
+from veriphoto_client.local.model import chosen
+from veriphoto_client.local.worker import LENGTH_BYTES
+from veriphoto_client.triton.transport import Outputs
 
 _TRIES: Final = 2
 """How often a picture may end the process that scores it before it gets the blame."""
@@ -158,7 +158,7 @@ class _Worker:
             await process.wait()
 
     async def _start(self) -> asyncio.subprocess.Process:
-        command = (sys.executable, "-P", "-m", "veriphoto_client.catalogue.worker")
+        command = (sys.executable, "-P", "-m", "veriphoto_client.local.worker")
         self._process = process = await asyncio.create_subprocess_exec(
             *command,
             str(self._model.directory),

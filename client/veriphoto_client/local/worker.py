@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from veriphoto.errors import ImageError, VeriphotoError
 from veriphoto.second_opinion import Mode
-from veriphoto_client.catalogue.model import Judge, ModelPackage
+from veriphoto_client.local.model import Judge, ModelPackage
 
 LENGTH_BYTES: Final = 4
 """In front of each file: how long it is, little-endian."""

@@ -12,11 +12,11 @@ from fsspec.utils import glob_translate
 from pyarrow import fs
 
 from veriphoto.errors import UnreadableFileError, UsageError
-from veriphoto_client.catalogue.manifests import is_manifest, read_manifest
-from veriphoto_client.catalogue.places import Place, is_uri, place
 from veriphoto_client.scan.pictures import may_be_picture, promises_picture
 from veriphoto_client.scan.stamps import Stamp
 from veriphoto_client.scan.walk import Found, walk
+from veriphoto_client.sources.manifests import is_manifest, read_manifest
+from veriphoto_client.sources.places import Place, is_uri, place
 
 _WILD: Final = re.compile(r"[*?\[]")
 _TYPES: Final = mimetypes.MimeTypes()  # Python's own table: the same on every machine

@@ -10,9 +10,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from veriphoto.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT
 from veriphoto.errors import MissingExtraError, UsageError
-from veriphoto_client._codec import decode_answer
-from veriphoto_client._detection import Detection
-from veriphoto_client._transports import Transport
+from veriphoto_client.sdk.answers import decode_answer
+from veriphoto_client.sdk.detection import Detection
+from veriphoto_client.triton.transport import Transport
 
 
 class Door(StrEnum):
@@ -114,7 +114,7 @@ def connect(url: str, *, api_key: str | None, door: Door, timeout: float, in_fli
     try:
         if chosen is Door.TRITON:
             return TensorService(_triton(parts, port, url, timeout, in_flight))
-        from veriphoto_client._gateway import GatewayService  # noqa: PLC0415
+        from veriphoto_client.sdk.gateway import GatewayService  # noqa: PLC0415
 
         base = url if chosen is Door.GATEWAY or port else f"{url.rstrip('/')}:{TRITON_HTTP_PORT}"
         gateway = GatewayService(base, api_key=api_key, timeout=timeout, in_flight=in_flight)
@@ -130,10 +130,10 @@ def connect(url: str, *, api_key: str | None, door: Door, timeout: float, in_fli
 def _triton(parts: SplitResult, port: int | None, url: str, timeout: float, in_flight: int) -> Transport:
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     if parts.scheme == "grpc":
-        from veriphoto_client._grpc import GrpcTransport  # noqa: PLC0415
+        from veriphoto_client.triton.grpc import GrpcTransport  # noqa: PLC0415
 
         return GrpcTransport(f"{host}:{port or TRITON_GRPC_PORT}", url=url, timeout=timeout)
-    from veriphoto_client._http import HttpTransport  # noqa: PLC0415
+    from veriphoto_client.triton.http import HttpTransport  # noqa: PLC0415
 
     return HttpTransport(f"{host}:{port or TRITON_HTTP_PORT}", url=url, timeout=timeout, in_flight=in_flight)
 

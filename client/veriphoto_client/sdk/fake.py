@@ -11,7 +11,7 @@ from veriphoto.contract import CONTRACT, EVIDENCE, LOGIT, OPERATING_POINT, OPINI
 from veriphoto.preprocessing import preprocess
 from veriphoto.second_opinion import UNKNOWN_SHARE
 from veriphoto.verdict import OperatingPoint
-from veriphoto_client._codec import Outputs
+from veriphoto_client.triton.transport import Outputs
 
 FAKE_POINT = OperatingPoint(
     model_version=1, threshold=0.5, unsure_low=0.4, unsure_high=0.6, min_side=32.0, max_blockiness=100.0

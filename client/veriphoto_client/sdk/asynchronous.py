@@ -11,12 +11,12 @@ from typing import Final
 
 from veriphoto.errors import UsageError, VeriphotoError
 from veriphoto.prediction_log.record import PROBE_PREFIX
-from veriphoto_client._codec import canary
-from veriphoto_client._detection import Detection, Health
-from veriphoto_client._images import ImageInput, check_type, load
-from veriphoto_client._retry import patiently
-from veriphoto_client._services import Door, TensorService, connect
-from veriphoto_client._transports import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, Transport
+from veriphoto_client.sdk.answers import canary
+from veriphoto_client.sdk.detection import Detection, Health
+from veriphoto_client.sdk.images import ImageInput, check_type, load
+from veriphoto_client.sdk.retry import patiently
+from veriphoto_client.sdk.services import Door, TensorService, connect
+from veriphoto_client.triton.transport import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, Transport
 
 HEALTH_ID: Final = f"{PROBE_PREFIX}health"
 """Names the test pictures of ``health`` in the prediction log: they are no traffic."""

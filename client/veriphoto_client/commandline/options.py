@@ -20,8 +20,8 @@ class Option:
     most: float | None
     flag: bool
     """Whether it is a switch without a ``--no-`` counterpart."""
-    variable: bool
-    """Whether an environment variable can set it, too."""
+    variable: str | None
+    """The environment variable that can set it, too; empty for the one named after the field, None for none."""
 
 
 def option(
@@ -32,7 +32,7 @@ def option(
     least: float | None = None,
     most: float | None = None,
     flag: bool = False,
-    variable: bool = True,
+    variable: bool | str = True,
     secret: bool = False,
 ) -> Any:
     """Declares a field of a settings class that is also an option and an environment variable of the same name.
@@ -44,16 +44,17 @@ def option(
         least: Smallest number that is accepted.
         most: Largest number that is accepted.
         flag: Makes a switch without a ``--no-`` counterpart.
-        variable: Whether an environment variable can set it, too.
+        variable: Whether an environment variable can set it, too; a name where it is not the field's.
         secret: Leaves the value out of ``repr``.
     """
-    shown = Option(help=text, panel=panel, least=least, most=most, flag=flag, variable=variable)
+    name = variable if isinstance(variable, str) else "" if variable else None
+    shown = Option(help=text, panel=panel, least=least, most=most, flag=flag, variable=name)
     return field(default=default, repr=not secret, metadata={_KEY: shown})
 
 
-def port(default: int, text: str, *, panel: str | None = None) -> Any:
+def port(default: int, text: str, *, panel: str | None = None, variable: bool | str = True) -> Any:
     """Declares a TCP port; 0 picks a free one."""
-    return option(default, f"{text}; 0 picks a free one.", panel=panel, least=0, most=65535)
+    return option(default, f"{text}; 0 picks a free one.", panel=panel, least=0, most=65535, variable=variable)
 
 
 def options_of(settings: type) -> list[tuple[Field[Any], Option]]:
@@ -65,6 +66,11 @@ def options_of(settings: type) -> list[tuple[Field[Any], Option]]:
     return [(each, each.metadata[_KEY]) for each in fields(settings) if _KEY in each.metadata]
 
 
-def environment_variable(name: str) -> str:
-    """Returns the environment variable of a setting."""
-    return f"{ENV_PREFIX}{name.upper()}"
+def environment_variable(name: str, option: Option) -> str | None:
+    """Returns the environment variable of a setting, or None if it has none.
+
+    Args:
+        name: Name of the field.
+        option: How the field appears on the command line.
+    """
+    return None if option.variable is None else option.variable or f"{ENV_PREFIX}{name.upper()}"

@@ -13,12 +13,10 @@ from typing import BinaryIO, Final
 
 from veriphoto.contract import MAX_FILE_BYTES
 from veriphoto.errors import ImageError, MissingExtraError, UsageError
-from veriphoto_client.scan.pictures import begins_picture, may_be_picture
+from veriphoto_client.scan.pictures import URI_COLUMNS, begins_picture, may_be_picture
 from veriphoto_client.scan.walk import walk
 
 STDIN: Final = "-"
-URI_COLUMNS: Final = ("uri", "path", "url")
-"""Columns of a list that may hold the pictures; the first of these that there is counts."""
 _LISTS: Final = (".parquet", ".csv.gz")
 """Endings of lists that pyarrow reads."""
 _WILD: Final = frozenset("*?[")
@@ -118,8 +116,8 @@ def _csv(path: Path) -> Iterator[Picture]:
 
 def _by_pyarrow(path: str) -> Iterator[Picture]:
     try:
-        from veriphoto_client.catalogue.manifests import read_manifest  # noqa: PLC0415  pyarrow is an extra
-        from veriphoto_client.catalogue.places import place  # noqa: PLC0415
+        from veriphoto_client.sources.manifests import read_manifest  # noqa: PLC0415  pyarrow is an extra
+        from veriphoto_client.sources.places import place  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtraError("ray", error.name) from error
     for found in read_manifest(place(path)):

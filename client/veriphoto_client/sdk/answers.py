@@ -1,12 +1,10 @@
-"""The one place that knows what a scoring request and its answer look like, whatever carries them."""
+"""Reads the tensors that the ensemble answers with, whatever carried them, and makes a ``Detection`` of them."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,32 +22,15 @@ from veriphoto.contract import (
 )
 from veriphoto.errors import ServiceError
 from veriphoto.verdict import OperatingPoint, decide
-from veriphoto_client._detection import Detection, SecondOpinionAnswer
-
-Outputs: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
-"""Tensors by name, the batch dimension of 1 in front."""
-
-OUTPUT_SHAPES: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType(
-    {
-        PROBABILITY: (1,),
-        LOGIT: (1,),
-        EVIDENCE: (CONTRACT.crops, CONTRACT.grid, CONTRACT.grid),
-        STATISTICS: (len(CONTRACT.statistics),),
-        OPERATING_POINT: (len(CONTRACT.operating_point),),
-        OPINIONS: (len(OPINION_VALUES),),
-    }
-)
-"""What is asked of the ensemble for every picture; shapes without the batch dimension."""
+from veriphoto_client.sdk.detection import Detection, SecondOpinionAnswer
+from veriphoto_client.triton.transport import OUTPUT_SHAPES, Outputs
 
 
 def decode_answer(outputs: Outputs) -> Detection:
-    """Reads an answer.
+    """Makes a detection of the ensemble's tensors.
 
     Args:
-        outputs: The tensors of ``OUTPUT_SHAPES``.
-
-    Returns:
-        The detection.
+        outputs: All tensors of ``OUTPUT_SHAPES``.
 
     Raises:
         ServiceError: If the answer is not what the contract promises.

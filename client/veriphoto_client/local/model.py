@@ -13,8 +13,8 @@ from veriphoto.preprocessing import preprocess
 from veriphoto.second_opinion import Mode, SecondOpinion
 from veriphoto.sessions import OUTPUTS, Session, open_session
 from veriphoto.variants import Setup, choose
-from veriphoto_client._codec import decode_answer
 from veriphoto_client.scan.rows import Row, failed, scored
+from veriphoto_client.sdk.answers import decode_answer
 
 
 def chosen(model: Path, variant: str) -> tuple[Path, Manifest, Setup]:

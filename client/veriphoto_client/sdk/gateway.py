@@ -26,8 +26,8 @@ from veriphoto.errors import (
     from_wire,
 )
 from veriphoto.verdict import Confidence, Label, OperatingPoint, Reason, Verdict
-from veriphoto_client._detection import Detection, SecondOpinionAnswer, logit_of
-from veriphoto_client._retry import asking_to_wait
+from veriphoto_client.sdk.detection import Detection, SecondOpinionAnswer, logit_of
+from veriphoto_client.sdk.retry import asking_to_wait
 
 PATIENCE_S: Final = 10.0
 """Seconds for which a request is sent again by default where the gateway is busy or away."""

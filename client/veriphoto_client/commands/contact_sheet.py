@@ -12,9 +12,9 @@ from typing import Final
 from veriphoto.decoding import decode
 from veriphoto.errors import ImageError, UsageError, VeriphotoError
 from veriphoto.verdict import frequency
-from veriphoto_client._detection import Detection
-from veriphoto_client._images import ImageInput, load
 from veriphoto_client.scan.rows import printable
+from veriphoto_client.sdk.detection import Detection
+from veriphoto_client.sdk.images import ImageInput, load
 
 _SIDE: Final = 240
 _COLOURS: Final = {"ai_generated": "#b42318", "unsure": "#8a6100", "real": "#1d6b3a"}
