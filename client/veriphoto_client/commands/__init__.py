@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     Args:
         app: The ``veriphoto`` command.
     """
-    app.command()(with_options(scan))
-    app.command()(with_options(predict, leave_out=FOR_SCANS))
-    app.command()(with_options(health))
-    app.command()(page)
+    app.command("scan")(with_options(scan))
+    app.command("predict")(with_options(predict, leave_out=FOR_SCANS))
+    app.command("health")(with_options(health))
+    app.command("page")(page)

@@ -1,13 +1,15 @@
-"""HTTP to Triton: the file itself is the body (Triton's raw binary request), tritonclient reads the answer.
+"""Scoring over HTTP: the file itself is the body (Triton's raw binary request), and tritonclient reads the answer.
 
-tritonclient's own HTTP clients are not used: the plain one is bound to a thread each by gevent, and the asyncio one
-wraps the file in JSON and a copy, for two thirds of the requests a second.
+tritonclient's own HTTP clients are not used: gevent ties the plain one to a thread, and the asyncio one wraps the file
+in JSON and copies it, which costs a third of the requests per second.
 """
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import aiohttp
@@ -20,12 +22,20 @@ from veriphoto_client.triton.transport import OUTPUT_SHAPES, Outputs
 
 _LENGTH: Final = "Inference-Header-Content-Length"
 _PREFIX: Final = 4  # bytes that hold the length of a BYTES element
-_HEADERS: Final = {
-    # Said aloud: Triton dies of bodies over 4 MB that call themselves a form, which some HTTP libraries assume.
-    "Content-Type": "application/octet-stream",
-    _LENGTH: "0",
-    "Accept-Encoding": "identity",  # or Triton would spend time on compressing a few hundred floats
-}
+RAW_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        # Explicit, because some HTTP libraries call every body a form, and Triton crashes on forms over 4 MB.
+        "Content-Type": "application/octet-stream",
+        _LENGTH: "0",
+        "Accept-Encoding": "identity",  # or Triton would spend time on compressing a few hundred floats
+    }
+)
+"""Headers of a request whose body is one encoded file and nothing else."""
+
+
+def infer_url(address: str) -> str:
+    """Returns where a Triton at ``host:port`` takes photos for the ensemble."""
+    return f"http://{address}/v2/models/{ENSEMBLE}/infer"
 
 
 class HttpTransport:
@@ -40,7 +50,7 @@ class HttpTransport:
             timeout: Seconds for one request.
             in_flight: Most connections to open.
         """
-        self._target = f"http://{address}/v2/models/{ENSEMBLE}/infer"
+        self._target = infer_url(address)
         self._url = url
         self._timeout = timeout
         self._in_flight = in_flight
@@ -48,9 +58,9 @@ class HttpTransport:
 
     async def score(self, data: bytes, request_id: str = "") -> Outputs:
         """See ``Transport.score``."""
-        body, headers = _named(data, request_id) if request_id else (data, _HEADERS)
+        body, headers = _named(data, request_id) if request_id else (data, RAW_HEADERS)
         try:
-            # A stream, though it is all in memory: it goes out piece by piece and leaves the loop room between.
+            # A stream, although it is all in memory: it is sent piece by piece, and the event loop runs in between.
             async with self._connected().post(self._target, data=io.BytesIO(body), headers=headers) as answer:
                 said = await answer.read()
                 return _outputs(answer.status, said, answer.headers.get(_LENGTH))
@@ -73,13 +83,13 @@ class HttpTransport:
         return self._session
 
 
-def _named(data: bytes, request_id: str) -> tuple[bytes, dict[str, str]]:
-    """Makes a request with an id: the raw form has no place for one, so the file goes behind a header of JSON."""
+def _named(data: bytes, request_id: str) -> tuple[bytes, Mapping[str, str]]:
+    """Makes a request with an id. A raw request cannot have one, so the file follows a JSON header."""
     size = {"binary_data_size": _PREFIX + len(data)}
     image = {"name": IMAGE, "shape": [1, 1], "datatype": "BYTES", "parameters": size}
     header = {"id": request_id, "parameters": {"binary_data_output": True}, "inputs": [image]}
     head = json.dumps(header).encode()
-    return b"".join((head, len(data).to_bytes(_PREFIX, "little"), data)), {**_HEADERS, _LENGTH: str(len(head))}
+    return b"".join((head, len(data).to_bytes(_PREFIX, "little"), data)), {**RAW_HEADERS, _LENGTH: str(len(head))}
 
 
 def _outputs(status: int, body: bytes, header_length: str | None) -> Outputs:
@@ -88,7 +98,7 @@ def _outputs(status: int, body: bytes, header_length: str | None) -> Outputs:
     try:
         result = InferResult.from_response_body(body, header_length=header_length)
         return {name: tensor for name in OUTPUT_SHAPES if (tensor := result.as_numpy(name)) is not None}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # whatever else answers with 200
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # another server that answers with 200
         raise InferenceServerException("what answers there is not Triton", status=str(status)) from error
 
 
