@@ -13,11 +13,12 @@ from typing import Any
 
 from veriphoto.contract import CLASSIFIER, LOGIT, OPERATING_POINT, OPINIONS, PROBABILITY
 from veriphoto.errors import VeriphotoError
+from veriphoto.shared_names import ADMIN_HEADER
 from veriphoto_client import FakeTransport
 from veriphoto_client.triton.transport import OUTPUT_SHAPES
 from veriphoto_release.candidate import load_candidate
 from veriphoto_release.publish import latest
-from veriphoto_release.triton import ADMIN_HEADER, Triton
+from veriphoto_release.triton import Triton
 
 KEY = "a key for tests"
 

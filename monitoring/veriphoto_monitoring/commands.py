@@ -76,7 +76,11 @@ def show(
     except (ValueError, KeyError, TypeError) as error:
         raise ServiceUnavailableError(f"{base} is not a drift monitor") from error
     if settings.report is not None:
-        settings.report.write_text(fetch(f"{base}/report"), encoding="utf-8")
+        page = fetch(f"{base}/report")
+        try:
+            settings.report.write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{settings.report} cannot be written: {error.strerror}; name another file") from error
     if as_json:
         typer.echo(json.dumps(status, indent=2))
     else:

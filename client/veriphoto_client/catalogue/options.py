@@ -16,7 +16,7 @@ _RAY: Final = "Ray"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CatalogueOptions:
-    """What to scan, where the rows go, and with how much of a Ray cluster.
+    """The settings of a catalogue scan.
 
     Raises:
         UsageError: If a number is out of range.
@@ -27,18 +27,18 @@ class CatalogueOptions:
     output: str = ""
     """A folder or an object store's prefix that every node can write to. An existing output is continued."""
     force: bool = False
-    """Score inputs again that have not changed since their row was written."""
+    """Whether to score inputs again that have not changed since their row was written."""
     model: Path = Path("model_repository/classifier")
-    """A version directory, or the model's directory, of which the newest version is taken."""
+    """A version directory, or the model's directory to use its newest version."""
     variant: str = Variant.FP32
-    """How the version is run, or ``AUTO``: chosen once, here, for all rows."""
+    """Variant to run; ``AUTO`` chooses one on this machine for the whole scan."""
     second_opinion: Mode = Mode.AUTO
     """When to ask the second opinion."""
     ray_address: str | None = option(
         None, "Address of the Ray cluster; by default Ray starts on this machine.", panel=_RAY, variable="RAY_ADDRESS"
     )
     workers: int | None = None
-    """Actors, each on one core; None for every core of the cluster."""
+    """Number of actors, each on one core; None for every core of the cluster."""
     rows_per_file: int = option(
         1000, "Rows per part file; a kill costs each worker at most one file.", panel=_RAY, least=1
     )

@@ -1,4 +1,4 @@
-"""The model version as it travels to the actors, and the judge that an actor makes of it."""
+"""A model version in a form that can be sent to other processes, and the scorer that they make of it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from veriphoto_client.sdk.answers import decode_answer
 
 
 def chosen(model: Path, variant: str) -> tuple[Path, Manifest, Setup]:
-    """Finds and checks what is to be run.
+    """Finds a version and checks that it may be run.
 
     Args:
-        model: A version directory, or the model's directory, of which the newest version is taken.
+        model: A version directory, or the model's directory to use its newest version.
         variant: A name of ``veriphoto.variants``, or ``AUTO``.
 
     Returns:
-        The version's directory, its manifest, and how it is run.
+        The version's directory, its manifest, and the setup of the variant.
 
     Raises:
         ModelError: If the version must not be used, or does not have the variant.
@@ -38,18 +38,18 @@ def chosen(model: Path, variant: str) -> tuple[Path, Manifest, Setup]:
 
 @dataclass(frozen=True, slots=True)
 class ModelPackage:
-    """A version's graph: actors need no model repository on their node."""
+    """All that is needed to score with a version, so that no other node needs a model repository."""
 
     graph: bytes
     sha256: str
-    """Of the graph."""
+    """Hash of the graph."""
     version: int
     precision: str
-    """OpenVINO's hint; empty for ONNX Runtime."""
+    """OpenVINO's precision hint; empty for ONNX Runtime."""
     opinion: SecondOpinion | None = None
-    """What the version has of the second opinion; None where it has none or nobody is asked."""
+    """The version's second opinion; None if it has none or the mode is ``OFF``."""
     encoder: EncoderPackage | None = None
-    """What it asks."""
+    """The encoder that the second opinion runs on."""
     mode: Mode = Mode.OFF
 
     @classmethod
@@ -57,7 +57,7 @@ class ModelPackage:
         """Reads and checks a version.
 
         Args:
-            model: A version directory, or the model's directory, of which the newest version is taken.
+            model: A version directory, or the model's directory to use its newest version.
             variant: A name of ``veriphoto.variants``, or ``AUTO``.
             mode: When to ask the second opinion.
 
@@ -79,7 +79,7 @@ class ModelPackage:
         )
 
     def open(self) -> Judge:
-        """Loads the graph, for one thread.
+        """Loads the graph for use by one thread.
 
         Raises:
             MissingExtraError: If the package that runs it is not installed.
@@ -94,7 +94,7 @@ class ModelPackage:
 
 
 class Judge:
-    """Makes a row of a picture's bytes, by the steps that the served ensemble takes."""
+    """Scores files by the same steps as the served ensemble."""
 
     def __init__(self, session: Session, opinions: Opinions) -> None:
         self._session = session
@@ -104,10 +104,10 @@ class Judge:
         """Scores one file.
 
         Args:
-            data: Its bytes.
+            data: The bytes of the file.
 
         Returns:
-            The tensors of the served ensemble's answer, the batch dimension of 1 in front.
+            The tensors that the served ensemble would answer with, each with a batch dimension of 1 in front.
 
         Raises:
             ImageError: If the picture cannot be scored.
@@ -120,10 +120,10 @@ class Judge:
         """Scores one file.
 
         Args:
-            data: Its bytes.
+            data: The bytes of the file.
 
         Returns:
-            Its row, without a path; one with an error if the picture cannot be scored.
+            Its row without a path; it holds an error if the photo cannot be scored.
         """
         try:
             return scored("", decode_answer(self.tensors(data)))

@@ -1,6 +1,6 @@
-"""Scores pictures on this machine, without a server: one process and one session a core, the catalogue scan's judge.
+"""Scores photos on this machine without a server, with one process and one session per core.
 
-Processes, not threads: a picture that ends its decoder ends one of them, gets the blame, and costs no other picture.
+Processes rather than threads: a photo that crashes its decoder ends one process and no other photo is lost.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from veriphoto_client.local.worker import LENGTH_BYTES
 from veriphoto_client.triton.transport import Outputs
 
 _TRIES: Final = 2
-"""How often a picture may end the process that scores it before it gets the blame."""
+"""Number of processes that a photo may crash before its row holds an error."""
 _END_S: Final = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalModel:
-    """What is run, and how."""
+    """A model version and how to run it."""
 
     directory: Path
-    """Of the version."""
+    """Directory of the version."""
     version: int
     variant: str
     mode: Mode
@@ -55,15 +55,15 @@ class LocalModel:
         """Finds the version to run and checks that it can be.
 
         Args:
-            repository: The directory that holds the models; its newest classifier is taken.
-            model: The classifier's directory or one of its versions, instead.
-            variant: How the version is run; ``AUTO`` is what a server on this machine would run.
+            repository: The directory that holds the models; its newest classifier version is used.
+            model: The classifier's directory or one of its versions, to use instead.
+            variant: Variant to run; ``AUTO`` chooses as a server on this machine would.
             mode: When to ask the second opinion.
 
         Raises:
             UsageError: If there is no such directory.
             ModelError: If the version must not be used.
-            MissingExtraError: If what runs it is not installed.
+            MissingExtraError: If the package that runs it is not installed.
         """
         where = model or repository / CLASSIFIER
         if not where.is_dir():
@@ -81,24 +81,24 @@ class LocalModel:
 
 
 def cores() -> int:
-    """Returns how many cores this process may use."""
+    """Returns the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class LocalTransport:
-    """Implements ``Transport`` with processes of this machine, started when they are first needed."""
+    """Implements ``Transport`` with processes on this machine, which start when they are first needed."""
 
     def __init__(self, model: LocalModel, *, workers: int, timeout: float) -> None:
         """Starts nothing yet.
 
         Args:
-            model: What to run.
-            workers: Processes, each on one core.
-            timeout: Seconds for one picture; a process that takes longer is ended.
+            model: The version to run.
+            workers: Number of processes; each uses one core.
+            timeout: Seconds for one photo; a process that takes longer is killed.
         """
         self._timeout = timeout
         self._workers = [_Worker(model) for _ in range(workers)]
-        # Last in, first out: one picture at a time needs one process, not each of them in turn.
+        # Last in, first out: if photos come one at a time, one process is enough and the others never start.
         self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
         for worker in self._workers:
             self._idle.put_nowait(worker)
@@ -126,7 +126,7 @@ class _Worker:
         self._process: asyncio.subprocess.Process | None = None
 
     async def ask(self, data: bytes, timeout: float) -> dict[str, Any] | None:
-        """Returns the answer about a file, or None where the process died of it."""
+        """Returns the answer about a file, or None if the process died of it."""
         try:
             process = self._process or await self._start()
             async with asyncio.timeout(timeout):
@@ -134,7 +134,7 @@ class _Worker:
         except TimeoutError:
             await self.kill()
             raise TooCostlyError(f"the picture was not scored within {timeout:g} s; send a smaller copy") from None
-        except BaseException:  # Ctrl-C: its answer would be taken for the next picture's
+        except BaseException:  # such as Ctrl-C: a late answer would be taken for the next photo's
             await self.kill()
             raise
         if answer is None:
@@ -142,7 +142,7 @@ class _Worker:
         return answer
 
     async def close(self) -> None:
-        """Lets the process end."""
+        """Ends the process after its last answer."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             with contextlib.suppress(TimeoutError):
@@ -150,7 +150,7 @@ class _Worker:
         await self.kill()
 
     async def kill(self) -> None:
-        """Ends the process now; the next picture finds a new one."""
+        """Kills the process; the next photo starts a new one."""
         process, self._process = self._process, None
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -167,7 +167,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            # In a group of its own: Ctrl-C is for the scan, which ends its processes itself.
+            # In a group of its own, so that Ctrl-C reaches only the scan, which ends its processes itself.
             process_group=0,
         )
         ready = await _exchange(process)

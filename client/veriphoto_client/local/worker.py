@@ -1,6 +1,6 @@
-"""A process that scores pictures for ``catalogue.local``: files in by standard input, answers out as JSON lines.
+"""A process that scores photos for ``processes``: it reads files from standard input and writes answers as JSON lines.
 
-It lives as long as its standard input is open, so it ends with the process that started it, however that ends.
+It ends when its standard input is closed, and therefore with the process that started it, however that ends.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from veriphoto.second_opinion import Mode
 from veriphoto_client.local.model import Judge, ModelPackage
 
 LENGTH_BYTES: Final = 4
-"""In front of each file: how long it is, little-endian."""
+"""Bytes in front of each file that hold its length, little-endian."""
 
 
 def main(arguments: list[str]) -> None:
-    """Loads a version, says so with an empty answer, and scores until there is no more input.
+    """Loads a version, writes an empty answer to say so, and scores until its input ends.
 
     Args:
-        arguments: Version directory, variant, and when to ask the second opinion.
+        arguments: Version directory, variant, and mode of the second opinion.
     """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that nothing a library prints is taken for an answer
     model, variant, mode = arguments
     try:
         judge = ModelPackage.read(Path(model), variant, Mode(mode)).open()
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
 
 def _answer(judge: Judge, data: bytes) -> dict[str, Any]:
     try:
-        # JSON keeps every bit of a float.
+        # JSON keeps floats exactly.
         return {"tensors": {name: tensor.tolist() for name, tensor in judge.tensors(data).items()}}
     except ImageError as error:
         return {"error": error.to_wire()}

@@ -29,7 +29,7 @@ from veriphoto_client.sdk.asynchronous import AsyncDetector
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanOptions:
-    """What to scan and how."""
+    """The settings of a scan."""
 
     paths: Sequence[Path] = ()
     """Files and folders, walked recursively."""
@@ -51,17 +51,17 @@ async def scan(options: ScanOptions, detector: AsyncDetector, console: Console, 
     """Scans folders.
 
     Args:
-        options: What to scan and how.
-        detector: Whom to ask; allows at least ``options.in_flight`` requests.
-        console: Where the progress bar goes.
-        report: Filled in as rows are written, also where the scan does not reach its end.
+        options: The settings of the scan.
+        detector: The detector to ask. It must allow ``options.in_flight`` requests at a time.
+        console: Console for the progress bar.
+        report: Updated as rows are written, also if the scan does not finish.
 
     Raises:
-        UsageError: If the output cannot be used, or cannot be written anew at the end.
-        ServiceError: If the service is not there, or goes and does not come back. Files without an answer have no
-            row, so the same scan run again goes on with them.
+        UsageError: If the output cannot be used, or cannot be rewritten at the end.
+        ServiceError: If the service is away and does not come back. Files without an answer have no row, so the
+            same scan, run again, continues with them.
     """
-    await _knock(detector)
+    await _require_service(detector)
     with open_output(options.output) as output:
         report.failed_before = output.earlier.failed
         started = time.monotonic()
@@ -72,8 +72,8 @@ async def scan(options: ScanOptions, detector: AsyncDetector, console: Console, 
             report.seconds = time.monotonic() - started
 
 
-async def _knock(detector: AsyncDetector) -> None:
-    with contextlib.suppress(OverloadedError):  # then it is there, and the scan has patience
+async def _require_service(detector: AsyncDetector) -> None:
+    with contextlib.suppress(OverloadedError):  # it is busy, but there, and the scan retries
         await detector.health()
 
 
@@ -90,7 +90,7 @@ async def _run(
     todo = _todo(options, output, report)  # shared: each worker takes the next
     stop = threading.Event()
     workers = [asyncio.create_task(work()) for _ in range(options.in_flight)]
-    # A second walk, beside the first, with a report that nobody reads.
+    # A second walk beside the first only counts the files; nobody reads its report.
     counting = _todo(options, output, ScanReport())
     counter = asyncio.create_task(asyncio.to_thread(_count, counting, stop, progress.set_total))
     try:
@@ -117,7 +117,7 @@ async def _row(task: _Task, options: ScanOptions, detector: AsyncDetector, progr
 
 
 def _todo(options: ScanOptions, output: Output, report: ScanReport) -> Iterator[_Task]:
-    """Finds what is to be scored, and notes what is passed over."""
+    """Yields the files to score, and counts the others in the report."""
     earlier = output.earlier
 
     def listed(folder: str) -> None:
@@ -128,7 +128,7 @@ def _todo(options: ScanOptions, output: Output, report: ScanReport) -> Iterator[
         if not found.named and found.error is None and not may_be_picture(found.path):
             report.skipped += 1
             continue
-        stamp = stamp_of(found.path)  # before it is read: what is written while that goes on counts as a change
+        stamp = stamp_of(found.path)  # before it is read, so that a write in between counts as a change
         standing = earlier.standing(found.path, stamp)
         if standing is Standing.UNCHANGED and not options.force:
             report.unchanged += 1

@@ -21,10 +21,11 @@ def columns(names: Sequence[str]) -> dict[str, int] | None:
     """Finds the columns of an inventory.
 
     Args:
-        names: Of all columns: ``LastModifiedDate`` as in a CSV's schema, ``last_modified_date`` as in Parquet.
+        names: The names of all columns, spelt as in a CSV's schema (``LastModifiedDate``) or as in Parquet
+            (``last_modified_date``).
 
     Returns:
-        Numbers of those that count, by their plain names; None if this is no inventory.
+        Positions of the columns that are used, by their plain names; None if this is not an inventory.
     """
     plain = [re.sub(r"[^a-z]", "", name.lower()) for name in names]
     found: dict[str, int] = {name: plain.index(name) for name in _USED if name in plain}
@@ -32,13 +33,13 @@ def columns(names: Sequence[str]) -> dict[str, int] | None:
 
 
 def names_without_header(records: Sequence[Sequence[str]]) -> list[str] | None:
-    """Names the columns of an inventory's CSV, which has no header, by what its first records hold.
+    """Guesses the column names of an inventory's CSV, which has no header, from its first records.
 
     Args:
-        records: The first two, or the only one.
+        records: The first two records, or the only one.
 
     Returns:
-        The names, as many as there are columns; None if this does not look like an inventory.
+        One name per column; None if this does not look like an inventory.
     """
     if not records or len(records[0]) < 2 or not _BUCKET.fullmatch(records[0][0]):
         return None
@@ -59,7 +60,7 @@ def found(values: Mapping[str, Sequence[Any]], *, plus_is_blank: bool) -> Iterat
 
     Args:
         values: Columns by their plain names.
-        plus_is_blank: Whether ``+`` stands for a blank, as in CSV; both have ``%20`` and the like.
+        plus_is_blank: Whether ``+`` stands for a space, as in the CSV format. All formats use ``%20`` and the like.
     """
     decode = unquote_plus if plus_is_blank else unquote
     for row in zip(*values.values(), strict=True):

@@ -1,4 +1,4 @@
-"""What SOURCE can be, and the inputs it stands for, one at a time."""
+"""Lists the inputs of a source, which may be a folder, a glob, a manifest or an object store's prefix."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def inputs(
 
     Args:
         source: A folder, a glob (``**`` crosses folders), a manifest, or an object store's prefix.
-        leave_out: A folder whose content does not count (the output, where it lies in the source).
-        on_skip: Told each file that is no picture: by its first bytes on this machine, by its ending in a store. What
-            a list of URIs names is never skipped.
+        leave_out: A folder whose content is ignored, for an output that lies inside the source.
+        on_skip: Called with each file that is not a photo: local files are judged by their first bytes, those of a
+            store by their name. What a manifest names is never skipped.
 
     Yields:
-        Absolute paths or URIs, from a manifest also one twice; folders that could not be looked into, with the error.
+        Absolute paths or URIs (a manifest may repeat one), and folders that could not be listed, with the error.
 
     Raises:
         UsageError: If there is no such source, or a manifest has no column of inputs.
@@ -56,7 +56,7 @@ def _may_be_picture(path: str) -> bool:
         return may_be_picture(path)
     if promises_picture(path):
         return True
-    # A name that says nothing may be a photo's: keys of stores often have no ending.
+    # A name without a known suffix may be a photo: keys in object stores often have none.
     return _TYPES.guess_type(PurePosixPath(path).name)[0] in (None, "application/octet-stream")
 
 

@@ -20,24 +20,25 @@ from veriphoto_client.sources import inventory, storage
 from veriphoto_client.sources.places import Place, is_uri
 
 ENDINGS: Final = (".csv", ".csv.gz", ".parquet", "manifest.json")
-"""Endings of a SOURCE that lists inputs, in any case; S3 Inventory writes ``manifest.json`` beside its lists."""
+"""Suffixes of manifests, in lower case. S3 Inventory writes ``manifest.json`` beside its lists."""
 _HEAD_BYTES: Final = 1 << 20
 _ALL_QUOTED: Final = re.compile(r'"(?:[^"]|"")*"(?:,"(?:[^"]|"")*")+\r?')
 
 
 def is_manifest(name: str) -> bool:
-    """Tells whether a SOURCE is a list of inputs by its name."""
+    """Returns whether a source is a manifest, judged by its name."""
     return name.lower().endswith(ENDINGS)
 
 
 def read_manifest(at: Place) -> Iterator[Found]:
-    """Lists what a manifest names.
+    """Lists the inputs that a manifest names.
 
     Args:
-        at: Its place; relative inputs count from its folder.
+        at: The manifest; relative paths in it start from its folder.
 
     Yields:
-        Each input, also one twice; those of a list of URIs as ``named``, those of an inventory with their stamp.
+        Each input, possibly several times; ``named`` if it is in a list of URIs, with its stamp if it is in an
+        inventory.
 
     Raises:
         UsageError: If it cannot be read, or does not say where its inputs are.
@@ -57,11 +58,11 @@ class _Sheet:
     """A table, read batch by batch."""
 
     names: Sequence[str]
-    """Of its columns, as the file has them or as S3 Inventory calls them."""
+    """Names of its columns, as in the file or as S3 Inventory calls them."""
     batches: Any
-    """Takes the columns that are wanted, by number; yields batches of them."""
+    """Called with the positions of the wanted columns; yields batches of them."""
     encoded: bool
-    """Whether an inventory's keys have ``+`` for a blank, as in its CSV."""
+    """Whether ``+`` stands for a space in an inventory's keys, as in its CSV."""
 
 
 def _rows(at: Place, names: Sequence[str] | None = None) -> Iterator[Found]:
@@ -75,7 +76,7 @@ def _rows(at: Place, names: Sequence[str] | None = None) -> Iterator[Found]:
     if columns is None:
         raise UsageError(
             f"the manifest {at.uri(at.path)} has none of the columns {', '.join(URI_COLUMNS)}, nor bucket and key as "
-            "S3 Inventory; name the column of the photos so"
+            "S3 Inventory; rename the column of the photos to one of these"
         )
     for batch in sheet.batches(list(columns.values())):
         values = {name: batch.column(number).to_pylist() for number, name in enumerate(columns)}
@@ -97,7 +98,7 @@ def _parquet(at: Place) -> _Sheet:
     def batches(columns: Sequence[int]) -> Iterator[Any]:
         with storage.open_parquet(at) as file:
             for batch in file.iter_batches(columns=[names[number] for number in columns]):
-                yield batch.select([names[number] for number in columns])  # in this order, not the file's
+                yield batch.select([names[number] for number in columns])  # in this order rather than the file's
 
     return _Sheet(names, batches, encoded=False)
 
@@ -137,7 +138,9 @@ def _inventory_files(at: Place) -> Iterator[tuple[Place, Sequence[str] | None]]:
         form, schema = str(content["fileFormat"]).upper(), str(content["fileSchema"])
         bucket = str(content["destinationBucket"]).rpartition(":")[2]
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{at.uri(at.path)} is no manifest of S3 Inventory: {error!r}; give one, or a list") from error
+        raise UsageError(
+            f"{at.uri(at.path)} is not a manifest of S3 Inventory: {error!r}; give one, or a list"
+        ) from error
     if form not in ("CSV", "PARQUET"):
         raise UsageError(f"{at.uri(at.path)} lists {form} files, which are not read; let S3 Inventory write Parquet")
     names = [name.strip() for name in schema.split(",")] if form == "CSV" else None

@@ -1,4 +1,4 @@
-"""Where bytes lie: local paths and URIs, through pyarrow's filesystems and, for other schemes, fsspec's."""
+"""Local paths and URIs, read through pyarrow's filesystems or, for other schemes, through fsspec's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyarrow import fs
 from veriphoto.errors import UsageError
 
 _OURS: Final = ("s3", "gs", "gcs", "abfs", "abfss")
-"""Schemes that pyarrow reads itself; the rest is fsspec's (``az`` with adlfs, ``http``)."""
+"""Schemes that pyarrow reads itself; fsspec reads the others, such as ``az`` (with adlfs) and ``http``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +25,25 @@ class Place:
     """A ``pyarrow.fs.FileSystem``."""
     path: str
     prefix: str
-    """What makes a path of this filesystem a URI again; empty where it is one, and for local files."""
+    """Prepended to a path of this filesystem to make it a URI; empty for local files and if paths are URIs already."""
 
     @property
     def local(self) -> bool:
-        """Whether this is a path of this machine."""
+        """Whether this is a path on this machine."""
         return isinstance(self.system, fs.LocalFileSystem)
 
     def uri(self, path: str) -> str:
-        """Returns a path of this filesystem as it stands in rows."""
+        """Returns a path of this filesystem in the form that output rows use."""
         return f"{self.prefix}{path}"
 
     def read(self, limit: int) -> bytes:
         """Reads a file.
 
         Args:
-            limit: Bytes at most.
+            limit: Maximum number of bytes to read.
 
         Raises:
-            Exception: The store's own; mostly an OSError.
+            Exception: The store's own error, usually an OSError.
         """
         if isinstance(self.system, fs.PyFileSystem):
             # Opened as a file, fsspec's HTTP calls every failure a missing file.
@@ -57,20 +57,20 @@ class Place:
 
 
 def is_uri(text: str) -> bool:
-    """Tells whether a text names a place by scheme, as ``s3://bucket/photo.jpg`` does."""
+    """Returns whether a text is a URI such as ``s3://bucket/photo.jpg``."""
     scheme, found, _ = text.partition("://")
     return bool(found) and scheme.isalnum() and len(scheme) > 1
 
 
 def place(text: str) -> Place:
-    """Finds a place.
+    """Parses a path or URI.
 
     Args:
         text: A local path or a URI. Credentials and endpoints come from the environment, as each store's own tools
             read them.
 
     Raises:
-        UsageError: If nothing here can read the scheme.
+        UsageError: If no installed package can read the scheme.
     """
     if not is_uri(text):
         return Place(_local(), os.path.abspath(text), "")  # noqa: PTH100  Path.resolve would follow links

@@ -1,4 +1,4 @@
-"""Reading one input, with patience for stores that stumble."""
+"""Reads one input, retrying if its store fails for a moment."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from veriphoto_client.sources.places import Place, place
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0
 _FINAL_STATUS: Final = frozenset({403, 404})
-"""HTTP's refusals that asking again would not change."""
+"""HTTP statuses that a retry would not change."""
 _STATUS_NAMES: Final = ("status", "status_code", "code")
-"""Where errors of aiohttp, Azure's and Google's clients keep it; the first counts, aiohttp's ``code`` is deprecated."""
+"""Attributes in which aiohttp, Azure's and Google's clients keep the status, in order of preference."""
 _FINAL_TEXT: Final = re.compile(r"AWS Error (ACCESS_DENIED|NO_SUCH_BUCKET)\b|\(HTTP status 40[34]\)|PERMISSION_DENIED:")
-"""The same in pyarrow's words. Never a bare number: the messages name the object, and its name may hold one."""
+"""The same in pyarrow's messages. Never a bare number: a message names the object, whose name may contain one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An input's bytes, or why there are none."""
+    """The bytes of an input, or the reason why they could not be read."""
 
     data: bytes = b""
     error: ImageError | None = None
@@ -39,9 +39,8 @@ def fetch(uri: str, tries: int, *, sleep: Callable[[float], None] = time.sleep) 
 
     Args:
         uri: A local path or a URI.
-        tries: Attempts before the object counts as unreachable; files of this machine and objects that do not exist
-            get one.
-        sleep: Waits between attempts, each time about twice as long.
+        tries: Maximum number of attempts. Local files and objects that do not exist get only one.
+        sleep: Called with the seconds to wait between attempts, about twice as long each time.
     """
     retries = 0
     while True:

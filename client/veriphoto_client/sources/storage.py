@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, on a disk as in an object store."""
+"""Writes files whole or not at all, on a disk or in an object store, and reads them back."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def put(at: Place, data: Any) -> None:
     """Writes a file, replacing one of this name.
 
     Args:
-        at: Its place; folders are made.
-        data: Bytes or a pyarrow buffer.
+        at: Where to write it; missing folders are created.
+        data: The content, as bytes or a pyarrow buffer.
 
     Raises:
-        OSError: If it cannot be written; nothing is left then.
+        OSError: If it cannot be written; no partial file remains.
     """
     if not at.local:
         with at.system.open_output_stream(at.path) as stream:  # seen by others once it is closed
@@ -53,12 +53,12 @@ def put_tables(at: Place, tables: list[pa.Table]) -> None:
 
 
 def exists(at: Place) -> bool:
-    """Tells whether there is a file."""
+    """Returns whether a file exists."""
     return bool(at.system.get_file_info(at.path).type == fs.FileType.File)
 
 
 def read(at: Place) -> bytes:
-    """Reads a file."""
+    """Returns the content of a file."""
     with at.system.open_input_stream(at.path) as stream:
         return bytes(stream.read())
 
@@ -69,18 +69,18 @@ def open_parquet(at: Place) -> Any:
 
 
 def is_empty(at: Place) -> bool:
-    """Tells whether a file, unpacked if its name says that it is packed, holds nothing."""
+    """Returns whether a file is empty, after decompression if its name says that it is compressed."""
     with at.system.open_input_stream(at.path) as stream:
         return not stream.read(1)
 
 
 def modified_ns(at: Place) -> int:
-    """Returns when a file was last modified, in nanoseconds since 1970; 0 where its store does not tell."""
+    """Returns when a file was last modified, in nanoseconds since 1970; 0 if the store does not say."""
     return at.system.get_file_info(at.path).mtime_ns or 0
 
 
 def files(at: Place, *, recursive: bool = False) -> Iterator[str]:
-    """Lists the names of files under a folder, relative to it and sorted; none where there is no folder."""
+    """Lists the names of the files under a folder, relative to it and sorted; none if the folder does not exist."""
     root = at.path.rstrip("/") + "/"
     found = at.system.get_file_info(fs.FileSelector(at.path, allow_not_found=True, recursive=recursive))
     names = sorted(entry.path.removeprefix(root) for entry in found if entry.type == fs.FileType.File)
@@ -88,7 +88,7 @@ def files(at: Place, *, recursive: bool = False) -> Iterator[str]:
 
 
 def clear_torn(at: Place) -> None:
-    """Removes what writers that were killed left in a local folder and its subfolders."""
+    """Removes the temporary files that killed writers left in a local folder and its subfolders."""
     if at.local:
         for path in Path(at.path).rglob(f"{_TEMPORARY}*"):
             path.unlink(missing_ok=True)
