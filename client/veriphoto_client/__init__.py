@@ -1,7 +1,7 @@
-"""Veriphoto's client: ``Detector`` and ``AsyncDetector`` ask the server, the ``veriphoto`` command wraps them.
+"""Veriphoto's Python client: ``Detector``, and ``AsyncDetector`` for asyncio.
 
-Only what this module names is public. Errors come from ``veriphoto.errors``, whose docstring draws their tree; verdicts
-from ``veriphoto.verdict``. Importing this module needs neither tritonclient nor a server.
+Only the names in this module are public. Errors come from ``veriphoto.errors``, whose docstring draws their tree, and
+verdicts from ``veriphoto.verdict``. Importing this module needs neither tritonclient nor a server.
 """
 
 from __future__ import annotations

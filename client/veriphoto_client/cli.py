@@ -1,4 +1,4 @@
-"""The ``veriphoto`` command: mounts what every installed part registers, and turns errors into exit codes."""
+"""The ``veriphoto`` command: runs the command line and turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXIT_COULD_NOT_RUN = 2
 
 
 def main() -> None:
-    """Runs the command line and exits: 0 all well, 1 some files failed, 2 could not run."""
+    """Runs the command line and exits: 0 success, 1 some files failed, 2 could not run."""
     try:
         _run()
     except VeriphotoError as error:

@@ -34,7 +34,7 @@ class _PredictionLog(_Folders):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MonitorSettings(_PredictionLog):
-    """How the drift monitor runs."""
+    """The settings of ``veriphoto monitor``."""
 
     model_repository: Path = option(Path("model_repository"), "Directory of the models, for their manifests.")
     triton_metrics: str = option(
@@ -53,7 +53,7 @@ class MonitorSettings(_PredictionLog):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DriftSettings:
-    """What ``veriphoto drift`` shows, and where from."""
+    """The settings of ``veriphoto drift``."""
 
     url: str = option(
         f"http://127.0.0.1:{SIDECAR_PORT}", "Address of the drift monitor.", variable="VERIPHOTO_MONITOR_URL"
@@ -63,7 +63,7 @@ class DriftSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BaselineSettings(_PredictionLog):
-    """Which period of the prediction log becomes the reference."""
+    """The settings of ``veriphoto drift baseline``: the period of the prediction log that becomes the reference."""
 
     last: int = option(20_000, "Number of newest photos to use.", least=2000, most=200_000, variable=False)
     since: str | None = option(None, "Ignore older photos: 2026-11-20 or 2026-11-20T08:00.", variable=False)
@@ -72,7 +72,7 @@ class BaselineSettings(_PredictionLog):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CanarySettings(_Folders):
-    """How the canaries are scored, and what with."""
+    """The settings of ``veriphoto canary``."""
 
     reference: Path | None = option(
         None,

@@ -46,7 +46,7 @@ class Triton:
 
     @property
     def admin(self) -> TritonAdmin:
-        """Its administration."""
+        """The client of its administrative API."""
         return TritonAdmin(address=self.http_url, key=self.admin_key)
 
     def require_ready(self) -> None:

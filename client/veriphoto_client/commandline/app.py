@@ -1,4 +1,4 @@
-"""The Typer application, put together from the entry points of every part that is installed."""
+"""Builds the ``veriphoto`` command line from the entry points of all installed parts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def build(parts: Iterable[EntryPoint] | None = None) -> typer.Typer:
     """Builds the command line.
 
     Args:
-        parts: Entry points that load a ``register(app)`` function; those of the installed packages where None is given.
+        parts: Entry points of ``register(app)`` functions; by default those of the installed packages.
 
     Returns:
-        The application. A part that cannot be loaded is left out, and named when one of its commands may be meant: not
-        where a command that there is was mistyped.
+        The application. A part that cannot be loaded is left out, and reported when somebody uses an unknown command
+        that does not look like a typing error.
     """
     broken: dict[str, Exception] = {}
     app = typer.Typer(
@@ -38,7 +38,7 @@ def build(parts: Iterable[EntryPoint] | None = None) -> typer.Typer:
     for part in sorted(entry_points(group=GROUP) if parts is None else parts, key=lambda part: part.name):
         try:
             part.load()(app)
-        except Exception as error:  # noqa: BLE001 (whatever is wrong with one part, the others must go on working)
+        except Exception as error:  # noqa: BLE001 (one broken part must not break the others)
             broken[part.name] = error
     return app
 
@@ -54,7 +54,7 @@ def _root(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass  # only the place for options that stand before a command
+    pass  # only holds the options that stand before a command
 
 
 def _group(broken: Mapping[str, Exception]) -> type[TyperGroup]:

@@ -1,4 +1,4 @@
-"""A contact sheet: one HTML file with a thumbnail of each picture, the most suspicious first."""
+"""A contact sheet: one HTML file with a thumbnail of each photo, the most suspicious first."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ img{{width:100%;height:240px;object-fit:contain;background:#f4f4f4}}b{{font-size
 
 @dataclass(slots=True)
 class ContactSheet:
-    """Collects pictures and writes them once, at the end: some 10 kB of memory each."""
+    """Collects photos, at about 10 kB of memory each, and writes them all at the end."""
 
     path: Path
     _scored: list[tuple[float, str]] = field(default_factory=list)
@@ -46,12 +46,12 @@ class ContactSheet:
             raise UsageError(f"{self.path}: a contact sheet is an .html file in a folder that exists")
 
     def add(self, name: str, image: ImageInput, answer: Detection | VeriphotoError) -> None:
-        """Takes in a picture. Decodes it, which takes milliseconds.
+        """Adds a photo. Decodes it, which takes milliseconds.
 
         Args:
-            name: What to call it.
-            image: As it was scored.
-            answer: What was said of it.
+            name: Name to show below it.
+            image: The photo that was scored.
+            answer: Its detection, or the error.
         """
         shown = f"<small>{escape(printable(name))}</small>"
         if isinstance(answer, VeriphotoError):
@@ -69,7 +69,7 @@ class ContactSheet:
         )
 
     def write(self) -> None:
-        """Writes the file.
+        """Writes the HTML file.
 
         Raises:
             UsageError: If it cannot be written.
@@ -85,7 +85,7 @@ class ContactSheet:
 def _thumbnail(image: ImageInput) -> str:
     try:
         photo = decode(load(image)).image
-    except ImageError as error:  # it has changed since it was scored
+    except ImageError as error:  # the file has changed since it was scored
         return escape(error.message)
     photo.thumbnail((_SIDE, _SIDE))
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What ``veriphoto predict`` is given: files, folders, globs, lists, standard input."""
+"""Finds the photos that ``veriphoto predict`` is given: files, folders, globs, lists and standard input."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ from veriphoto_client.scan.walk import walk
 
 STDIN: Final = "-"
 _LISTS: Final = (".parquet", ".csv.gz")
-"""Endings of lists that pyarrow reads."""
+"""Suffixes of lists that pyarrow reads."""
 _WILD: Final = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture to be scored."""
+    """One photo to score."""
 
     name: str
     """Its path, or ``-``."""
     data: bytes | None = None
-    """Its bytes, where they came over standard input."""
+    """Its bytes, if it came from standard input."""
     error: ImageError | None = None
-    """Set for a folder that could not be looked into."""
+    """Set if this is a folder that could not be listed."""
 
     @property
     def image(self) -> bytes | str:
-        """What a detector takes."""
+        """The photo in the form that a detector takes."""
         return self.name if self.data is None else self.data
 
 
 def pictures(arguments: Iterable[str], stdin: BinaryIO) -> Iterator[Picture]:
-    """Finds pictures.
+    """Finds photos.
 
     Args:
         arguments: Files; folders, walked recursively; globs (``**`` crosses folders); ``.csv`` and ``.parquet`` files
             with a column ``path``, ``uri`` or ``url``; ``-`` for standard input.
-        stdin: Holds a picture, or paths, one a line.
+        stdin: Standard input, which holds a photo or one path per line.
 
     Yields:
-        Pictures, as they are found. A file that was named is one whatever it holds; in folders and globs other files
-        are passed over.
+        The photos, as they are found. A file that is named is always yielded; in folders and globs, files that are not
+        photos are skipped.
 
     Raises:
         UsageError: If a glob matches nothing, or a list cannot be read.

@@ -62,7 +62,7 @@ def decode_answer(outputs: Outputs) -> Detection:
 
 @lru_cache(maxsize=1)
 def canary() -> bytes:
-    """Returns a small picture that every server must be able to score, as PNG."""
+    """Returns a small test photo that every server must be able to score, as PNG."""
     side = 2 * CONTRACT.crop_size
     ramp = Image.linear_gradient("L").resize((side, side))
     buffer = io.BytesIO()

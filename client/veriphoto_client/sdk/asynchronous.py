@@ -1,4 +1,4 @@
-"""The asynchronous detector: all there is to the SDK's behaviour. The synchronous one only waits for it."""
+"""The asynchronous detector, which holds all of the SDK's behaviour. The synchronous one only waits for it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from veriphoto_client.sdk.services import Door, TensorService, connect
 from veriphoto_client.triton.transport import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, Transport
 
 HEALTH_ID: Final = f"{PROBE_PREFIX}health"
-"""Names the test pictures of ``health`` in the prediction log: they are no traffic."""
+"""The request id of the test photos of ``health``: the prediction log does not count them as traffic."""
 
 
 class AsyncDetector:
-    """Asks a Veriphoto server about pictures. Belongs to one event loop; as many tasks of it as you like may share it.
+    """Scores photos on a Veriphoto server. Belongs to one event loop; any number of its tasks may share it.
 
     Example:
         >>> async with AsyncDetector("http://127.0.0.1:8080", api_key=key) as detector:
@@ -41,21 +41,23 @@ class AsyncDetector:
         patience: float | None = None,
         transport: Transport | None = None,
     ) -> None:
-        """Prepares; connects at the first request.
+        """Prepares the detector, which connects at its first request.
 
         Args:
-            url: Where Veriphoto's gateway or a Triton server with its models is: ``http://host:port``, ``https://host``
-                or ``grpc://host:port``. By default the variable ``VERIPHOTO_URL``, else Triton on this machine.
-            api_key: The gateway's; by default the variable ``VERIPHOTO_API_KEY``. Triton is never shown it.
-            door: ``gateway`` or ``triton``; ``auto`` finds out at the first request (``GET /healthz``, once).
-            timeout: Seconds one request may take on the wire and in the server; waiting for a turn does not count.
-            max_in_flight: Most requests at a time; further ones wait for a turn, and their files are not read yet.
-            patience: Seconds for which to ask again where the server is busy or away, not before its ``Retry-After``
-                is over. None is 10 for the gateway and 0 for Triton.
-            transport: Used instead of connecting to ``url``.
+            url: Address of Veriphoto's gateway or of a Triton server with its models: ``http://host:port``,
+                ``https://host`` or ``grpc://host:port``. By default the variable ``VERIPHOTO_URL``, else Triton on this
+                machine.
+            api_key: Key for the gateway; by default the variable ``VERIPHOTO_API_KEY``. It is never sent to Triton.
+            door: What the URL leads to, ``gateway`` or ``triton``; ``auto`` finds out at the first request
+                (``GET /healthz``, once).
+            timeout: Seconds that one request may take, not counting the wait for a free slot.
+            max_in_flight: Maximum number of requests at a time. Further ones wait, and their files are not read yet.
+            patience: Seconds for which to retry if the server is busy or away, never before its ``Retry-After`` has
+                passed. None means 10 for the gateway and 0 for Triton.
+            transport: Transport to use instead of connecting to ``url``.
 
         Raises:
-            UsageError: If the URL or a number makes no sense.
+            UsageError: If the URL or a number is invalid.
             MissingExtraError: If the packages of the extra ``client`` are not installed.
         """
         if timeout <= 0 or max_in_flight < 1 or (patience or 0) < 0:
@@ -80,38 +82,38 @@ class AsyncDetector:
         self._turns = asyncio.Semaphore(max_in_flight)
 
     async def predict(self, image: ImageInput, *, request_id: str = "") -> Detection:
-        """Scores one picture.
+        """Scores one photo.
 
         Args:
             image: The bytes of a JPEG, PNG, WebP, HEIC or AVIF file, a path to one, or a PIL image.
-            request_id: A UUID or another generated id; the server's prediction log notes the answer under it, so that
-                it can be found there. What could be a file name is not kept.
+            request_id: A UUID or another generated id, under which the server's prediction log stores the answer. An id
+                that could be a file name is not kept.
 
         Returns:
             The detection.
 
         Raises:
-            ImageError: The picture cannot be scored; the leaf says why.
-            ServiceError: The service did not do its part; the leaf says why.
+            ImageError: If the photo cannot be scored; the subclass says why.
+            ServiceError: If the service fails; the subclass says why.
             TypeError: If ``image`` is something else.
         """
         async with self._turns:
-            # Reading and encoding block, so they leave the loop; a buffer at hand is not worth the hop.
+            # Reading and encoding block, so they run in a thread; bytes need neither.
             data = load(image) if isinstance(image, bytes) else await asyncio.to_thread(load, image)
             return await patiently(lambda: self._service.detect(data, request_id), self._allowed)
 
     async def predict_batch(self, images: Iterable[ImageInput]) -> list[Detection | VeriphotoError]:
-        """Scores pictures together, several in flight.
+        """Scores several photos concurrently.
 
         Args:
-            images: As for ``predict``.
+            images: Photos in any form that ``predict`` takes.
 
         Returns:
-            For each picture, in order, its detection, or the error that ``predict`` would have raised: one bad
-            picture costs nothing but its own place.
+            For each photo, in order, its detection or the error that ``predict`` would have raised. A bad photo does
+            not affect the others.
 
         Raises:
-            TypeError: If one of ``images`` is no picture at all.
+            TypeError: If one of ``images`` has a type that ``predict`` does not take.
         """
         wanted = list(images)
         for image in wanted:
@@ -119,15 +121,15 @@ class AsyncDetector:
         return await asyncio.gather(*(self._attempt(image) for image in wanted))
 
     async def health(self) -> Health:
-        """Has the server score a small test picture: a server may call itself ready while its models are dead.
+        """Scores a small test photo, because a server may call itself ready while its models are dead.
 
-        It is asked once, whatever the patience.
+        It is never retried.
 
         Returns:
-            What answered.
+            The server's version and latency.
 
         Raises:
-            ServiceError: If it is not healthy; the leaf says why.
+            ServiceError: If the server is not healthy; the subclass says why.
         """
         started = time.perf_counter()
         async with self._turns:

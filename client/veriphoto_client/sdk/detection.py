@@ -1,4 +1,4 @@
-"""What the server's answers become."""
+"""The values that a detector returns."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def logit_of(probability: float) -> float:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SecondOpinionAnswer:
-    """What the second opinion had to do with an answer."""
+    """The second opinion's part in an answer."""
 
     asked: bool
     first_logit: float
     """Calibrated logit of the classifier alone."""
     first_threshold: float
-    """Probability from which the classifier alone calls a picture AI-generated."""
+    """Probability from which the classifier alone calls a photo AI-generated."""
     second_logit: float
-    """The second opinion's own logit, not calibrated by itself; 0 where it was not asked."""
+    """The second opinion's own logit, which is not calibrated by itself; 0 if it was not asked."""
 
     @property
     def first_probability(self) -> float:
-        """Calibrated probability by the classifier alone."""
+        """Calibrated probability of the classifier alone."""
         return sigmoid(self.first_logit)
 
     def to_json(self) -> dict[str, Any]:
@@ -46,23 +46,22 @@ class SecondOpinionAnswer:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Detection:
-    """The answer about one picture, and what it rests on."""
+    """The answer about one photo, and what it is based on."""
 
     verdict: Verdict
-    """The answer: verdict, probability, confidence, threshold, model version, and why where it is ``unsure``."""
+    """Verdict, probability, confidence, threshold, model version, and the reason if it is ``unsure``."""
     logit: float
     """Calibrated logit; its sigmoid is ``verdict.probability``."""
     statistics: Mapping[str, float]
-    """What was measured of the picture, by the names of ``Contract.statistics``; empty from the gateway. Read-only."""
+    """Measurements of the photo by the names of ``Contract.statistics``; empty from the gateway. Read-only."""
     operating_point: OperatingPoint
-    """What the verdict was decided at: threshold, unsure band and gates of the version that answered (from the gateway
-    the gates are NaN)."""
+    """Threshold, unsure band and gates of the version that answered; from the gateway, the gates are NaN."""
     evidence: npt.NDArray[np.float32]
-    """FP32 [K, G, G]: contributions to the classifier's logit, crop by crop; above 0 speaks for AI. Read-only; from the
-    gateway K is 0 (``/predict/explain`` has the map)."""
+    """FP32 [K, G, G]: contributions to the classifier's logit for each crop; above 0 speaks for AI. Read-only. From the
+    gateway K is 0; ``/predict/explain`` has the map."""
     second_opinion: SecondOpinionAnswer
     real_share: float | None
-    """Share of real product photos that score at least so high; None where the version does not know it."""
+    """Share of real product photos that score at least as high; None if the version does not know."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything but the evidence as plain JSON values."""
@@ -77,13 +76,13 @@ class Detection:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Health:
-    """A server that has just scored a test picture; one that cannot is an exception instead."""
+    """A server that has just scored a test photo. An unhealthy server raises an exception instead."""
 
     url: str
     model_version: int
     threshold: float
     latency_ms: float
-    """Milliseconds from sending the test picture to having its answer."""
+    """Milliseconds from sending the test photo to receiving its answer."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields as plain JSON values."""

@@ -1,4 +1,4 @@
-"""A transport without a server, for tests of whatever is built on a detector."""
+"""A transport without a server, for testing code that uses a detector."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ FAKE_POINT = OperatingPoint(
 
 
 class FakeTransport:
-    """Implements ``Transport`` in the process itself.
+    """Implements ``Transport`` without a server.
 
-    As it comes, pictures go through Veriphoto's real preprocessing, so what is broken is refused as a server would
-    refuse it; the score is made up from the mean brightness (dark is real, bright AI-generated).
+    By default, photos go through Veriphoto's real preprocessing, so that broken ones are refused as a server would
+    refuse them. The score is made up from the mean brightness: dark is real, bright is AI-generated.
     """
 
     def __init__(self, handler: Callable[[bytes], Outputs] | None = None, *, delay: float = 0.0) -> None:
         """Chooses the answers.
 
         Args:
-            handler: Makes the answer to a file's bytes, or raises the ``VeriphotoError`` that a server would cause;
-                ``FakeTransport.answer`` where none is given.
+            handler: Returns the answer to a file's bytes, or raises a ``VeriphotoError`` as a server would cause; by
+                default ``FakeTransport.answer``.
             delay: Seconds that every request takes.
         """
         self._handler = handler or self.answer
         self._delay = delay
         self._in_flight = 0
         self.requests = 0
-        """Requests so far, refused ones too."""
+        """Number of requests so far, including refused ones."""
         self.request_ids: list[str] = []
-        """Their ids."""
+        """The ids of the requests."""
         self.most_in_flight = 0
         """Largest number of requests at a time."""
         self.closed = False
 
     @staticmethod
     def answer(data: bytes) -> Outputs:
-        """Makes the answer to a file, or raises its ``ImageError``."""
+        """Returns the answer to a file, or raises its ``ImageError``."""
         statistics = preprocess(data).statistics
         brightness = float(statistics[CONTRACT.statistics.index("brightness")])
         logit = (brightness - 127.5) / 25.0

@@ -1,4 +1,4 @@
-"""The REST gateway, seen from the SDK: a picture goes out as the body of ``POST /predict``, JSON comes back."""
+"""Scoring through the REST gateway: a photo is the body of ``POST /predict``, and the answer is JSON."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from veriphoto_client.sdk.detection import Detection, SecondOpinionAnswer, logit
 from veriphoto_client.sdk.retry import asking_to_wait
 
 PATIENCE_S: Final = 10.0
-"""Seconds for which a request is sent again by default where the gateway is busy or away."""
+"""Seconds for which requests are retried by default if the gateway is busy or away."""
 
 _CODES: Final[Mapping[str, type[ServiceError]]] = MappingProxyType(
     {
@@ -48,7 +48,7 @@ _CODES: Final[Mapping[str, type[ServiceError]]] = MappingProxyType(
         ),
     }
 )
-"""The gateway's codes that are not a picture's; every other is a plain ``ServiceError``."""
+"""The gateway's codes that do not concern a photo; all others become a plain ``ServiceError``."""
 _STATUS: Final[Mapping[int, type[ServiceError]]] = MappingProxyType(
     {
         **dict.fromkeys((400, 401, 403, 404, 405, 411, 413, 415), InvalidRequestError),
@@ -57,22 +57,22 @@ _STATUS: Final[Mapping[int, type[ServiceError]]] = MappingProxyType(
         429: OverloadedError,
     }
 )
-"""For answers that are not the gateway's own: a proxy in front of it has no codes."""
+"""For answers without a code, such as those of a proxy in front of the gateway."""
 _ALIVE: Final = {"status": "alive"}
-"""What only the gateway answers to ``GET /healthz``, without a key and whatever Triton does."""
+"""The gateway's answer to ``GET /healthz``, which needs no key and does not depend on Triton."""
 
 
 class GatewayService:
     """Implements ``Service``."""
 
     def __init__(self, url: str, *, api_key: str | None, timeout: float, in_flight: int) -> None:
-        """Remembers where to connect; connects at the first request, inside its event loop.
+        """Stores the address; connects at the first request, inside its event loop.
 
         Args:
-            url: ``http://host:port`` or ``https://host``, with or without a path in front of the routes.
-            api_key: Sent with each picture; None where the gateway needs none.
+            url: ``http://host:port`` or ``https://host``, optionally with a path prefix.
+            api_key: Sent with each photo; None if the gateway needs none.
             timeout: Seconds for one request.
-            in_flight: Most connections to open.
+            in_flight: Maximum number of connections.
         """
         self.patience = PATIENCE_S
         self._url = url.rstrip("/")
@@ -84,7 +84,7 @@ class GatewayService:
     async def detect(self, data: bytes, request_id: str = "") -> Detection:
         """See ``Service.detect``."""
         if not data:
-            decode(data)  # raises what Triton would say: to the gateway it is a request without a picture
+            decode(data)  # raises Triton's error; to the gateway, an empty body is a request without a photo
         headers = {**self._headers, "X-Request-ID": request_id} if request_id else self._headers
         answer = await self._send("POST", "/predict", content=data, headers=headers)
         if answer.status_code != 200:
@@ -98,10 +98,10 @@ class GatewayService:
             ) from error
 
     async def is_gateway(self) -> bool:
-        """Finds out whether the address is a gateway's.
+        """Returns whether the address is that of a gateway.
 
         Raises:
-            ServiceError: If nothing answers, or only a proxy that says that nothing is behind it.
+            ServiceError: If nothing answers, or only a proxy with no server behind it.
         """
         answer = await self._send("GET", "/healthz")
         if answer.status_code in (502, 503, 504):
@@ -133,7 +133,7 @@ class GatewayService:
 
     def _connected(self) -> httpx.AsyncClient:
         if self._http is None:
-            # Reading the system's certificates takes longer than a request, and plain HTTP has no use for them.
+            # Loading the system's certificates takes longer than a request, and plain HTTP does not need them.
             tls = (
                 ssl.create_default_context()
                 if self._url.startswith("https")
@@ -145,17 +145,17 @@ class GatewayService:
 
 
 def read_answer(answer: Mapping[str, Any]) -> Detection:
-    """Reads the gateway's answer about a picture.
+    """Parses the gateway's answer about a photo.
 
     Args:
-        answer: The JSON of ``/predict``.
+        answer: The JSON body of the answer.
 
     Returns:
-        The detection. What the gateway does not say is empty (statistics, evidence) or NaN (the gates of the operating
-        point, the inside of the second opinion).
+        The detection. Values that the gateway does not return are empty (statistics, evidence) or NaN (gates of the
+        operating point, details of the second opinion).
 
     Raises:
-        ValueError: If a value makes no sense; KeyError or TypeError if it is missing or of another kind.
+        ValueError: If a value is invalid; KeyError or TypeError if it is missing or has another type.
     """
     if answer["verdict"] not in get_args(Label) or answer["confidence"] not in get_args(Confidence):
         raise ValueError(f"verdict {answer['verdict']!r}, confidence {answer['confidence']!r}")
@@ -196,14 +196,14 @@ def read_answer(answer: Mapping[str, Any]) -> Detection:
 
 
 def refusal(answer: httpx.Response, url: str) -> VeriphotoError:
-    """Finds the error that an answer stands for.
+    """Returns the error that an answer stands for.
 
     Args:
-        answer: Any but a 200.
+        answer: An answer with a status other than 200.
         url: The gateway's address, for the message.
 
     Returns:
-        The picture's own error, or one of the ``ServiceError`` branch, with the seconds of ``Retry-After`` noted.
+        An ``ImageError`` if the photo was refused, otherwise a ``ServiceError`` that carries the ``Retry-After``.
     """
     status = answer.status_code
     try:

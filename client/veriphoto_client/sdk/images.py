@@ -1,4 +1,4 @@
-"""From what a caller has (bytes, a path, a PIL image) to the encoded file that the server reads."""
+"""Turns what a caller has (bytes, a path or a PIL image) into the encoded file that the server reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from veriphoto.contract import MAX_FILE_BYTES
 from veriphoto.errors import CorruptImageError, FileTooLargeError, UnreadableFileError
 
 ImageInput: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image
-"""What can be scored: an encoded file's bytes, a path to one, or a PIL image."""
+"""A photo to score: the bytes of an encoded file, a path to one, or a PIL image."""
 
 _MEGA: Final = 1_000_000
 _ORIENTATION: Final = 0x0112
@@ -23,37 +23,37 @@ _PNG_MODES: Final = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
 _PLAIN: Final = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"} | dict.fromkeys(
     ("RGBX", "CMYK", "YCbCr", "HSV", "LAB"), "RGB"
 )
-"""Modes that PNG does not know, with the one that shows the same: alpha stays alpha."""
+"""Modes that PNG does not support, with an equivalent that it does; alpha is kept."""
 _DEEPEST: Final = 65535
 
 
 def check_type(image: object) -> None:
-    """Refuses what cannot be a picture, before anything is sent.
+    """Refuses types that cannot be a photo.
 
     Args:
-        image: What a caller gave.
+        image: The caller's argument.
 
     Raises:
-        TypeError: If it is no ``ImageInput``.
+        TypeError: If it is not an ``ImageInput``.
     """
     if not isinstance(image, bytes | bytearray | memoryview | str | os.PathLike | Image.Image):
         raise TypeError(f"an image is bytes, a path or a PIL image, not {type(image).__name__}")
 
 
 def load(image: ImageInput) -> bytes:
-    """Brings a picture into the form that travels.
+    """Returns a photo as an encoded file.
 
     Args:
-        image: Bytes are sent as they are, a file's content too; a PIL image is encoded as PNG, without loss.
+        image: Bytes and files are used as they are; a PIL image is encoded as PNG, without loss.
 
     Returns:
         The bytes of one encoded file.
 
     Raises:
-        FileTooLargeError: If it has more than ``contract.MAX_FILE_BYTES``; a file is not read then.
+        FileTooLargeError: If it is larger than ``contract.MAX_FILE_BYTES``; such a file is not read.
         UnreadableFileError: If a path cannot be read.
         CorruptImageError: If a PIL image cannot be loaded.
-        TypeError: If it is none of the three, or a PIL image in which no range of values is known.
+        TypeError: If it has another type, or is a PIL image whose range of values is unknown.
     """
     check_type(image)
     if isinstance(image, Image.Image):
@@ -65,14 +65,14 @@ def load(image: ImageInput) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        # Looked at before it is opened: opening a named pipe would wait for a writer for ever.
+        # Checked before it is opened: opening a named pipe would block until somebody writes to it.
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise UnreadableFileError(f"{path} is {_kind(status.st_mode)}, not a file; give the path of a picture")
         if status.st_size > MAX_FILE_BYTES:
             raise _too_large(status.st_size, str(path))
         with path.open("rb") as file:
-            # One byte more than allowed tells a file that has grown since it was looked at.
+            # One byte more than allowed, to notice a file that has grown in the meantime.
             return _checked(file.read(MAX_FILE_BYTES + 1), str(path))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise UnreadableFileError(f"{path} cannot be read: {_reason(error)}; {_advice(error)}") from error
@@ -83,9 +83,9 @@ def _encode(image: Image.Image) -> bytes:
     exif = Image.Exif()
     try:
         if orientation := image.getexif().get(_ORIENTATION):
-            exif[_ORIENTATION] = orientation  # or a phone's picture would be scored lying on its side
+            exif[_ORIENTATION] = orientation  # or a phone's photo would be scored lying on its side
         portable = _portable(image)
-        # Level 1: a third of the time of the default for a few per cent more bytes over a local wire.
+        # Level 1 takes a third of the default's time for a few per cent more bytes.
         portable.save(buffer, "PNG", compress_level=1, exif=exif, icc_profile=None)
     except (OSError, SyntaxError, ValueError) as error:
         raise CorruptImageError(
@@ -95,7 +95,7 @@ def _encode(image: Image.Image) -> bytes:
 
 
 def _portable(image: Image.Image) -> Image.Image:
-    """Brings an image into a mode that PNG knows and that shows the same."""
+    """Converts an image to an equivalent mode that PNG supports."""
     image.load()
     if image.mode in _PNG_MODES:
         return image
@@ -103,12 +103,12 @@ def _portable(image: Image.Image) -> Image.Image:
         return image.convert(_PLAIN[image.mode])
     if not image.mode.startswith("I"):
         raise TypeError(f"an image of mode {image.mode} has no fixed range of values; convert it to RGB first")
-    numbers = np.asarray(image)  # whatever their byte order; Pillow's own conversions take them for 8 bits
+    numbers = np.asarray(image)  # in any byte order; Pillow's own conversions would clip them to 8 bits
     if image.mode == "I":
         if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) <= _DEEPEST:
             raise TypeError(f"an image of mode I may hold 0 to {_DEEPEST}; scale it, or convert it to RGB first")
         if numbers.size and numbers.max() < 256:
-            return Image.fromarray(numbers.astype(np.uint8))  # 8 bits in a larger box, not a black picture of 16
+            return Image.fromarray(numbers.astype(np.uint8))  # 8 bits stored in 32, not a black photo of 16
     return Image.fromarray(numbers.astype(np.uint16))
 
 

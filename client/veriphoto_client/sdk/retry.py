@@ -1,4 +1,8 @@
-"""Asking again: a service that is busy or away may answer a moment later."""
+"""Retries requests to a service that is busy or away.
+
+By hand rather than with tenacity: each of its policies (what to retry, how long to wait given ``Retry-After``, when to
+stop given a limit that is known only after the first failure) would be a function of ours, and only the loop its own.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +22,14 @@ _LONGEST_PAUSE: Final = 5.0
 
 
 def asking_to_wait(error: ServiceError, seconds: float | None) -> ServiceError:
-    """Notes on an error how long the service asked to be left alone; returns the error."""
+    """Stores on an error the seconds of the service's ``Retry-After``; returns the error."""
     if seconds is not None:
         error.__dict__["retry_after"] = seconds
     return error
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Returns the seconds that a service's ``Retry-After`` asked for; None where it asked for nothing."""
+    """Returns the seconds of the ``Retry-After`` stored on an error; None if there is none."""
     seconds: float | None = getattr(error, "retry_after", None)
     return seconds
 
@@ -35,15 +39,15 @@ async def patiently(
     patience: Callable[[], float],
     on_trouble: Callable[[ServiceError], None] = lambda _: None,
 ) -> T:
-    """Asks until there is an answer, pausing longer each time and never less than ``Retry-After`` says.
+    """Sends a request until it is answered, with pauses that grow and are never shorter than ``Retry-After``.
 
     Args:
         ask: Sends the request.
-        patience: Returns the seconds for which to ask again; looked up after a failure.
-        on_trouble: Told each error that is waited out.
+        patience: Returns the seconds for which to retry; called after a failure.
+        on_trouble: Called with each error that leads to a retry.
 
     Raises:
-        ServiceError: The last one, once patience has run out; at once if asking again cannot help.
+        ServiceError: The last error once the time is up; immediately if a retry cannot help.
     """
     started = time.monotonic()
     pause = _FIRST_PAUSE
@@ -54,7 +58,7 @@ async def patiently(
             asked = retry_after(error)
             if not isinstance(error, _PASSING) and asked is None:
                 raise
-            # Spread out, or all that were refused together would come back together.
+            # Jitter, so that requests that were refused together do not come back together.
             wait = max(pause * random.uniform(0.5, 1.0), (asked or 0.0) * random.uniform(1.0, 1.1))  # noqa: S311
             if time.monotonic() + max(wait, pause) > started + patience():
                 raise

@@ -1,4 +1,4 @@
-"""What a detector asks: Triton through a transport of tensors, the REST gateway, or whichever of the two answers."""
+"""The services behind a detector: Triton, the REST gateway, or whichever of the two answers at an address."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from veriphoto_client.triton.transport import Transport
 
 
 class Door(StrEnum):
-    """Which of a Veriphoto installation's two doors a URL leads to."""
+    """The two servers of a Veriphoto installation that a URL may lead to."""
 
     AUTO = "auto"
-    """``grpc://`` is Triton, ``https://`` or a path is the gateway, ``http://host:port`` is asked once which it is."""
+    """``grpc://`` is Triton, ``https://`` or a path is the gateway; a server at ``http://host:port`` is asked once."""
     TRITON = "triton"
     GATEWAY = "gateway"
 
 
 class Service(Protocol):
-    """Scores pictures, one request each. Bound to the event loop of its first request."""
+    """Scores photos, one per request. Bound to the event loop of its first request."""
 
     patience: float
-    """Seconds for which to ask again where the caller does not say."""
+    """Seconds for which to retry, unless the caller says otherwise."""
 
     async def detect(self, data: bytes, request_id: str = "") -> Detection:
-        """Scores the bytes of one encoded file; raises nothing but the ``VeriphotoError`` tree."""
+        """Scores the bytes of one encoded file. Raises only subclasses of ``VeriphotoError``."""
 
     async def close(self) -> None:
         """Closes connections; may be called twice."""
 
 
 class TensorService:
-    """Implements ``Service`` on a transport that carries tensors."""
+    """Implements ``Service`` with a transport to Triton."""
 
     patience = 0.0
 
     def __init__(self, transport: Transport) -> None:
-        """Takes the transport."""
+        """Stores the transport."""
         self._transport = transport
 
     async def detect(self, data: bytes, request_id: str = "") -> Detection:
@@ -56,7 +56,7 @@ class TensorService:
 
 
 class _EitherService:
-    """Asks once, at the first request, whether a gateway answers; if something else does, it is taken for Triton."""
+    """Finds out at the first request whether a gateway answers; any other server is taken for Triton."""
 
     patience = 0.0
 
@@ -91,18 +91,18 @@ class _EitherService:
 
 
 def connect(url: str, *, api_key: str | None, door: Door, timeout: float, in_flight: int) -> Service:
-    """Prepares to ask what a URL leads to. Nothing is sent yet.
+    """Returns the service that a URL leads to. Nothing is sent yet.
 
     Args:
         url: ``http://host:port``, ``https://host`` or ``grpc://host:port``; without a port, ``http`` and ``grpc`` mean
             Triton's own.
-        api_key: For the gateway; Triton is never shown it.
-        door: Which door the URL leads to.
+        api_key: Key for the gateway; it is never sent to Triton.
+        door: The server that the URL leads to, if the caller knows.
         timeout: Seconds for one request.
         in_flight: Largest number of requests at a time.
 
     Raises:
-        UsageError: If the URL is not of that form, or cannot lead to that door.
+        UsageError: If the URL does not have that form, or cannot lead to that server.
         MissingExtraError: If the packages of the extra ``client`` are not installed.
     """
     parts, port = _parse(url)
@@ -110,7 +110,7 @@ def connect(url: str, *, api_key: str | None, door: Door, timeout: float, in_fli
     if Door.AUTO not in (door, only) and door is not only:
         raise UsageError(f"{url!r} cannot be the address of the {door}; Triton speaks grpc and plain http")
     chosen = only if door is Door.AUTO else door
-    # Imported late: these libraries take half a second, and `veriphoto train --help` has no use for them.
+    # Imported late: these libraries take half a second, which `veriphoto train --help` should not pay for.
     try:
         if chosen is Door.TRITON:
             return TensorService(_triton(parts, port, url, timeout, in_flight))

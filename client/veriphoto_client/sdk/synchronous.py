@@ -1,4 +1,4 @@
-"""The synchronous detector: an ``AsyncDetector`` on an event loop of its own, and waiting."""
+"""The synchronous detector: waits for an ``AsyncDetector`` on an event loop of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CLOSE_SECONDS: Final = 5.0
 
 
 class Detector:
-    """Asks a Veriphoto server about pictures. Threads may share one; a forked process needs its own.
+    """Scores photos on a Veriphoto server. Threads may share a detector; a forked process needs its own.
 
     Close it, or use it in a ``with`` statement.
 
@@ -42,7 +42,7 @@ class Detector:
         patience: float | None = None,
         transport: Transport | None = None,
     ) -> None:
-        """Prepares; connects at the first request. See ``AsyncDetector`` for arguments and errors."""
+        """Prepares the detector; see ``AsyncDetector`` for arguments and errors."""
         self._detector = AsyncDetector(
             url,
             api_key=api_key,
@@ -55,7 +55,7 @@ class Detector:
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=self._loop.run_forever, name="veriphoto-client", daemon=True)
         thread.start()
-        # Also runs at garbage collection and interpreter exit, for those who forget.
+        # Also runs at garbage collection and interpreter exit, if the caller forgets.
         self._close = weakref.finalize(self, _shut, self._detector, self._loop, thread)
 
     @property
@@ -64,19 +64,19 @@ class Detector:
         return self._detector.url
 
     def predict(self, image: ImageInput, *, request_id: str = "") -> Detection:
-        """Scores one picture; see ``AsyncDetector.predict``."""
+        """Scores one photo; see ``AsyncDetector.predict``."""
         return self._wait(self._detector.predict(image, request_id=request_id))
 
     def predict_batch(self, images: Iterable[ImageInput]) -> list[Detection | VeriphotoError]:
-        """Scores pictures together, several in flight; see ``AsyncDetector.predict_batch``."""
+        """Scores several photos concurrently; see ``AsyncDetector.predict_batch``."""
         return self._wait(self._detector.predict_batch(images))
 
     def health(self) -> Health:
-        """Has the server score a small test picture; see ``AsyncDetector.health``."""
+        """Scores a small test photo on the server; see ``AsyncDetector.health``."""
         return self._wait(self._detector.health())
 
     def close(self) -> None:
-        """Closes connections and ends the background thread; further calls do nothing."""
+        """Closes connections and ends the background thread. May be called twice."""
         self._close()
 
     def __enter__(self) -> Detector:
@@ -95,7 +95,7 @@ class Detector:
         try:
             return future.result()
         except BaseException:
-            future.cancel()  # Ctrl-C while waiting; where the work itself failed this does nothing
+            future.cancel()  # after Ctrl-C; does nothing if the work itself failed
             raise
 
 

@@ -1,7 +1,7 @@
-"""gRPC to Triton, with tritonclient's messages: one channel for all requests.
+"""Scoring over gRPC with tritonclient's messages, on one channel for all requests.
 
-tritonclient's own client keeps a file of 20 MB four times while it is scored: as a tensor, in the message, serialised,
-and inside gRPC. Here the file is put behind the serialised rest of the message, which leaves the last two.
+tritonclient's own client holds a file of 20 MB in memory four times while it is scored: as a tensor, in the message,
+serialised, and inside gRPC. Here the file is appended to the serialised rest of the message, which leaves the last two.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _RAW_INPUT: Final = bytes([ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 
 _CHANNEL: Final = [
     ("grpc.max_send_message_length", _MESSAGE_BYTES),
     ("grpc.max_receive_message_length", _MESSAGE_BYTES),
-    ("grpc.enable_http_proxy", 0),  # as over HTTP: a proxy of the environment is not asked
-    # A server that comes back is noticed within seconds; gRPC's own pauses grow to two minutes.
+    ("grpc.enable_http_proxy", 0),  # as over HTTP, the environment's proxy is not used
+    # So that a server that comes back is noticed within seconds; by default, pauses grow to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
-    ("grpc.lb_policy_name", "round_robin"),  # several servers behind one name: share the work, leave dead ones out
+    ("grpc.lb_policy_name", "round_robin"),  # several servers behind one name share the work, dead ones are left out
 ]
 
 
@@ -37,11 +37,11 @@ class GrpcTransport:
     """Implements ``Transport``."""
 
     def __init__(self, address: str, *, url: str, timeout: float) -> None:
-        """Remembers where to connect; connects at the first request, inside its event loop.
+        """Stores the address; connects at the first request, inside its event loop.
 
         Args:
             address: ``host:port``.
-            url: What the user calls the server, for messages.
+            url: The address as the user wrote it, for messages.
             timeout: Seconds for one request.
         """
         self._address = address

@@ -42,13 +42,13 @@ class HttpTransport:
     """Implements ``Transport``."""
 
     def __init__(self, address: str, *, url: str, timeout: float, in_flight: int) -> None:
-        """Remembers where to connect; connects at the first request, inside its event loop.
+        """Stores the address; connects at the first request, inside its event loop.
 
         Args:
             address: ``host:port``.
-            url: What the user calls the server, for messages.
+            url: The address as the user wrote it, for messages.
             timeout: Seconds for one request.
-            in_flight: Most connections to open.
+            in_flight: Maximum number of connections.
         """
         self._target = infer_url(address)
         self._url = url

@@ -1,4 +1,4 @@
-"""From what tritonclient raises to Veriphoto's errors."""
+"""Translates the errors of tritonclient and its HTTP libraries into Veriphoto's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from veriphoto.errors import (
     from_wire,
 )
 
-# tritonclient gives HTTP's number over HTTP and gRPC's name over gRPC. What is in neither row is a plain ServiceError.
+# tritonclient reports statuses as numbers over HTTP and as names over gRPC. All others become a plain ServiceError.
 _KINDS: Final[Mapping[str, type[ServiceError]]] = MappingProxyType(
     {
         **dict.fromkeys(("400", "401", "403", "405", "411", "413", "415", "501"), InvalidRequestError),
@@ -33,7 +33,7 @@ _KINDS: Final[Mapping[str, type[ServiceError]]] = MappingProxyType(
         "RESOURCE_EXHAUSTED": OverloadedError,
     }
 )
-# Triton's own words for a full queue, and for having waited too long in one; its status says only "unavailable".
+# Triton's messages for a full queue and for a timeout in one; the status is only "unavailable".
 _OVERLOAD: Final = ("exceeds maximum queue size", "request timeout expired")
 # A Python model whose process died: status 500, and Triton goes on calling itself ready.
 _DEAD_STUB: Final = "stub process"
@@ -49,15 +49,15 @@ _ADVICE: Final[Mapping[type[ServiceError], str]] = MappingProxyType(
 
 
 def translate(error: Exception, url: str, timeout: float) -> VeriphotoError:
-    """Finds the Veriphoto error that a failed request stands for. Raise it ``from`` the original.
+    """Returns the Veriphoto error that a failed request stands for. Raise it ``from`` the original.
 
     Args:
-        error: What tritonclient, or the HTTP library under it, raised.
+        error: The error that tritonclient or the HTTP library raised.
         url: The server's address, for the message.
         timeout: The request's limit in seconds, for the message.
 
     Returns:
-        The picture's own error where the server named one; else one of the ``ServiceError`` branch.
+        The photo's ``ImageError`` if the server named one, otherwise a ``ServiceError``.
     """
     if isinstance(error, TimeoutError | asyncio.TimeoutError):  # two classes until Python 3.11
         return _late(url, timeout)
@@ -83,7 +83,7 @@ def _kind(status: str, text: str) -> type[ServiceError]:
 
 
 def _service(kind: type[ServiceError], url: str, text: str) -> ServiceError:
-    said = text.strip().splitlines()[0] if text.strip() else "no reason given"  # further lines are a stack trace
+    said = text.strip().splitlines()[0] if text.strip() else "no reason given"  # the other lines are a stack trace
     return kind(f"{url}: {said}; {_ADVICE[kind]}")
 
 

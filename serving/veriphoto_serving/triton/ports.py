@@ -17,7 +17,7 @@ def free_ports(count: int, avoid: Collection[int] = ()) -> list[int]:
     """Finds free ports.
 
     Args:
-        count: How many.
+        count: Number of ports.
         avoid: Ports not to return.
 
     Returns:
