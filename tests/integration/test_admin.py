@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from toy_model import SAMPLES, copy_repository, publish_toy
 
 from veriphoto.contract import CLASSIFIER, ENSEMBLE
 from veriphoto.errors import ModelError, ServiceError, ServiceUnavailableError, UsageError
@@ -15,18 +16,27 @@ from veriphoto_client.triton.admin import TritonAdmin
 from veriphoto_serving.triton.launcher import TritonServer
 
 pytestmark = pytest.mark.triton
-PHOTO = sorted((Path(__file__).parents[2] / "samples").glob("*.jpg"))[0]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return copy_repository(tmp_path / "models")
+
+
+def loaded(admin: TritonAdmin) -> set[str]:
+    return {each["name"] for each in admin.index() if each.get("state") == "READY"}
 
 
 def test_every_call(repository: Path, start_triton: Callable[..., TritonServer]) -> None:
+    publish_toy(repository, 1)
     server = start_triton(repository)
     admin = TritonAdmin(address=server.http_url, key=server.admin_key)
     assert admin.ready()
     assert admin.metadata()["name"] == "triton"
     assert admin.metadata(ENSEMBLE)["name"] == ENSEMBLE
-    assert {each["name"]: each["state"] for each in admin.index()}[CLASSIFIER] == "READY"
+    assert {CLASSIFIER, ENSEMBLE} <= loaded(admin)
     with Detector(f"http://{server.http_url}") as detector:
-        version = detector.predict(PHOTO).verdict.model_version
+        version = detector.predict(SAMPLES[0]).verdict.model_version
     (counted,) = admin.statistics(CLASSIFIER)
     assert (int(counted["version"]), counted["inference_stats"]["success"]["count"] > 0) == (version, True)
 
@@ -39,7 +49,7 @@ def test_every_call(repository: Path, start_triton: Callable[..., TritonServer])
         admin.config("no_such_model")
     admin.unload(ENSEMBLE)
     assert not admin.ready(ENSEMBLE)
-    assert "READY" not in [each["state"] for each in admin.index() if each["name"] == ENSEMBLE and "state" in each]
+    assert ENSEMBLE not in loaded(admin)
 
     stranger = replace(admin, key="another")
     assert stranger.ready(CLASSIFIER)
