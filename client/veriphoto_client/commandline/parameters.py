@@ -44,6 +44,8 @@ def with_options(command: Callable[..., Any], leave_out: Collection[str] = ()) -
         }
         return command(**built, **values)
 
+    # Typer breaks lines where the source does; whole paragraphs fit any width.
+    wrapped.__doc__ = "\n\n".join(" ".join(text.split()) for text in (inspect.getdoc(command) or "").split("\n\n"))
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return wrapped

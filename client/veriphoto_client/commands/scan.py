@@ -28,9 +28,7 @@ def scan(
             help="Files and folders, walked recursively; with --engine ray one folder, glob, manifest or URI."
         ),
     ],
-    options: ScanOptions,
-    engine: EngineOptions,
-    ray: CatalogueOptions,
+    *,
     output: Annotated[
         str | None,
         typer.Option(
@@ -42,6 +40,9 @@ def scan(
     force: Annotated[
         bool, typer.Option("--force", help="Score all files, also those that have not changed since the last scan.")
     ] = False,
+    engine: EngineOptions,
+    options: ScanOptions,
+    ray: CatalogueOptions,
 ) -> None:
     """Score folders of photos and write one row per photo.
 
