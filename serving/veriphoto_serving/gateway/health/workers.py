@@ -43,7 +43,7 @@ class Worker:
     @property
     def stopped(self) -> bool:
         """Whether it was stopped by a signal."""
-        return self.state == psutil.STATUS_STOPPED
+        return bool(self.state == psutil.STATUS_STOPPED)
 
 
 @dataclass(frozen=True, slots=True)
