@@ -29,9 +29,9 @@ from benchmarks.servers import triton, with_gateway
 from PIL import Image
 
 from veriphoto.contract import CONTRACT
+from veriphoto_client.triton.http import RAW_HEADERS
 
 ROOT = Path(__file__).parent.parent
-DIRECT_HEADERS = {"Inference-Header-Content-Length": "0", "Content-Type": "application/octet-stream"}
 GATEWAY_HEADERS = {"Content-Type": "application/octet-stream"}
 
 
@@ -70,6 +70,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from veriphoto.contract import CONTRACT
+from veriphoto_client.triton.http import RAW_HEADERS
 
 ANSWER = {
     "PROBABILITY": np.full((1, 1), 0.5, np.float32),
@@ -119,7 +120,7 @@ async def compare(
     direct: str, gateway: str, pid: int, data: bytes, rounds: int, width: int, per_block: int
 ) -> dict[str, float]:
     """Measures both ways in turns."""
-    sides = {"direct": (direct, DIRECT_HEADERS), "gateway": (gateway, GATEWAY_HEADERS)}
+    sides = {"direct": (direct, dict(RAW_HEADERS)), "gateway": (gateway, GATEWAY_HEADERS)}
     added: list[float] = []
     ratios: list[float] = []
     medians: dict[str, list[float]] = {name: [] for name in sides}

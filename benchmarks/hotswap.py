@@ -14,7 +14,6 @@ second model (the served graph with another bias) and rolls it back. Prints one 
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import multiprocessing
 import shutil
@@ -35,12 +34,13 @@ import onnx.numpy_helper
 from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import VeriphotoError
 from veriphoto.manifest import ONNX_FILE, Manifest, latest_version, read_manifest
+from veriphoto_client import Detector
 from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.candidate import load_candidate
 from veriphoto_release.promotion import Place, adopt, example, promote, rollback
 from veriphoto_release.registration import register
 from veriphoto_release.registry import Registry
-from veriphoto_release.triton import Triton, find_triton
+from veriphoto_release.triton import GOLDEN_ID, find_triton
 from veriphoto_serving.triton.launcher import TritonServer
 from veriphoto_serving.triton.options import TritonOptions
 
@@ -67,16 +67,18 @@ def ask(url: str, pictures: Sequence[bytes], threads: int, stop: Any, answers: A
     found: list[Asked] = []
 
     def one(start: int) -> None:
-        triton, number = Triton(http_url=url), start
-        while not stop.is_set():
-            picture = number % len(pictures)
-            number += 1
-            sent = time.monotonic()
-            try:
-                answer = triton.score(pictures[picture])
-                found.append(Asked(sent, time.monotonic(), picture, answer.version, answer.probability))
-            except (VeriphotoError, OSError, http.client.HTTPException, KeyError, ValueError) as error:
-                found.append(Asked(sent, time.monotonic(), picture, 0, 0.0, str(error)))
+        number = start
+        with Detector(f"http://{url}", door="triton") as detector:
+            while not stop.is_set():
+                picture = number % len(pictures)
+                number += 1
+                sent = time.monotonic()
+                try:
+                    answer = detector.predict(pictures[picture], request_id=GOLDEN_ID)
+                    score = answer.second_opinion.first_probability
+                    found.append(Asked(sent, time.monotonic(), picture, answer.verdict.model_version, score))
+                except VeriphotoError as error:
+                    found.append(Asked(sent, time.monotonic(), picture, 0, 0.0, str(error)))
 
     running = [threading.Thread(target=one, args=(at,)) for at in range(threads)]
     for thread in running:

@@ -26,7 +26,6 @@ from urllib.parse import urlsplit
 from benchmarks.processes import orders, reply
 
 OCTETS: Final = {"Content-Type": "application/octet-stream"}
-RAW: Final = {**OCTETS, "Inference-Header-Content-Length": "0"}
 _PATIENCE_S: Final = 60.0
 _OUTPUTS: Final = ("PROBABILITY", "LOGIT", "EVIDENCE", "STATISTICS", "OPERATING_POINT")
 
@@ -62,6 +61,13 @@ def http_sender(url: str, headers: dict[str, str]) -> Send:
         return answer.status
 
     return send
+
+
+def raw_sender(url: str) -> Send:
+    """Posts the file as Triton's raw binary request."""
+    from veriphoto_client.triton.http import RAW_HEADERS  # noqa: PLC0415 - each way imports what it needs
+
+    return http_sender(url, dict(RAW_HEADERS))
 
 
 def multipart_sender(url: str) -> Send:
@@ -124,7 +130,7 @@ def triton_sender(
 
 
 SENDERS: Final[dict[str, Callable[[str], Send]]] = {
-    "raw": lambda url: http_sender(url, RAW),
+    "raw": raw_sender,
     "body": lambda url: http_sender(url, OCTETS),
     "form": multipart_sender,
     "json": json_sender,

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from benchmarks.processes import Worker, cpu_seconds, peak_rss_mb, tree
 from benchmarks.rounds import percentiles
 
+from veriphoto_client.triton.http import infer_url
 from veriphoto_serving.triton.launcher import TritonServer
 from veriphoto_serving.triton.options import TritonOptions
 from veriphoto_serving.triton.ports import free_ports
@@ -38,7 +39,7 @@ class Served:
     @property
     def raw_url(self) -> str:
         """Where Triton takes a raw file."""
-        return f"http://{self.triton.http_url}/v2/models/detector/infer"
+        return infer_url(self.triton.http_url)
 
     @property
     def triton_pids(self) -> list[int]:

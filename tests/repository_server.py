@@ -11,11 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from veriphoto.contract import CLASSIFIER, OPERATING_POINT, OPINIONS
+from veriphoto.contract import CLASSIFIER, LOGIT, OPERATING_POINT, OPINIONS, PROBABILITY
 from veriphoto.errors import VeriphotoError
+from veriphoto.shared_names import ADMIN_HEADER
+from veriphoto_client import FakeTransport
+from veriphoto_client.triton.transport import OUTPUT_SHAPES
 from veriphoto_release.candidate import load_candidate
 from veriphoto_release.publish import latest
-from veriphoto_release.triton import ADMIN_HEADER, Triton
+from veriphoto_release.triton import Triton
 
 KEY = "a key for tests"
 
@@ -83,10 +86,21 @@ def _handler(owner: RepositoryServer) -> type[BaseHTTPRequestHandler]:
                 complaint = owner.load()
                 self._answer(400 if complaint else 200, {"error": complaint} if complaint else {})
                 return
+            picture = body[head + 4 :] if head else body
             point = owner.serving.point.to_tensor()
-            probability = owner.serving.probability(body[head + 4 :] if head else body) + owner.offset
-            opinions = [0.0, math.log(probability / (1.0 - probability)), point[1], 0.0, -1.0]
-            outputs = [{"name": OPINIONS, "data": opinions}, {"name": OPERATING_POINT, "data": point}]
+            probability = owner.serving.probability(picture) + owner.offset
+            logit = math.log(probability / (1.0 - probability))
+            values = {
+                **{name: tensor.ravel().tolist() for name, tensor in FakeTransport.answer(picture).items()},
+                PROBABILITY: [probability],
+                LOGIT: [logit],
+                OPERATING_POINT: point,
+                OPINIONS: [0.0, logit, point[1], 0.0, -1.0],
+            }
+            outputs = [
+                {"name": name, "datatype": "FP32", "shape": [1, *OUTPUT_SHAPES[name]], "data": list(data)}
+                for name, data in values.items()
+            ]
             self._answer(200, {"outputs": outputs})
 
         def _answer(self, status: int, body: dict[str, Any]) -> None:

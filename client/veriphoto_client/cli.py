@@ -1,4 +1,4 @@
-"""The ``veriphoto`` command: mounts what every installed part registers, and turns errors into exit codes."""
+"""The ``veriphoto`` command: runs the command line and turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXIT_COULD_NOT_RUN = 2
 
 
 def main() -> None:
-    """Runs the command line and exits: 0 all well, 1 some files failed, 2 could not run."""
+    """Runs the command line and exits: 0 success, 1 some files failed, 2 could not run."""
     try:
         _run()
     except VeriphotoError as error:
@@ -20,7 +20,7 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        from veriphoto_client._app import build  # noqa: PLC0415 (typer and rich come with an extra)
+        from veriphoto_client.commandline.app import build  # noqa: PLC0415 (typer and rich come with an extra)
     except ModuleNotFoundError as error:
         raise MissingExtraError("client", error.name) from error
     build()()

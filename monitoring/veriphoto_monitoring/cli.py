@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from veriphoto_client.commandline.parameters import with_options
+from veriphoto_monitoring import commands
 from veriphoto_monitoring.canary.command import canary
-from veriphoto_monitoring.commands import drift, monitor
 
 
 def register(app: typer.Typer) -> None:
@@ -14,6 +15,5 @@ def register(app: typer.Typer) -> None:
     Args:
         app: The command line to add to.
     """
-    app.command()(canary)
-    app.command()(monitor)
-    app.add_typer(drift, name="drift")
+    app.command("canary")(with_options(canary))
+    commands.register(app)

@@ -7,7 +7,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from veriphoto_monitoring.report.exporter import DriftCollector
 from veriphoto_monitoring.report.html import render
 from veriphoto_monitoring.report.review import REVIEW_FILE, ReviewCollector, review_summary
 from veriphoto_monitoring.report.status import describe
+from veriphoto_monitoring.settings import MonitorSettings
 from veriphoto_monitoring.stats.budget import Budget
 
 DIRECTORY: Final = "monitor"
@@ -39,29 +39,16 @@ _BACKLOG: Final = 128
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MonitorOptions:
-    """The monitor's settings."""
-
-    log: Path
-    model_repository: Path
-    var: Path
-    tritons: tuple[str, ...]
-    budget: Budget
-    host: str
-    port: int
-
-
 class Service:
     """Owns the worker; the web server only reads the status that it publishes."""
 
-    def __init__(self, options: MonitorOptions) -> None:
+    def __init__(self, settings: MonitorSettings) -> None:
         """Opens the store, so that a wrong path is reported at once.
 
         Raises:
             StartupError: If the store cannot be used.
         """
-        self._options = options
+        self._settings = settings
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._monitor = self._open()
@@ -88,12 +75,12 @@ class Service:
     @property
     def canaries(self) -> Path:
         """The file with the results of ``veriphoto canary``."""
-        return self._options.var / RESULTS_FILE
+        return self._settings.var / RESULTS_FILE
 
     @property
     def reviews(self) -> Path:
         """Where ``veriphoto review report --metrics`` leaves its figures."""
-        return self._options.var / REVIEW_FILE
+        return self._settings.var / REVIEW_FILE
 
     def healthy(self) -> bool:
         """Returns whether the worker is running and not stuck."""
@@ -105,10 +92,11 @@ class Service:
             return render(self._monitor, self.status())
 
     def _open(self) -> DriftMonitor:
-        directory = self._options.var / DIRECTORY
-        sources = Sources(directory / BASELINE, self._options.model_repository)
+        directory = self._settings.var / DIRECTORY
+        sources = Sources(directory / BASELINE, self._settings.model_repository)
         store = Store(directory / DATABASE)
-        return DriftMonitor(store, self._options.log, sources, self._options.budget, Scraper(self._options.tritons))
+        budget = Budget(per_day=self._settings.false_alarms, images_per_day=self._settings.images_per_day)
+        return DriftMonitor(store, self._settings.predictions, sources, budget, Scraper(self._settings.tritons))
 
     def _run(self) -> None:
         scraped = float("-inf")
@@ -178,31 +166,36 @@ def build(service: Service) -> FastAPI:
     return app
 
 
-def run(options: MonitorOptions, ready: Callable[[str], object]) -> None:
+def run(settings: MonitorSettings, ready: Callable[[str], object]) -> None:
     """Runs until Ctrl-C or SIGTERM.
 
     Args:
-        options: The monitor's settings.
+        settings: The monitor's settings.
         ready: Called with the address once it listens.
 
     Raises:
         StartupError: If the store or the port cannot be used.
     """
-    service = Service(options)
+    service = Service(settings)
     server = uvicorn.Server(
         uvicorn.Config(
-            build(service), host=options.host, port=options.port, log_level="warning", access_log=False, lifespan="off"
+            build(service),
+            host=settings.host,
+            port=settings.port,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
         )
     )
     try:
         socket = server.config.bind_socket()
     except SystemExit:  # uvicorn exits if the port is in use
         raise StartupError(
-            f"port {options.port} of {options.host} cannot be used; choose another with --port"
+            f"port {settings.port} of {settings.host} cannot be used; choose another with --port"
         ) from None
     socket.listen(_BACKLOG)  # so that clients may connect as soon as they know the address
     service.start()
-    ready(f"http://{options.host}:{socket.getsockname()[1]}")
+    ready(f"http://{settings.host}:{socket.getsockname()[1]}")
     try:
         server.run(sockets=[socket])
     finally:

@@ -14,11 +14,11 @@ import typer
 from veriphoto.contract import SIDECAR_PORT
 from veriphoto.errors import MissingExtraError, StartupError, UsageError
 from veriphoto.prediction_log.recorder import LOG_VARIABLE
+from veriphoto_client.commandline.options import option, port
+from veriphoto_client.commandline.parameters import with_options
 from veriphoto_client.page.command import PAGE_PORT
-from veriphoto_serving.commandline import with_options
 from veriphoto_serving.gateway.command import gateway
 from veriphoto_serving.gateway.settings import DEFAULT_MONITOR_URL, GatewaySettings
-from veriphoto_serving.options import option, port
 from veriphoto_serving.secrecy import conceal
 from veriphoto_serving.triton.options import TritonOptions
 

@@ -14,7 +14,7 @@ import click
 import pytest
 import typer
 
-from veriphoto_client._app import build
+from veriphoto_client.commandline.app import build
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -6,17 +6,19 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from veriphoto_monitoring.settings import BaselineSettings, CanarySettings, DriftSettings, MonitorSettings
 
+from veriphoto_client.catalogue.options import CatalogueOptions
+from veriphoto_client.commandline.options import environment_variable, options_of
+from veriphoto_client.commands.engines import EngineOptions
 from veriphoto_serving.cli import ServeOptions
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.options import environment_variable
 from veriphoto_serving.triton.installation import Installation
 from veriphoto_serving.triton.options import TritonOptions
 
@@ -47,9 +49,13 @@ def needs(*names: str) -> str:
 
 @cache
 def known_variables() -> frozenset[str]:
-    """Environment variables that the code reads: the settings of `serve` and literals of packages and provisioning."""
-    settings = (ServeOptions, TritonOptions, GatewaySettings)
-    names = {environment_variable(each.name) for kind in settings for each in fields(kind)}
+    """Environment variables that the code reads: those of settings and literals of packages and provisioning."""
+    settings = (
+        *(ServeOptions, TritonOptions, GatewaySettings, MonitorSettings, DriftSettings, BaselineSettings),
+        *(CanarySettings, EngineOptions, CatalogueOptions),
+    )
+    found = {environment_variable(each.name, how) for kind in settings for each, how in options_of(kind)}
+    names = {name for name in found if name}
     for package in PACKAGES:
         for file in (ROOT / package).rglob("*.py"):
             names |= set(VARIABLE.findall(file.read_text("utf-8")))

@@ -10,7 +10,7 @@ import pytest
 import typer
 from deployment import ROOT, VARIABLE, known_variables, needs
 
-from veriphoto_client._app import build
+from veriphoto_client.commandline.app import build
 from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.triton.options import TritonOptions
 

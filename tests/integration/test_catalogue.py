@@ -24,10 +24,10 @@ pytest.importorskip("ray", reason="needs the extra `ray`")
 from pyarrow import csv, dataset, fs, table
 
 from veriphoto_client import Detector
-from veriphoto_client.catalogue import storage
-from veriphoto_client.catalogue.places import place
 from veriphoto_client.catalogue.rows import SCHEMA
-from veriphoto_client.catalogue.sources import inputs
+from veriphoto_client.sources import storage
+from veriphoto_client.sources.listing import inputs
+from veriphoto_client.sources.places import place
 from veriphoto_serving.triton.launcher import TritonServer
 from veriphoto_serving.triton.ports import free_ports
 

@@ -15,8 +15,8 @@ from promql import Query, metrics, needs_prometheus, queries, rules
 from world import SAMPLES, World, recompressed, wait_for, world
 
 from veriphoto_monitoring.canary import results
-from veriphoto_monitoring.canary.command import LEVEL
 from veriphoto_monitoring.canary.run import run
+from veriphoto_monitoring.settings import LEVEL
 from veriphoto_review.cases.case import Truth
 from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import Database

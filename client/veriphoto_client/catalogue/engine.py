@@ -1,4 +1,4 @@
-"""A catalogue scan on Ray Data: plan, stream the units through actors, go again for what a lost node took along."""
+"""Runs a catalogue scan on Ray Data: plans it, streams its units through actors, and repeats units that were lost."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ from rich.console import Console
 
 from veriphoto.errors import ServiceError, ServiceUnavailableError, UsageError
 from veriphoto.second_opinion import Mode
-from veriphoto_client.catalogue import storage
 from veriphoto_client.catalogue.ledger import Claim, Ledger
-from veriphoto_client.catalogue.model import ModelPackage
 from veriphoto_client.catalogue.options import CatalogueOptions
-from veriphoto_client.catalogue.places import Place, place
 from veriphoto_client.catalogue.plan import Plan, Unit
 from veriphoto_client.catalogue.progress import Pace, ProgressLine
 from veriphoto_client.catalogue.report import CatalogueReport, known_scores, take_stock
 from veriphoto_client.catalogue.scorer import READ_AHEAD, Work, score_unit
-from veriphoto_client.catalogue.sources import inputs
 from veriphoto_client.catalogue.standing import Listing, find_todo
 from veriphoto_client.catalogue.tally import Count, Tally
+from veriphoto_client.local.model import ModelPackage
 from veriphoto_client.scan.rows import Row
 from veriphoto_client.scan.stamps import Stamp
+from veriphoto_client.sources import storage
+from veriphoto_client.sources.listing import inputs
+from veriphoto_client.sources.places import Place, place
 
 _ray: Any = ray  # annotated in parts, which strict checking takes amiss
 _STATE_FILE: Final = "_scan.json"
 _SCHEMA: Final = 1
 _IDLE_PASSES: Final = 4
 """Passes in a row without a new part file before the scan gives up: enough to find a picture that kills its process."""
-_LOCAL_STORE_BYTES: Final = 128 * 2**20  # next to nothing travels: numbers of units one way, counts the other
+_LOCAL_STORE_BYTES: Final = 128 * 2**20  # little is sent: numbers of units one way, counts the other
 
 
 def run(options: CatalogueOptions, console: Console) -> CatalogueReport:
     """Scans a catalogue.
 
     Args:
-        options: What to scan and how.
-        console: Where progress goes.
+        options: The settings of the scan.
+        console: Console for the progress line.
 
     Returns:
-        What the output holds at the end, every input of the source exactly once.
+        The state of the output at the end, which holds every input of the source exactly once.
 
     Raises:
         UsageError: If the source or the output cannot be used.
         ModelError: If the model version must not be used.
-        ServiceError: If the cluster is away, or scores nothing any more; the same scan run again goes on.
+        ServiceError: If the cluster is away or stops scoring; running the same scan again continues it.
     """
     started = time.monotonic()
     package = ModelPackage.read(options.model, options.variant, options.second_opinion)
@@ -109,7 +109,7 @@ def _claim(output: Place, package: ModelPackage, options: CatalogueOptions) -> N
 
 
 def _passes(plan: Plan, todo: list[Unit], options: CatalogueOptions, package: ModelPackage, desk: Any) -> None:
-    """Runs until every unit has its part file: one pass, unless a process or a node is lost on the way."""
+    """Runs until every unit has its part file: one pass, or more if a process or a node is lost."""
     package_ref = _ray.put(package)
     again = {(unit.shard, unit.index) for unit in todo if unit.again}  # whose part file was there before
     idle = 0
@@ -126,7 +126,7 @@ def _passes(plan: Plan, todo: list[Unit], options: CatalogueOptions, package: Mo
 
 
 def _pass(todo: list[Unit], options: CatalogueOptions, package: Any, desk: Any) -> set[tuple[int, int]]:
-    """Runs units, and returns shard and index of those that say they are done."""
+    """Runs units, and returns shard and index of those that report that they are done."""
     context = _ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     # A unit whose actor died is left for the next pass. Ray would wait with it until that very actor is back, which
@@ -135,14 +135,14 @@ def _pass(todo: list[Unit], options: CatalogueOptions, package: Any, desk: Any) 
     items = [_item(unit) for unit in todo]
     workers = options.workers or max(1, int(_ray.cluster_resources().get("CPU", 1)))
     with warnings.catch_warnings():
-        # From Ray 2.64 on this needs another way to say max_task_retries.
+        # From Ray 2.64 on, max_task_retries has to be given in another way.
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
         scored = _ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Actor,
             fn_constructor_args=(options, package, desk),
             batch_size=1,
             batch_format="pyarrow",
-            # One unit in flight: a second one would wait behind the first while other actors run dry at the end.
+            # One unit in flight: a second would wait behind the first while other actors are idle at the end.
             compute=_ray.data.ActorPoolStrategy(size=min(workers, len(items)), max_tasks_in_flight_per_actor=1),
             num_cpus=1,
             max_task_retries=0,
@@ -164,12 +164,12 @@ def _unit(item: dict[str, Any]) -> Unit:
 
 
 class _Actor:
-    """Holds a session of one thread, and threads that read ahead for it."""
+    """Holds a session for one thread, and threads that read ahead for it."""
 
     def __init__(self, options: CatalogueOptions, package: Any, desk: Any) -> None:
         found: ModelPackage = _ray.get(package)
         self._readers = ThreadPoolExecutor(READ_AHEAD)
-        self._desk = _RemoteDesk(desk)
+        self._desk = _RemoteState(desk)
         self._work = Work(
             judge=found.open(),
             model_sha256=found.sha256,
@@ -189,16 +189,16 @@ class _Actor:
             raise
 
 
-class _SharedDesk(Tally, Ledger):
-    """The scan's shared memory, an actor beside the driver: lives as long as the scan."""
+class _SharedState(Tally, Ledger):
+    """The state that the units of a scan share: an actor beside the driver, as long as the scan runs."""
 
     def __init__(self) -> None:
         Tally.__init__(self)
         Ledger.__init__(self)
 
 
-class _RemoteDesk:
-    """A unit's view of it."""
+class _RemoteState:
+    """The shared state as the units see it."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
@@ -208,7 +208,7 @@ class _RemoteDesk:
         return found
 
     def working(self, unit: str, position: int) -> None:
-        _ray.get(self._actor.working.remote(unit, position))  # known before the picture can do harm
+        _ray.get(self._actor.working.remote(unit, position))  # waits: known before the photo can do harm
 
     def note(self, unit: str, count: Count) -> None:
         self._actor.note.remote(unit, count)
@@ -229,20 +229,21 @@ class _RemoteDesk:
 
 @contextmanager
 def _cluster(options: CatalogueOptions) -> Iterator[None]:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a scan is anybody else's business
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or every actor's start looks like an error
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a scan reports to nobody
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or every start of an actor looks like an error
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     own = {"num_cpus": options.workers, "include_dashboard": False, "object_store_memory": _LOCAL_STORE_BYTES}
     try:
         _ray.init(
-            address=options.address or "local",
+            address=options.ray_address or "local",
             logging_level=logging.ERROR,
             log_to_driver=False,
-            **({} if options.address else own),
+            **({} if options.ray_address else own),
         )
-    except Exception as error:  # Ray raises a dozen kinds
-        where = f"the Ray cluster at {options.address} is away" if options.address else "Ray does not start here"
+    except Exception as error:  # Ray raises many unrelated types
+        address = options.ray_address
+        where = f"the Ray cluster at {address} is away" if address else "Ray does not start here"
         raise ServiceUnavailableError(f"{where}: {error}") from error
     try:
         yield
@@ -253,7 +254,7 @@ def _cluster(options: CatalogueOptions) -> Iterator[None]:
 @contextmanager
 def _desk(options: CatalogueOptions, output: Place) -> Iterator[Any]:
     here = NodeAffinitySchedulingStrategy(_ray.get_runtime_context().get_node_id(), soft=False)
-    desk = _ray.remote(_SharedDesk).options(num_cpus=0, scheduling_strategy=here).remote()
+    desk = _ray.remote(_SharedState).options(num_cpus=0, scheduling_strategy=here).remote()
     if options.deduplicate and not options.force:
         for scores in known_scores(output):
             _ray.get(desk.tell.remote(scores))

@@ -15,9 +15,9 @@ _KEY: Final = np.dtype(f"S{_BYTES}")
 
 
 class KeySet:
-    """Which inputs were seen.
+    """A set of the inputs that were seen.
 
-    Sorted runs whose lengths at least halve: an input is looked for in a few of them, and each is merged a few times.
+    Holds sorted arrays whose lengths at least halve, so that few are searched for an input and each is merged rarely.
     """
 
     def __init__(self) -> None:
@@ -30,10 +30,10 @@ class KeySet:
         """Adds inputs.
 
         Args:
-            inputs: Any, the same one also twice.
+            inputs: Paths or URIs, possibly with repetitions.
 
         Returns:
-            For each, whether it had not been seen before.
+            For each input, whether it is new.
         """
         keys = np.array([_key(text) for text in inputs], dtype=_KEY)
         unique, first = np.unique(keys, return_index=True)

@@ -1,4 +1,4 @@
-"""Who scores which bytes, where equal bytes are to be scored once."""
+"""Decides which unit scores which bytes, if equal bytes are to be scored only once."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from veriphoto_client.scan.rows import Row
 
 
 class Claim(Enum):
-    """What to do about bytes that have no score yet."""
+    """What a unit should do with bytes that have no score yet."""
 
     YOURS = "score them and tell"
     WAIT = "another unit is scoring them"
 
 
 class Ledger:
-    """Claims and scores by sha256; one for a whole scan, about 400 bytes for each distinct picture."""
+    """Claims and scores by sha256, for a whole scan; takes about 400 bytes per distinct photo."""
 
     def __init__(self) -> None:
         self._owners: dict[str, str] = {}
@@ -25,12 +25,12 @@ class Ledger:
         """Asks for the score of some bytes.
 
         Args:
-            sha256: Of the bytes.
-            owner: The unit that asks. One that is scored again gets its own claims back.
-            insist: Take the claim over from a unit that does not seem to finish.
+            sha256: Hash of the bytes.
+            owner: The unit that asks. A unit that is repeated gets its own claims back.
+            insist: Whether to take the claim over from a unit that does not seem to finish.
 
         Returns:
-            The score, a row without a path, or whose turn it is to score them.
+            The score as a row without a path, or what to do instead.
         """
         if sha256 in self._rows:
             return self._rows[sha256]
@@ -40,7 +40,7 @@ class Ledger:
         return Claim.WAIT
 
     def tell(self, rows: dict[str, Row]) -> None:
-        """Enters scores."""
+        """Stores scores by sha256."""
         for sha256, row in rows.items():
             self._rows[sha256] = row
             self._owners.pop(sha256, None)

@@ -1,9 +1,9 @@
-"""The plan of a scan: every input once, in units, written before the first photo is scored.
+"""The plan of a scan: every input once, divided into units, written before the first photo is scored.
 
-A unit is the inputs of one part file. Units never change once they are written: a unit that is scored twice (its node
-died, or the whole scan was killed and goes on) writes the same rows under the same name, so nothing can be lost or
-counted twice. New inputs of a source become new units behind the old ones; inputs that failed or have changed are
-scored again where they stand.
+A unit holds the inputs of one part file. Units never change once they are written: a unit that is scored twice (because
+its node died, or a killed scan is continued) writes the same rows under the same name, so nothing is lost or counted
+twice. New inputs of a source become new units at the end; inputs that failed or have changed are scored again in their
+place.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Any, Final
 import pyarrow as pa
 
 from veriphoto.errors import UnreadableFileError
-from veriphoto_client.catalogue import storage
 from veriphoto_client.catalogue.keys import KeySet
-from veriphoto_client.catalogue.places import Place
 from veriphoto_client.scan.stamps import UNKNOWN, Stamp
 from veriphoto_client.scan.walk import Found
+from veriphoto_client.sources import storage
+from veriphoto_client.sources.places import Place
 
 UNITS_PER_SHARD: Final = 100
 """Row groups of a plan file, and so part files of a folder."""
-_FOLDER: Final = "_plan"  # readers of Parquet folders leave out names that begin so
+_FOLDER: Final = "_plan"  # readers of Parquet folders ignore names that begin with an underscore
 _NAME: Final = re.compile(r"plan-(\d+)\.parquet")
 _PART: Final = re.compile(r"shard=(\d+)/part-(\d+)\.parquet")
-# Names of files are bytes: one that is not UTF-8 must still open.
+# File names are bytes: one that is not UTF-8 must still open.
 _SCHEMA: Final = pa.schema(
     [("input", pa.binary()), ("error", pa.string()), ("size", pa.int64()), ("modified", pa.string())]
 )
@@ -43,11 +43,11 @@ class Unit:
     index: int
     rows: int
     again: Mapping[int, Stamp] = field(default_factory=dict, compare=False)
-    """Of a unit whose part file is there: the inputs to score again, and how they are now."""
+    """If the part file exists already: the positions of the inputs to score again, with their current stamps."""
 
     @property
     def todo(self) -> int:
-        """Inputs to score."""
+        """Number of inputs to score."""
         return len(self.again) or self.rows
 
     @property
@@ -76,14 +76,14 @@ class Plan:
         self._output = output
 
     def extend(self, found: Iterable[Found], rows_per_unit: int) -> int:
-        """Adds the inputs that the plan does not hold yet.
+        """Adds the inputs that are not in the plan yet.
 
         Args:
-            found: All inputs of the source, also ones that the plan holds, also twice.
-            rows_per_unit: Inputs of a new unit.
+            found: All inputs of the source; inputs in the plan and repetitions are skipped.
+            rows_per_unit: Number of inputs in a new unit.
 
         Returns:
-            How many were new.
+            The number of new inputs.
         """
         keys = KeySet()
         shards = self._shards()
@@ -107,7 +107,7 @@ class Plan:
                 yield Unit(shard, index, metadata.row_group(index).num_rows)
 
     def done(self) -> set[tuple[int, int]]:
-        """Returns shard and index of the units whose part file is there."""
+        """Returns shard and index of the units whose part file exists."""
         names = storage.files(self._output, recursive=True)
         return {(int(found[1]), int(found[2])) for found in map(_PART.fullmatch, names) if found}
 

@@ -17,15 +17,15 @@ _LOG_EVERY_S: Final = 30.0
 
 
 class Pace:
-    """Turns counts over time into a line."""
+    """Formats the progress line from counts over time."""
 
     def __init__(self, total: int, earlier: int, price: float) -> None:
-        """Starts before the first photo.
+        """Starts to measure, before the first photo.
 
         Args:
-            total: Rows of the whole plan.
-            earlier: Rows that were written before this run.
-            price: Of one core-hour.
+            total: Number of rows in the whole plan.
+            earlier: Number of rows written by earlier runs.
+            price: Price of one core-hour.
         """
         self._total = total
         self._earlier = earlier
@@ -33,10 +33,10 @@ class Pace:
         self._samples: deque[tuple[float, int]] = deque()
 
     def line(self, count: Count, now: float) -> str:
-        """Describes the scan.
+        """Returns the progress line.
 
         Args:
-            count: Sums of this run.
+            count: Totals of this run.
             now: Seconds of a monotonic clock.
         """
         self._samples.append((now, count.done))
@@ -52,14 +52,14 @@ class Pace:
 
 
 def cost(count: Count, price: float) -> str:
-    """Says what a million photos cost at a price of one core-hour."""
+    """Returns what a million photos cost, given the price of one core-hour."""
     if not count.done:
         return "cost unknown yet"
     return f"{price * count.seconds / 3600 * 1e6 / count.done:.2f} a million at {price:g} a core-hour"
 
 
 class ProgressLine:
-    """Shows the line: in place on a terminal, else as a line of the log every half minute."""
+    """Shows the progress line: in place on a terminal, otherwise as a log line every half minute."""
 
     def __init__(self, console: Console, pace: Pace) -> None:
         self._console = console
@@ -77,7 +77,7 @@ class ProgressLine:
             self._status.stop()
 
     def show(self, count: Count) -> None:
-        """Shows the counts of this run."""
+        """Updates the line with the totals of this run."""
         now = time.monotonic()
         line = self._pace.line(count, now)
         if self._status:

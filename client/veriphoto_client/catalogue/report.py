@@ -1,4 +1,4 @@
-"""What an output holds, read from what is written."""
+"""Summarises an output by reading its part files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import compute, dataset
 
-from veriphoto_client.catalogue.places import Place
 from veriphoto_client.catalogue.progress import cost
 from veriphoto_client.catalogue.rows import SCHEMA
 from veriphoto_client.catalogue.standing import Todo
@@ -18,6 +17,7 @@ from veriphoto_client.catalogue.tally import Count
 from veriphoto_client.scan.report import standings_line
 from veriphoto_client.scan.resume import Standing
 from veriphoto_client.scan.rows import Row
+from veriphoto_client.sources.places import Place
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,26 +27,26 @@ class CatalogueReport:
     verdicts: Counter[str]
     """Scored inputs by verdict."""
     failed: int
-    """Inputs with an error."""
+    """Number of inputs with an error."""
     duplicates: int
-    """Inputs that have the score of equal bytes."""
+    """Number of inputs that share the score of another input with the same bytes."""
     earlier: int
-    """Rows of runs before this one."""
+    """Number of rows written by earlier runs."""
     standings: Mapping[Standing, int] = field(default_factory=dict)
-    """Inputs of this run by what the output said of them before; unchanged ones only where they were forced."""
+    """Inputs scored in this run, by why they were scored; unchanged inputs only if ``--force`` was given."""
     unchanged: int = 0
-    """Inputs of the source that have kept their row."""
+    """Inputs of the source whose row was kept."""
     skipped: int = 0
-    """Files of the source that are no pictures."""
+    """Files of the source that are not photos."""
     failed_elsewhere: int = 0
-    """Rows with an error of inputs that the source does not have any more."""
+    """Rows with an error whose input is no longer in the source."""
     seconds: float
-    """That this run took, listing and start included."""
+    """Duration of this run, including listing and start-up."""
     cost: str
 
     @property
     def rows(self) -> int:
-        """Rows of the output."""
+        """Number of rows in the output."""
         return self.verdicts.total() + self.failed
 
     @property
@@ -55,7 +55,7 @@ class CatalogueReport:
         return self.failed == self.failed_elsewhere
 
     def summary(self) -> str:
-        """Returns one line for people."""
+        """Returns a summary in one line."""
         kinds = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self.verdicts.items()))
         mine = self.rows - self.earlier
         return (
@@ -72,12 +72,12 @@ def take_stock(
 
     Args:
         output: The output.
-        earlier: Rows of runs before this one.
-        count: Sums of this run.
-        seconds: That this run took.
-        price: Of one core-hour.
-        todo: What this run had to do.
-        skipped: Files that it walked past.
+        earlier: Number of rows written by earlier runs.
+        count: Totals of this run.
+        seconds: Duration of this run.
+        price: Price of one core-hour.
+        todo: The work of this run.
+        skipped: Number of files that are not photos.
     """
     todo = todo or Todo()
     verdicts: Counter[str] = Counter()
@@ -103,14 +103,14 @@ def take_stock(
 
 
 def known_scores(output: Place) -> Iterator[dict[str, Row]]:
-    """Reads the scores that an output holds, by the sha256 of the bytes: rows without a path, none with an error."""
+    """Yields the scores in an output by the sha256 of the photo, as rows without a path; failed rows are left out."""
     names = ["verdict", "probability", "confidence", "model_version", "error"]
     for batch in _batches(output, ["sha256", *names]):
         yield {row.pop("sha256"): Row(path="", **row) for row in batch.to_pylist() if _is_score(row)}
 
 
 def _is_score(row: dict[str, Any]) -> bool:
-    return bool(row["sha256"]) and not row["error"]  # what failed is tried again
+    return bool(row["sha256"]) and not row["error"]  # failed inputs are tried again
 
 
 def _batches(output: Place, columns: list[str]) -> Iterator[Any]:

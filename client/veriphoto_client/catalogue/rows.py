@@ -1,4 +1,4 @@
-"""The row of a catalogue, and the table that a part file is."""
+"""The row of a catalogue scan, and the table of a part file."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class CatalogueRow:
 
     row: Row
     sha256: str | None
-    """Of the input's bytes; None where they could not be read."""
+    """Hash of the input's bytes; None if they could not be read."""
     model_sha256: str
-    """Of the graph that scored."""
+    """Hash of the graph that scored it."""
     retries: int = 0
-    """Attempts at reading after the first."""
+    """Attempts to read it after the first."""
     duplicate: bool = False
-    """Whether the score is that of another input with the same bytes."""
+    """Whether the score was copied from another input with the same bytes."""
 
     def values(self) -> dict[str, Any]:
         """Returns the values by column."""
@@ -54,5 +54,5 @@ class CatalogueRow:
 
 
 def table(rows: list[dict[str, Any]]) -> pa.Table:
-    """Makes a part file's table of values by column; columns that are not there are null."""
+    """Returns the table of a part file, given the values of each row by column; missing columns are null."""
     return pa.Table.from_pylist(rows, schema=SCHEMA)

@@ -1,4 +1,4 @@
-"""What an actor does: takes units, reads ahead, scores, and writes part files."""
+"""Scores units for an actor: reads ahead, scores, and writes part files."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from veriphoto.errors import CorruptImageError, UnreadableFileError
-from veriphoto_client.catalogue import storage
 from veriphoto_client.catalogue.ledger import Claim
-from veriphoto_client.catalogue.model import Judge
-from veriphoto_client.catalogue.places import Place
 from veriphoto_client.catalogue.plan import Unit
-from veriphoto_client.catalogue.reading import Fetched, fetch
 from veriphoto_client.catalogue.rows import CatalogueRow, table
 from veriphoto_client.catalogue.standing import local_stamp, read_part
 from veriphoto_client.catalogue.tally import Count
+from veriphoto_client.local.model import Judge
 from veriphoto_client.scan.rows import Row, failed, printable
 from veriphoto_client.scan.stamps import UNKNOWN
 from veriphoto_client.scan.walk import Found
+from veriphoto_client.sources import storage
+from veriphoto_client.sources.places import Place
+from veriphoto_client.sources.reading import Fetched, fetch
 
 READ_AHEAD: Final = 8
-"""Inputs in memory, at most 20 MB each."""
+"""Number of inputs in memory, of at most 20 MB each."""
 _NOTE_EVERY_S: Final = 2.0
 _POLL_S: Final = 0.2
 _PATIENCE_S: Final = 30.0
-"""Wait for another unit's score before scoring the same bytes here: that unit may wait for this very actor."""
+"""How long to wait for another unit's score of the same bytes; that unit may be waiting for this actor."""
 _GUILTY: Final = CorruptImageError("the picture ended each process that scored it; look at it with care")
 
 
-class Desk(Protocol):
-    """The scan's shared memory, as a unit sees it."""
+class SharedState(Protocol):
+    """The state that the units of a scan share; see ``Tally`` and ``Ledger``."""
 
     def begin(self, unit: str) -> tuple[bool, set[int]]: ...  # noqa: D102
     def working(self, unit: str, position: int) -> None: ...  # noqa: D102
@@ -46,26 +46,26 @@ class Desk(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What all units of a scan share."""
+    """The settings and tools that all units of a scan share."""
 
     judge: Judge
     model_sha256: str
     output: Place
-    desk: Desk
+    desk: SharedState
     tries: int
     deduplicate: bool
 
 
 def score_unit(unit: Unit, work: Work, readers: ThreadPoolExecutor) -> int:
-    """Scores a unit and writes its part file, unless that is there and nothing is to be scored again.
+    """Scores a unit and writes its part file, unless that exists and no input is to be scored again.
 
     Args:
-        unit: Which.
-        work: How.
+        unit: The unit to score.
+        work: Settings and tools of the scan.
         readers: Threads that read ahead.
 
     Returns:
-        Inputs scored.
+        The number of inputs scored.
     """
     part = work.output.child(*unit.part)
     held: list[dict[str, Any]] = []
@@ -114,13 +114,13 @@ class _UnitScorer:
                 waiting[position] = read
             else:
                 rows[position] = row
-        # Only now, with all scores told that others may wait for in turn.
+        # Last, so that all scores are known that other units may be waiting for.
         for position, read in waiting.items():
             rows[position] = self._wait(read)
         return rows
 
     def finish(self) -> None:
-        """Says that the unit is written."""
+        """Reports that the unit is written."""
         self._work.desk.finish(self._name, self._timed())
 
     def _ahead(self, inputs: Iterable[Found]) -> Iterator[_Read]:
@@ -142,7 +142,7 @@ class _UnitScorer:
         return _Read(found, fetched if known is Claim.YOURS else replace(fetched, data=b""), sha256, known)
 
     def _row(self, read: _Read, blamed: bool) -> CatalogueRow | None:
-        """Makes an input's row, or None where another unit is scoring its bytes."""
+        """Returns an input's row, or None if another unit is scoring its bytes."""
         if read.fetched.error or read.sha256 is None:
             return self._finished(read, failed("", read.fetched.error or UnreadableFileError("no bytes")))
         known = self._own.get(read.sha256, read.known)

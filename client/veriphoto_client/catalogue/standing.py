@@ -1,4 +1,4 @@
-"""What has become of the inputs of a plan since their rows were written."""
+"""Finds the inputs of a plan that are new or have changed since their rows were written."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from veriphoto_client.catalogue import storage
-from veriphoto_client.catalogue.places import Place, is_uri, place
 from veriphoto_client.catalogue.plan import Unit
 from veriphoto_client.catalogue.rows import SCHEMA
 from veriphoto_client.scan.resume import Standing
 from veriphoto_client.scan.rows import printable
 from veriphoto_client.scan.stamps import UNKNOWN, Stamp, microseconds, stamp_of, utc
 from veriphoto_client.scan.walk import Found
+from veriphoto_client.sources import storage
+from veriphoto_client.sources.places import Place, is_uri, place
 
 _ENTRY: Final = np.dtype([("key", "u8"), ("size", "i8"), ("modified", "i8")])
 _NONE: Final = -1
 
 
 class Listing:
-    """How every input of a source is now, at 24 bytes each."""
+    """The current stamp of every input of a source, at 24 bytes each."""
 
     def __init__(self) -> None:
         self._parts: list[npt.NDArray[Any]] = []
         self._new: list[tuple[int, int, int]] = []
 
     def noting(self, found: Iterable[Found]) -> Iterator[Found]:
-        """Passes inputs on, and remembers them."""
+        """Yields the inputs unchanged, and remembers their stamps."""
         for one in found:
             stamp = one.stamp or local_stamp(one.path)
             size = _NONE if stamp.size is None else stamp.size
@@ -42,19 +42,19 @@ class Listing:
             yield one
 
     def sort(self) -> None:
-        """Ends the listing, after which it can be asked."""
+        """Ends the listing; call it before ``stamp``."""
         self._flush()
         entries = np.concatenate(self._parts)
         self._parts = [entries[np.argsort(entries["key"], kind="stable")]]
 
     def stamp(self, path: str) -> Stamp | None:
-        """Returns how an input is now.
+        """Returns the current stamp of an input.
 
         Args:
-            path: As it stands in a row.
+            path: The input's path or URI as its row holds it.
 
         Returns:
-            ``UNKNOWN`` where the source does not tell; None where it does not have the input any more.
+            The stamp; ``UNKNOWN`` if the source has none, None if the input is no longer in the source.
         """
         (entries,) = self._parts
         key = np.uint64(_key(path))
@@ -71,26 +71,26 @@ class Listing:
 
 @dataclass(kw_only=True, slots=True)
 class Todo:
-    """What is to be done, and why."""
+    """The units to score, and why."""
 
     units: list[Unit] = field(default_factory=list)
     standings: Counter[Standing] = field(default_factory=Counter)
-    """Of the inputs to score."""
+    """Number of inputs to score, by the reason."""
     unchanged: int = 0
-    """Inputs of the source that keep their row."""
+    """Number of inputs whose row is kept."""
     failed_elsewhere: int = 0
-    """Rows with an error of inputs that the source does not have any more."""
+    """Number of rows with an error whose input is no longer in the source."""
 
 
 def find_todo(output: Place, units: Iterable[Unit], done: set[tuple[int, int]], now: Listing, *, force: bool) -> Todo:
-    """Finds what is to be scored.
+    """Finds the units and inputs to score.
 
     Args:
         output: The output.
-        units: All of its plan.
-        done: Shard and index of those whose part file is there.
-        now: The source.
-        force: Whether to score all again that the source has.
+        units: All units of its plan.
+        done: Shard and index of the units whose part file exists.
+        now: The current stamps of the source's inputs.
+        force: Whether to score all inputs of the source again.
     """
     todo = Todo()
     for unit in units:
@@ -114,9 +114,9 @@ def read_part(part: Place, columns: Sequence[str] = tuple(SCHEMA.names)) -> list
     """Reads the values of a part file's rows.
 
     Args:
-        part: Its place. One of before rows knew their file tells no sizes, and as time its own: the row is good for a
-            file that was not modified later.
-        columns: Which to read.
+        part: The part file. In the older layout without stamps, each row gets no size, and the part file's own time:
+            the row is valid for an input that was not modified later.
+        columns: Names of the columns to read.
     """
     with storage.open_parquet(part) as file:
         names = file.schema_arrow.names
@@ -140,13 +140,13 @@ def _standings(part: Place, now: Listing, todo: Todo) -> Iterator[tuple[Stamp | 
 
 
 def _same(stamp: Stamp, row: dict[str, Any]) -> bool:
-    if row["size"] is None:  # nothing to compare with where a list of URIs told neither size nor time
+    if row["size"] is None:  # a list of URIs tells neither size nor time: nothing to compare
         return row["modified"] is None or (stamp.modified or "") <= row["modified"]
     return stamp == Stamp(row["size"], row["modified"])
 
 
 def local_stamp(path: str) -> Stamp:
-    """Looks at an input of this machine; ``UNKNOWN`` for others."""
+    """Returns the stamp of a local input; ``UNKNOWN`` for others."""
     if is_uri(path) and not path.startswith("file://"):
         return UNKNOWN
     return stamp_of(place(path).path)

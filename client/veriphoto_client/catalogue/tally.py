@@ -1,4 +1,4 @@
-"""How far the actors are: feeds the progress line, and finds the picture that kills the process that scores it."""
+"""Counts the progress of all actors, and finds the photo that crashes the process that scores it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from dataclasses import dataclass
 from typing import Final
 
 DEATHS_TO_BLAME: Final = 2
-"""Times that a picture must have been in work when its process died; once may be a node that died with it."""
+"""Number of times a photo must have been in work when its process died; once may be a node that was lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Sums over units."""
+    """Totals over units."""
 
     done: int = 0
     failed: int = 0
-    """Those of them with an error in their row."""
+    """The number of them with an error in their row."""
     seconds: float = 0.0
-    """Of one core."""
+    """Core-seconds used."""
 
     def __add__(self, other: Count) -> Count:
         return Count(self.done + other.done, self.failed + other.failed, self.seconds + other.seconds)
 
 
 class Tally:
-    """Counts of all units; one for a whole scan."""
+    """Counts of all units of a scan."""
 
     def __init__(self) -> None:
         self._finished = Count()
@@ -38,8 +38,8 @@ class Tally:
         """Starts a unit.
 
         Returns:
-            Whether it was started before, and so should say which picture is in work; and the positions of the
-            pictures that are to blame for that.
+            Whether the unit was started before, so that it must report which photo is in work; and the positions of
+            the photos that ended its process.
         """
         self._starts[unit] = self._starts.get(unit, 0) + 1
         deaths = self._deaths.setdefault(unit, {})
@@ -57,17 +57,17 @@ class Tally:
         self._running[unit] = count
 
     def finish(self, unit: str, count: Count) -> None:
-        """Closes a unit whose part file is written."""
+        """Closes a unit whose part file has been written."""
         self._finished += count
         for notes in (self._running, self._starts, self._in_work, self._deaths):
             notes.pop(unit, None)
 
     def complain(self, trouble: str) -> None:
-        """Notes what stopped a unit."""
+        """Notes the error that stopped a unit."""
         self._trouble = trouble
 
     def trouble(self) -> str:
-        """Returns what stopped a unit last; empty where none was, or its process ended without a word."""
+        """Returns the last error that stopped a unit; empty if there was none, or its process died silently."""
         return self._trouble
 
     def total(self) -> Count:

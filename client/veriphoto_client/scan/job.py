@@ -1,4 +1,4 @@
-"""One scan: files found go in, rows come out, a few requests are in flight between."""
+"""Runs a scan: walks the folders, keeps a few requests in flight, and writes a row for each file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from veriphoto.errors import OverloadedError
-from veriphoto_client._async import AsyncDetector
+from veriphoto_client.commandline.options import option
 from veriphoto_client.scan.output import Output, open_output
 from veriphoto_client.scan.patience import score
 from veriphoto_client.scan.pictures import may_be_picture
@@ -24,39 +24,44 @@ from veriphoto_client.scan.resume import Standing, file_key
 from veriphoto_client.scan.rows import Row, failed
 from veriphoto_client.scan.stamps import UNKNOWN, Stamp, stamp_of
 from veriphoto_client.scan.walk import Found, walk
+from veriphoto_client.sdk.asynchronous import AsyncDetector
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanOptions:
-    """What to scan and how."""
+    """The settings of a scan."""
 
-    paths: Sequence[Path]
+    paths: Sequence[Path] = ()
     """Files and folders, walked recursively."""
     output: Path | None = None
-    """A ``.csv`` or ``.jsonl`` file, gone on with if it exists; None for standard output."""
+    """A ``.csv`` or ``.jsonl`` file, which is continued if it exists; None for standard output."""
     force: bool = False
-    """Score files again that have not changed since the output's row for them."""
+    """Whether to score files again that have not changed since their row was written."""
     in_flight: int = 8
-    """Requests, and so files in memory, at a time."""
-    patience: float = 60.0
-    """Seconds to wait for a service that is overloaded or away before the scan stops."""
+    """Requests in flight, and so files in memory, at a time."""
+    patience: float = option(
+        60.0,
+        "Seconds to wait for a server that is overloaded or away before the scan stops.",
+        panel="A server",
+        least=0,
+    )
 
 
 async def scan(options: ScanOptions, detector: AsyncDetector, console: Console, report: ScanReport) -> None:
     """Scans folders.
 
     Args:
-        options: What to scan and how.
-        detector: Whom to ask; allows at least ``options.in_flight`` requests.
-        console: Where the progress bar goes.
-        report: Filled in as rows are written, also where the scan does not reach its end.
+        options: The settings of the scan.
+        detector: The detector to ask. It must allow ``options.in_flight`` requests at a time.
+        console: Console for the progress bar.
+        report: Updated as rows are written, also if the scan does not finish.
 
     Raises:
-        UsageError: If the output cannot be used, or cannot be written anew at the end.
-        ServiceError: If the service is not there, or goes and does not come back. Files without an answer have no
-            row, so the same scan run again goes on with them.
+        UsageError: If the output cannot be used, or cannot be rewritten at the end.
+        ServiceError: If the service is away and does not come back. Files without an answer have no row, so the
+            same scan, run again, continues with them.
     """
-    await _knock(detector)
+    await _require_service(detector)
     with open_output(options.output) as output:
         report.failed_before = output.earlier.failed
         started = time.monotonic()
@@ -67,8 +72,8 @@ async def scan(options: ScanOptions, detector: AsyncDetector, console: Console, 
             report.seconds = time.monotonic() - started
 
 
-async def _knock(detector: AsyncDetector) -> None:
-    with contextlib.suppress(OverloadedError):  # then it is there, and the scan has patience
+async def _require_service(detector: AsyncDetector) -> None:
+    with contextlib.suppress(OverloadedError):  # it is busy, but there, and the scan retries
         await detector.health()
 
 
@@ -85,7 +90,7 @@ async def _run(
     todo = _todo(options, output, report)  # shared: each worker takes the next
     stop = threading.Event()
     workers = [asyncio.create_task(work()) for _ in range(options.in_flight)]
-    # A second walk, beside the first, with a report that nobody reads.
+    # A second walk beside the first only counts the files; nobody reads its report.
     counting = _todo(options, output, ScanReport())
     counter = asyncio.create_task(asyncio.to_thread(_count, counting, stop, progress.set_total))
     try:
@@ -112,7 +117,7 @@ async def _row(task: _Task, options: ScanOptions, detector: AsyncDetector, progr
 
 
 def _todo(options: ScanOptions, output: Output, report: ScanReport) -> Iterator[_Task]:
-    """Finds what is to be scored, and notes what is passed over."""
+    """Yields the files to score, and counts the others in the report."""
     earlier = output.earlier
 
     def listed(folder: str) -> None:
@@ -123,7 +128,7 @@ def _todo(options: ScanOptions, output: Output, report: ScanReport) -> Iterator[
         if not found.named and found.error is None and not may_be_picture(found.path):
             report.skipped += 1
             continue
-        stamp = stamp_of(found.path)  # before it is read: what is written while that goes on counts as a change
+        stamp = stamp_of(found.path)  # before it is read, so that a write in between counts as a change
         standing = earlier.standing(found.path, stamp)
         if standing is Standing.UNCHANGED and not options.force:
             report.unchanged += 1

@@ -1,4 +1,4 @@
-"""Where rows go: into a file that can be gone on with, or to standard output."""
+"""Writes rows to standard output, or to a file that a later scan can continue."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ FORMATS: Final[dict[str, Format]] = {".csv": CSV, ".jsonl": JSONL}
 
 
 class Output:
-    """Writes rows, each at once and whole: a kill loses what is in flight and nothing else."""
+    """Writes each row immediately and whole, so that a kill loses only the files in flight."""
 
     def __init__(self, put: Callable[[str], None], name: str, form: Format, earlier: Earlier) -> None:
-        """Takes a place to write to.
+        """Wraps an open file or standard output.
 
         Args:
-            put: Writes text and has it on its way when it returns.
-            name: What to call the place in messages.
-            form: How rows become text.
-            earlier: Which files have their rows already.
+            put: Writes and flushes text.
+            name: Name of the output in messages.
+            form: Format of the rows.
+            earlier: The files that already have a row.
         """
         self._put = put
         self._name = name
         self._form = form
         self.earlier = earlier
         self.listed: set[int] = set()
-        """Keys of folders that were looked into, whose earlier rows say that they could not be."""
+        """Keys of folders that could be listed now, although an earlier row says that they could not."""
         self.replaced = False
-        """Whether a row was written whose file had one."""
+        """Whether a row was written for a file that already had one."""
 
     def write(self, row: Row, *, replaces: bool = False) -> None:
         """Writes one row.
 
         Args:
             row: The row.
-            replaces: Whether its file has one already.
+            replaces: Whether the file already has a row.
 
         Raises:
             UsageError: If the file cannot be written.
@@ -65,16 +65,17 @@ class Output:
 
 @contextmanager
 def open_output(path: Path | None) -> Iterator[Output]:
-    """Opens the output, going on with one that exists; leaves one row for each file in it, unless it is interrupted.
+    """Opens the output, and continues an existing one. On exit each file has one row, unless the scan is interrupted.
 
     Args:
         path: A ``.csv`` or ``.jsonl`` file; None for standard output, a table on a terminal and CSV elsewhere.
 
     Yields:
-        The output, its header written.
+        The output, with its header written.
 
     Raises:
-        UsageError: If the ending is another, or the file is not ours, cannot be written, or another scan is writing it.
+        UsageError: If the suffix is unknown, the file is not a scan's output or cannot be written, or another scan is
+            writing it.
     """
     if path is None:
         put, form = (_to_terminal, TABLE) if sys.stdout.isatty() else (into(sys.stdout.buffer), CSV)
@@ -92,7 +93,7 @@ def open_output(path: Path | None) -> Iterator[Output]:
         except Exception:
             _settle(path, file, output)
             raise
-        _settle(path, file, output)  # not after Ctrl-C, where a moment counts: the next run does it
+        _settle(path, file, output)  # not after Ctrl-C, which should be quick: the next run does it
 
 
 def _settle(path: Path, file: BinaryIO, output: Output) -> None:
@@ -136,7 +137,7 @@ def into(file: BinaryIO) -> Callable[[str], None]:
 
 
 def _to_terminal(text: str) -> None:
-    # Looked up each time: while the progress bar shows, it stands in for standard output and moves out of the way.
+    # Looked up each time: while the progress bar is shown, it replaces sys.stdout and moves out of the way.
     sys.stdout.write(text)
     sys.stdout.flush()
 
@@ -149,7 +150,7 @@ def _format(path: Path) -> Format:
 
 def _open(path: Path) -> BinaryIO:
     try:
-        # Neither cut nor appended to yet: only once it is known to be ours.
+        # Not truncated or appended to until it is known to be a scan's output.
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
     except OSError as error:
         raise UsageError(f"{path} cannot be opened: {error.strerror}; name another file with --output") from error

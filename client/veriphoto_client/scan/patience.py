@@ -1,14 +1,14 @@
-"""Scoring one file through the service's bad moments."""
+"""Scores one file, and waits for a service that is overloaded or away."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from veriphoto.errors import ImageError, OverloadedError, ServiceError
-from veriphoto_client._async import AsyncDetector
-from veriphoto_client._retry import patiently
 from veriphoto_client.scan.rows import Row, failed, scored
 from veriphoto_client.scan.stamps import UNKNOWN, Stamp
+from veriphoto_client.sdk.asynchronous import AsyncDetector
+from veriphoto_client.sdk.retry import patiently
 
 
 async def score(
@@ -23,17 +23,17 @@ async def score(
 
     Args:
         path: The file, absolute.
-        detector: Whom to ask; without patience of its own.
-        stamp: How the file is before it is read.
-        patience: Seconds for which to try again.
-        on_trouble: Told each error that is waited out.
+        detector: The detector to ask. It must not retry itself.
+        stamp: Size and time of the file before it is read.
+        patience: Seconds for which to retry.
+        on_trouble: Called with each error that leads to a retry.
 
     Returns:
-        The file's row. Where the service keeps failing on this file and yet scores a test picture, the file gets the
-        blame: one that kills the model process must not hold up all others.
+        The file's row. If the service keeps failing on this file but scores a test photo, the row holds the error: a
+        file that kills the model's process must not stop the scan.
 
     Raises:
-        ServiceError: If the service does not come back; the file has no answer, and so no row.
+        ServiceError: If the service does not come back; the file then has no row.
     """
     error = await _attempt(path, detector, stamp, patience, on_trouble)
     if isinstance(error, Row):

@@ -1,4 +1,4 @@
-"""Tells pictures from the other files that lie beside them in a folder."""
+"""Tells photos from other files in a folder, and finds the column of a list that names them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ SUFFIXES: Final = frozenset(
         *(".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
     )
 )
-"""Endings that promise a picture, also of kinds that are not scored: such a file gets a row whatever it holds."""
+"""Suffixes of photos, including formats that cannot be scored. Such a file gets a row whatever it contains."""
+URI_COLUMNS: Final = ("uri", "path", "url")
+"""Columns that may hold the paths or URIs of a list; the first of these that the list has counts."""
 _STARTS: Final = (
     b"\xff\xd8\xff",
     b"\x89PNG\r\n\x1a\n",
@@ -30,24 +32,24 @@ _HEAD: Final = 16
 
 
 def promises_picture(name: str) -> bool:
-    """Tells whether a file's name ends as a picture's does."""
+    """Returns whether a file has the suffix of a photo."""
     return PurePath(name).suffix.lower() in SUFFIXES
 
 
 def may_be_picture(path: str) -> bool:
-    """Tells whether a file of a folder is to be scored: by its name, or else by its first bytes.
+    """Returns whether a file in a folder should be scored, judged by its name or else by its first bytes.
 
     Args:
-        path: A path of this machine.
+        path: A path on this machine.
 
     Returns:
-        True also for a file that cannot be read and so may be anything; never for pipes, devices and links that lead
-        nowhere, unless their name is a picture's.
+        True also for a file that cannot be read. False for pipes, devices and broken links, unless they are named
+        like a photo.
     """
     if promises_picture(path):
         return True
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  opening a pipe would wait for ever
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  opening a pipe would block forever
             return False
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123
             head = file.read(_HEAD)
@@ -59,7 +61,7 @@ def may_be_picture(path: str) -> bool:
 
 
 def begins_picture(head: bytes) -> bool:
-    """Tells whether a file's first 16 bytes are those of a picture, of any common kind."""
+    """Returns whether the first 16 bytes of a file are those of a common photo format."""
     if head.startswith(b"RIFF"):
         return head[8:12] == b"WEBP"
     return head.startswith(_STARTS) or (head[4:8] == b"ftyp" and head[8:12] in _BRANDS)

@@ -1,4 +1,4 @@
-"""The progress of a scan, on standard error: a bar on a terminal, now and then a line elsewhere."""
+"""The progress of a scan on standard error: a bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LOG_EVERY_S: Final = 10.0
 
 
 class ScanProgress:
-    """Shows files done, images a second, and, once all files are counted, the time left."""
+    """Shows files done, images per second and, once all files are counted, the time left."""
 
     def __init__(self, console: Console, every: float = LOG_EVERY_S) -> None:
         """Prepares the bar; it shows inside a ``with`` statement.
 
         Args:
-            console: Where progress goes.
-            every: Seconds between lines, where that is no terminal.
+            console: Console to show it on.
+            every: Seconds between lines if the console is not a terminal.
         """
         self._lines = None if console.is_terminal else console
         self._every = every
@@ -36,7 +36,7 @@ class ScanProgress:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,  # else it would be drawn ten times a second for nobody
+            disable=not console.is_terminal,  # or it would be drawn ten times a second for nobody
         )
         self._task = self._bar.add_task("scanning", total=None)
         self._troubled = False
@@ -51,11 +51,11 @@ class ScanProgress:
             self._say(self._line())
 
     def set_total(self, total: int) -> None:
-        """Says how many files there are; may be called from another thread."""
+        """Sets the total number of files. Other threads may call it."""
         self._bar.update(self._task, total=total)
 
     def trouble(self, error: ServiceError) -> None:
-        """Shows what is being waited out."""
+        """Shows the error because of which the scan is waiting."""
         if self._lines is not None and not self._troubled:
             self._say(f"{self._line()}; waiting: {error.to_wire()}")
         self._troubled = True
@@ -90,7 +90,7 @@ class _Rate(TextColumn):
 
 
 def duration(seconds: float) -> str:
-    """Says how long something takes, in the unit that fits."""
+    """Formats a duration in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

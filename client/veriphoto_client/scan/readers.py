@@ -1,4 +1,4 @@
-"""Reads the rows of an output back, up to the end that a kill may have torn."""
+"""Reads the rows of an output, up to a last row that a kill may have cut off."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from veriphoto_client.scan.rows import COLUMNS, COLUMNS_WITHOUT_STAMP, Row
 
 
 class Reader(Protocol):
-    """Reads an output from its start, once."""
+    """Reads an output once, from its start."""
 
     good: int
-    """Bytes up to the end of the row given out last: where the next one begins."""
+    """Offset of the end of the last row yielded, where the next one begins."""
     start: int
-    """Bytes before the first row."""
+    """Offset of the first row."""
     older: bool
-    """Whether it is of the layout without sizes and times."""
+    """Whether it has the older layout, without sizes and times."""
 
     def rows(self) -> Iterator[Row]:
         """Yields whole rows, in order.
@@ -35,15 +35,15 @@ def reader(path: Path, file: BinaryIO) -> Reader:
     """Returns a reader of an output.
 
     Args:
-        path: Its path, whose ending names the format.
-        file: The same, open for reading.
+        path: Its path, whose suffix tells the format.
+        file: The same file, open for reading.
     """
     file.seek(0)
     return _CsvReader(path, file) if path.suffix.lower() == ".csv" else _JsonReader(path, file)
 
 
 def foreign(path: Path) -> UsageError:
-    """Returns the refusal of a file that is something else."""
+    """Returns the error for a file that is not the output of a scan."""
     return UsageError(f"{path} is no output of `veriphoto scan`, or is damaged; name another file with --output")
 
 

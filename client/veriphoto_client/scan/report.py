@@ -1,4 +1,4 @@
-"""What a scan has done so far."""
+"""Counts what a scan has done, and summarises it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from veriphoto_client.scan.rows import Row
 
 @dataclass(kw_only=True, slots=True)
 class ScanReport:
-    """Counts of files."""
+    """Counts of the files of a scan, updated while it runs."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
     """Files scored in this run, by verdict."""
     failed: int = 0
-    """Files of this run that have an error in their row."""
+    """Files of this run whose row holds an error."""
     standings: Counter[Standing] = field(default_factory=Counter)
-    """Files of this run by what the output said of them before; unchanged ones only where they were forced."""
+    """Files scored in this run, by why they were scored; unchanged files only if ``--force`` was given."""
     unchanged: int = 0
-    """Files that have kept their row."""
+    """Files whose row was kept."""
     skipped: int = 0
-    """Files that are no pictures."""
+    """Files that are not photos."""
     failed_before: int = 0
-    """Rows with an error that the output held when it was opened."""
+    """Rows with an error in the output when it was opened."""
     seconds: float = 0.0
     engine: str = ""
-    """Who has scored, in words."""
+    """Name of the engine, as the summary shows it."""
 
     @property
     def scored(self) -> int:
@@ -37,7 +37,7 @@ class ScanReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every picture that was found has a verdict."""
+        """Whether every photo found has a verdict."""
         return not self.failed
 
     def add(self, row: Row, standing: Standing) -> None:
@@ -49,7 +49,7 @@ class ScanReport:
             self.verdicts[str(row.verdict)] += 1
 
     def summary(self) -> str:
-        """Returns one line for people."""
+        """Returns a summary in one line."""
         kinds = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self.verdicts.items()))
         rate = (self.scored + self.failed) / self.seconds if self.seconds else 0.0
         shown = f" ({kinds})" if kinds else ""
@@ -66,12 +66,12 @@ class ScanReport:
 
 
 def standings_line(standings: Mapping[Standing, int], unchanged: int, skipped: int) -> str:
-    """Says how many files were new, and so on, in the words of every scan.
+    """Summarises how many files were new, changed, unchanged and so on.
 
     Args:
-        standings: Of the files that were scored.
-        unchanged: Files that were not, because nothing has changed.
-        skipped: Files that are no pictures.
+        standings: Number of scored files, by why they were scored.
+        unchanged: Number of files not scored because they have not changed.
+        skipped: Number of files that are not photos.
     """
     forced = standings.get(Standing.UNCHANGED, 0)
     words = [f"{standings.get(each, 0)} {each}" for each in Standing if each is not Standing.UNCHANGED]

@@ -1,4 +1,4 @@
-"""Remembers which files an output holds, and how each of them was when its row was written."""
+"""Remembers which files an output holds, with the size and time of each when its row was written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FAILED: Final = 1
 
 
 class Standing(StrEnum):
-    """What an output says about a file that was found."""
+    """The state of a file compared with its row in the output."""
 
     NEW = "new"
     FAILED = "again after a failure"
@@ -33,10 +33,10 @@ class Standing(StrEnum):
 
 
 class Earlier:
-    """Which files an output already holds, at 16 bytes a file."""
+    """The files that an output already holds, at 16 bytes per file."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        """Takes in the rows; where two are of one file, the later one counts."""
+        """Indexes the rows. If a file has several, the last one counts."""
         keys, states = array("Q"), array("Q")
         for row in rows:
             keys.append(file_key(row.path))
@@ -47,21 +47,21 @@ class Earlier:
         self._keys = ordered[last]
         self._states = np.asarray(states, dtype=np.uint64)[order][last]
         self.superseded = len(ordered) - len(self._keys)
-        """Rows behind which there is another one of the same file: a killed scan left them."""
+        """Rows that a later row of the same file supersedes; a killed scan has left them."""
         self.failed = int(np.count_nonzero(self._states == _FAILED))
         """Files whose row holds an error."""
         self.older = False
-        """Whether the output is of the layout without sizes and times."""
+        """Whether the output has the older layout, without sizes and times."""
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def standing(self, path: str, stamp: Stamp) -> Standing:
-        """Says what is known about a file.
+        """Returns the state of a file compared with its row.
 
         Args:
-            path: As found.
-            stamp: As it is now.
+            path: Path of the file, as the walk found it.
+            stamp: Size and time of the file now.
         """
         if not len(self._keys):
             return Standing.NEW
@@ -76,17 +76,17 @@ class Earlier:
 
 
 def read_earlier(path: Path, file: BinaryIO) -> Earlier:
-    """Reads an output and cuts off a torn last row.
+    """Reads an output and cuts off an incomplete last row.
 
     Args:
-        path: Its path, whose ending names the format.
-        file: The same, open for reading and writing; left at its end.
+        path: Its path, whose suffix tells the format.
+        file: The same file, open for reading and writing; it is left at its end.
 
     Returns:
-        What it holds.
+        The files that it holds.
 
     Raises:
-        UsageError: If it is not an output of ``veriphoto scan``, which is then left as it is.
+        UsageError: If it is not an output of ``veriphoto scan``; it is then left unchanged.
     """
     _real.cache_clear()  # links may have been changed since an earlier scan of this process
     reading = reader(path, file)
@@ -101,12 +101,13 @@ def read_earlier(path: Path, file: BinaryIO) -> Earlier:
 
 
 def file_key(path: str) -> int:
-    """Returns 64 bits that stand for a file, whatever folder the scan was started in and however it was named.
+    """Returns a 64-bit hash of a file's path, whatever the working directory and however the path was written.
 
     Of ten million files, the chance that any two share a key is one in 400,000.
 
     Args:
-        path: As found or as in a row. Links to folders on the way are followed; the last name, a link or not, counts.
+        path: Path as the walk found it or as a row holds it. Links to folders in it are followed, a link at its end is
+            not.
     """
     folder, name = os.path.split(printable(os.path.abspath(path)))  # noqa: PTH100  Path.resolve would follow all links
     whole = f"{_real(folder)}\0{name}".encode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""The row that stands for one file, and how it is written in each format."""
+"""The output row of a file, and its text in each format."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from veriphoto.errors import VeriphotoError
-from veriphoto_client._detection import Detection
 from veriphoto_client.scan.stamps import UNKNOWN, Stamp
+from veriphoto_client.sdk.detection import Detection
 
 COLUMNS: Final = ("path", "verdict", "probability", "confidence", "model_version", "error", "size", "modified")
 """Fields of a row, in order."""
 COLUMNS_WITHOUT_STAMP: Final = COLUMNS[:-2]
-"""Of an older layout, whose paths may be relative to a folder that nobody knows."""
+"""Columns of an older layout, whose paths may be relative to an unknown folder."""
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 _QUOTED: Final = frozenset('",;\t\r\n')
@@ -23,10 +23,10 @@ _QUOTED: Final = frozenset('",;\t\r\n')
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One file's line. Either ``error`` is empty or verdict, probability, confidence and model version are None."""
+    """The row of one file: either a verdict with probability, confidence and model version, or an error."""
 
     path: str
-    """Absolute, valid UTF-8: bytes of a name that are not are written as in Python's ``\\udcff``."""
+    """Absolute path as valid UTF-8; other bytes of a name are escaped as in Python's ``\\udcff``."""
     verdict: str | None = None
     probability: float | None = None
     """Calibrated probability that the picture is AI-generated, to six digits."""
@@ -35,18 +35,18 @@ class Row:
     error: str = ""
     """``[code] message``."""
     size: int | None = None
-    """Bytes of the file before it was read, as far as known."""
+    """Size of the file in bytes before it was read, if known."""
     modified: str | None = None
-    """When it was last modified then; see ``Stamp``."""
+    """Time of its last modification before it was read; see ``Stamp``."""
 
     @property
     def stamp(self) -> Stamp:
-        """Size and time of the file that the row is about."""
+        """Size and time of the file when it was scored."""
         return Stamp(self.size, self.modified)
 
 
 def scored(path: str, detection: Detection, stamp: Stamp = UNKNOWN) -> Row:
-    """Makes the row of a picture that has a verdict."""
+    """Returns the row of a photo that was scored."""
     verdict = detection.verdict
     return Row(
         path=printable(path),
@@ -60,18 +60,18 @@ def scored(path: str, detection: Detection, stamp: Stamp = UNKNOWN) -> Row:
 
 
 def failed(path: str, error: VeriphotoError, stamp: Stamp = UNKNOWN) -> Row:
-    """Makes the row of a file that could not be scored."""
+    """Returns the row of a file that could not be scored."""
     return Row(path=printable(path), error=printable(error.to_wire()), size=stamp.size, modified=stamp.modified)
 
 
 def printable(text: str) -> str:
-    """Returns a path as it stands in rows: what is not UTF-8 in a file name is escaped."""
+    """Returns a text as valid UTF-8, with the invalid bytes of a file name escaped."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def csv_line(row: Row) -> str:
-    """Writes a row as CSV (RFC 4180 with line feeds), harmless in a spreadsheet."""
-    # A name such as `=cmd()` would run as a formula; with ./ in front it is the same file and plain text.
+    """Returns a row as CSV (RFC 4180 with line feeds) that is safe to open in a spreadsheet."""
+    # A spreadsheet would run a name such as `=cmd()` as a formula; ./ in front makes it text and names the same file.
     path = f"./{row.path}" if row.path.startswith(_FORMULA) else row.path
     probability = "" if row.probability is None else f"{row.probability:.6f}"
     version = "" if row.model_version is None else str(row.model_version)
@@ -81,12 +81,12 @@ def csv_line(row: Row) -> str:
 
 
 def json_line(row: Row) -> str:
-    """Writes a row as one line of JSON."""
+    """Returns a row as one line of JSON."""
     return json.dumps(asdict(row), ensure_ascii=False) + "\n"
 
 
 def table_line(row: Row) -> str:
-    """Writes a row for people, one line whatever the file's name holds."""
+    """Returns a row as one line of a table, without the control characters of a file name."""
     short = row.path.removeprefix(os.getcwd().rstrip(os.sep) + os.sep)  # noqa: PTH109
     path = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in short)
     if row.error:
@@ -96,7 +96,7 @@ def table_line(row: Row) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How rows become text."""
+    """A text format: its header, and a function that formats a row."""
 
     header: str
     line: Callable[[Row], str]

@@ -1,4 +1,4 @@
-"""Rewrites an output, whole or not at all: brings an older layout up, and leaves one row for each file."""
+"""Rewrites an output whole or not at all: upgrades an older layout, and keeps one row per file."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _CHUNK: Final = 1 << 20
 
 
 def upgrade(path: Path, file: BinaryIO, form: Format) -> None:
-    """Writes an output of the older layout in today's, under the same name.
+    """Rewrites an output of the older layout in the current one, under the same name.
 
     A row with an absolute path gets the size and time of its file, unless that was modified after the output was. A
     relative path stays as it is: nobody knows what it was relative to, so its file will be scored again.
 
     Args:
         path: The output.
-        file: The same, open for reading, with nothing torn at its end.
+        file: The same file, open for reading, without an incomplete last row.
         form: Its format.
 
     Raises:
-        OSError: If it cannot be written; it is then as it was.
+        OSError: If it cannot be written; it is then unchanged.
     """
     written = utc(os.fstat(file.fileno()).st_mtime_ns)
 
@@ -50,11 +50,11 @@ def settle(path: Path, file: BinaryIO, listed: Collection[int]) -> None:
 
     Args:
         path: The output.
-        file: The same, open for reading.
-        listed: Keys of folders that were looked into: a row that says they could not be is over.
+        file: The same file, open for reading.
+        listed: Keys of folders that could be listed now; rows that say otherwise are removed.
 
     Raises:
-        OSError: If it cannot be written; it is then as it was.
+        OSError: If it cannot be written; it is then unchanged.
     """
     reading = reader(path, file)
     keys, answers, ends, flags = array("Q"), array("q"), array("Q"), array("B")
@@ -118,7 +118,7 @@ def _stamped(row: Row, written: str) -> Row:
 
 def _replace(path: Path, write: Callable[[BinaryIO], None]) -> None:
     target = Path(os.path.realpath(path))
-    # One name, so that the next run overwrites what a kill leaves.
+    # A fixed name, so that the next run overwrites what a killed one has left.
     temporary = target.with_name(f".{target.name}.tmp")
     try:
         with temporary.open("wb") as file:

@@ -1,4 +1,4 @@
-"""What tells that a file is still the one a row was written for: its size and the time it was last modified."""
+"""Size and modification time of a file, by which a scan notices that it has changed since its row was written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """Size and time of a file, as they stand in its row; both None where they are not known."""
+    """Size and modification time of a file, as its row holds them; both None if unknown."""
 
     size: int | None = None
     modified: str | None = None
@@ -24,13 +24,13 @@ class Stamp:
 
     @property
     def number(self) -> int:
-        """64 bits that stand for both, never one of the few smallest numbers."""
+        """A 64-bit hash of both, never one of the smallest numbers, which have other meanings."""
         digest = hashlib.blake2b(f"{self.size} {self.modified}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") | 1 << 8
 
     @classmethod
     def of(cls, size: int, modified_ns: int) -> Stamp:
-        """Makes a stamp of a size in bytes and nanoseconds since 1970."""
+        """Makes a stamp from a size in bytes and a time in nanoseconds since 1970."""
         return cls(size, utc(modified_ns))
 
 
@@ -38,7 +38,7 @@ UNKNOWN: Final = Stamp()
 
 
 def stamp_of(path: str) -> Stamp:
-    """Looks at a file, through links; ``UNKNOWN`` where that is not possible."""
+    """Returns the stamp of a file, following links; ``UNKNOWN`` if it cannot be read."""
     try:
         status = os.stat(path)  # noqa: PTH116  a Path for each of millions of files
     except (OSError, ValueError):  # ValueError: a NUL in the path
@@ -47,7 +47,7 @@ def stamp_of(path: str) -> Stamp:
 
 
 def utc(nanoseconds: int) -> str:
-    """Writes a time as rows hold it."""
+    """Returns a time, in nanoseconds since 1970, as rows hold it."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     try:
         when = datetime.fromtimestamp(seconds, UTC)
@@ -57,7 +57,7 @@ def utc(nanoseconds: int) -> str:
 
 
 def microseconds(modified: str | None) -> int:
-    """Reads a time that ``utc`` has written: microseconds since 1970; 0 for none."""
+    """Parses a time that ``utc`` has formatted into microseconds since 1970; 0 for None."""
     if not modified:
         return 0
     if modified.endswith("Z"):

@@ -1,4 +1,4 @@
-"""Finds files, one at a time: a folder of millions is never a list."""
+"""Walks folders, one file at a time, so that millions of files never form a list in memory."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from veriphoto_client.scan.stamps import Stamp
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file, or a folder that could not be looked into."""
+    """A file, or a folder that could not be listed."""
 
     path: str
     error: UnreadableFileError | None = None
-    """Set for such a folder."""
+    """Set if this is a folder that could not be listed."""
     named: bool = False
-    """Whether it was asked for by its own name, and not found in a folder."""
+    """Whether the user named this file, rather than a folder that contains it."""
     stamp: Stamp | None = None
-    """Size and time, where the listing that it was found in told them."""
+    """Size and time, if the listing has them."""
 
 
 def walk(
@@ -29,16 +29,16 @@ def walk(
 ) -> Iterator[Found]:
     """Walks files and folders.
 
-    Everything that is not a folder counts, whatever its name or kind. Links to files are followed when they are read.
-    Links to folders are not, except those named as roots, so there are no loops and no file has two paths.
+    Everything that is not a folder is yielded, whatever its name or kind. Links to files are followed when they are
+    read. Links to folders are not, except those named as roots, so there are no loops and no file has two paths.
 
     Args:
         roots: Files and folders; one inside another is walked once.
-        leave_out: A file that does not count (the output).
-        on_listed: Told each folder that could be looked into.
+        leave_out: A file to leave out, such as the scan's own output.
+        on_listed: Called with each folder that could be listed.
 
     Yields:
-        Each file once, in the order of the file system.
+        Each file once, in the file system's order.
     """
     unwanted = os.path.realpath(leave_out) if leave_out else None
     for root in _distinct(roots):
@@ -77,10 +77,10 @@ def _walk(root: str, on_listed: Callable[[str], None]) -> Iterator[Found]:
 def _links_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_symlink() and entry.is_dir()
-    except OSError:  # a link in a circle: reading it will say so in its row
+    except OSError:  # a circular link: its row will hold the error of reading it
         return False
 
 
 def _same(path: str, unwanted: str) -> bool:
-    # Names first: resolving every path would cost a system call per folder on the way.
+    # Names first: resolving every path would cost a system call for each of its folders.
     return Path(path).name == Path(unwanted).name and os.path.realpath(path) == unwanted

@@ -87,7 +87,7 @@ def read(path: Path) -> Results:
     """Reads results.
 
     Args:
-        path: What ``write`` wrote.
+        path: A file that ``write`` has written.
 
     Raises:
         DataError: If it cannot be read.

@@ -50,7 +50,7 @@ class Judged:
 
     tally: GroupTally
     reference: GroupTally
-    """What it was compared with."""
+    """The tally that it was compared with."""
     known: bool
     """Whether the reference has this group; a new group is compared with all of its label together."""
     p_value: float

@@ -23,7 +23,7 @@ class History:
         """Starts empty.
 
         Args:
-            reference: What windows will be tested against.
+            reference: The distributions that windows are compared with.
             seen: Pictures of the version before the first one added here.
         """
         self._rows = np.empty((2 * KEEP, WIDTH))

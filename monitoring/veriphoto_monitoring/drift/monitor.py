@@ -61,7 +61,7 @@ class DriftMonitor:
         self.scraper = scraper
         self.tail = Tail(log, store.offsets())
         self.source: Source = "metrics" if store.state(_SOURCE) == "metrics" else "log"
-        """What the alarms are currently based on."""
+        """The source of the data that alarms are currently based on."""
         switched = store.state(_SWITCHED)
         self.switched = Switch(**switched) if switched else None
         alarms = store.alarms(open_only=True)

@@ -50,7 +50,7 @@ class WindowEvaluation:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a round of tests has changed."""
+    """The alarms that a round of tests has raised and cleared."""
 
     evaluations: list[tuple[int, WindowEvaluation]]
     """Model versions and their windows, in the order in which they were tested."""
@@ -107,7 +107,7 @@ def alarm_of(
         raised: Time of the latest picture.
         since: When it began.
         ids: Requests to look at.
-        cause: What is behind it.
+        cause: The likely cause of the alarm.
     """
     version, size = window
     return Alarm(

@@ -75,7 +75,7 @@ Distribution = Numbers | Categories | Mean
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
-    """What windows are tested against."""
+    """The distributions that windows are compared with."""
 
     origin: str
     """``baseline`` or ``manifest``."""

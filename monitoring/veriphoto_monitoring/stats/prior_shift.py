@@ -75,7 +75,7 @@ def cause(each: Monitored, reference: Reference, rows: Floats, share: Share | No
     Args:
         each: The statistic that differs. All that the model answers is judged by the scores' whole distribution: counts
             of verdicts and a mean have too little shape to contradict a new share.
-        reference: What it differs from.
+        reference: The reference distribution.
         rows: [N, WIDTH] of the window.
         share: As ``estimate`` found it there.
 

@@ -62,7 +62,7 @@ def keep(folder: Path, data: bytes) -> Path:
 
 def _read(reference: str) -> bytes:
     try:
-        from veriphoto_client.catalogue.reading import fetch  # noqa: PLC0415 - pyarrow is slow to import
+        from veriphoto_client.sources.reading import fetch  # noqa: PLC0415 - pyarrow is slow to import
     except ModuleNotFoundError as error:
         raise MissingExtraError("review", error.name) from error
     found = fetch(reference, tries=2)

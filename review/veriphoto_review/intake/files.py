@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from veriphoto.errors import DataError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
-    from veriphoto_client.catalogue.places import Place
+    from veriphoto_client.sources.places import Place
 
 BATCH: Final = 5000
 _LONGEST_FIELD: Final = 1_000_000
@@ -92,7 +92,7 @@ def _parquet(source: str, size: int) -> Iterator[Batch]:
     try:
         from pyarrow import ArrowException  # noqa: PLC0415 - only Parquet needs it
 
-        from veriphoto_client.catalogue.places import place  # noqa: PLC0415
+        from veriphoto_client.sources.places import place  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtraError("review", error.name) from error
     try:
@@ -105,7 +105,7 @@ def _parquet(source: str, size: int) -> Iterator[Batch]:
 def _parts(root: Place, source: str) -> list[Place]:
     from pyarrow.fs import FileType  # noqa: PLC0415
 
-    from veriphoto_client.catalogue import storage  # noqa: PLC0415
+    from veriphoto_client.sources import storage  # noqa: PLC0415
 
     kind = root.system.get_file_info(root.path).type
     if kind == FileType.NotFound:

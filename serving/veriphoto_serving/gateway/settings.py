@@ -11,7 +11,7 @@ from typing import Final
 
 from veriphoto.contract import GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT
 from veriphoto.errors import UsageError
-from veriphoto_serving.options import option
+from veriphoto_client.commandline.options import option
 from veriphoto_serving.triton.ports import LOOPBACK
 
 _ACCESS: Final = "Gateway: access"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import signal
@@ -14,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
 
-from veriphoto.errors import MissingExtraError, StartupError
+from veriphoto.errors import MissingExtraError, StartupError, VeriphotoError
+from veriphoto_client.triton.admin import TritonAdmin
 from veriphoto_serving.triton import server_file, shared_memory, supervisor
 from veriphoto_serving.triton.installation import Installation, child_environment, find_installation, link
 from veriphoto_serving.triton.options import BACKENDS_DIRECTORY, MODELS_LINK, TritonOptions
@@ -26,6 +26,7 @@ STACK_BYTES: Final = 64 * 1024 * 1024
 _TAIL_BYTES: Final = 64_000
 _TAIL_LINES: Final = 20
 _POLL_S: Final = 0.05
+_READY_S: Final = 1.0
 _KILL_AFTER_S: Final = 5.0
 _CRASHES: Final = frozenset(128 + number for number in (signal.SIGABRT, signal.SIGBUS, signal.SIGSEGV))
 """The supervisor's exit statuses that say the server crashed; one that was stopped or ended by itself has others."""
@@ -166,14 +167,10 @@ class TritonServer:
 
     def is_ready(self) -> bool:
         """Asks the server whether all its models are ready."""
-        connection = http.client.HTTPConnection(LOOPBACK, self.options.http_port, timeout=1.0)
         try:
-            connection.request("GET", "/v2/health/ready")
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
+            return TritonAdmin(address=self.http_url, key=self.admin_key, timeout=_READY_S).ready()
+        except VeriphotoError:
             return False
-        finally:
-            connection.close()
 
     def is_alive(self) -> bool:
         """Tells whether the server's process runs."""

@@ -14,7 +14,7 @@ from veriphoto.prediction_log.recorder import LOG_VARIABLE, SIZE_VARIABLE
 from veriphoto.prediction_log.segments import DEFAULT_MEGABYTES
 from veriphoto.second_opinion import ENCODER_FILE, MODE_VARIABLE, Mode
 from veriphoto.shared_names import ADMIN_HEADER, TRITON_FOLDER
-from veriphoto_serving.options import option, port
+from veriphoto_client.commandline.options import option, port
 from veriphoto_serving.triton.installation import Installation
 from veriphoto_serving.triton.ports import LOOPBACK, free_ports
 from veriphoto_serving.triton.shared_memory import PREFIX

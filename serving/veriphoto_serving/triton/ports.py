@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import socket
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 LOOPBACK: Final = "127.0.0.1"
-_LISTEN: Final = "0A"
 
 
 def free_ports(count: int, avoid: Collection[int] = ()) -> list[int]:
     """Finds free ports.
 
     Args:
-        count: How many.
+        count: Number of ports.
         avoid: Ports not to return.
 
     Returns:
@@ -65,10 +64,10 @@ def holder(port: int) -> str:
     Returns:
         ``process 123 (python3 -m http.server)``, or ``another process`` if it belongs to another user.
     """
-    sockets = {inode for _, number, inode in _listeners() if number == port}
-    for process in Path("/proc").glob("[0-9]*"):
-        if sockets & _sockets(process):
-            return f"process {process.name} ({_title(process)})"
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid is not None:
+            with contextlib.suppress(psutil.Error):
+                return f"process {connection.pid} ({_title(psutil.Process(connection.pid))})"
     return "another process"
 
 
@@ -78,44 +77,14 @@ def listening(pid: int) -> set[tuple[str, int]]:
     Args:
         pid: The process.
     """
-    own = _sockets(Path(f"/proc/{pid}"))
-    return {(address, port) for address, port, inode in _listeners() if inode in own}
+    return {
+        # A socket of both families writes 127.0.0.1 as ::ffff:127.0.0.1.
+        (connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port)
+        for connection in psutil.Process(pid).net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
 
 
-def _sockets(process: Path) -> set[str]:
-    found = set()
-    with contextlib.suppress(OSError):
-        for descriptor in (process / "fd").iterdir():
-            with contextlib.suppress(OSError):
-                target = str(descriptor.readlink())
-                if target.startswith("socket:["):
-                    found.add(target[len("socket:[") : -1])
-    return found
-
-
-def _listeners() -> list[tuple[str, int, str]]:
-    found = []
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
-                columns = line.split()
-                address, _, port = columns[1].partition(":")
-                if columns[3] == _LISTEN:
-                    found.append((_address(address), int(port, 16), columns[9]))
-    return found
-
-
-def _address(hexadecimal: str) -> str:
-    """Reads an address as /proc/net/tcp writes it: in words of the machine's byte order."""
-    packed = bytes.fromhex(hexadecimal)
-    words = [packed[start : start + 4] for start in range(0, len(packed), 4)]
-    address = ipaddress.ip_address(b"".join(word[::-1] if sys.byteorder == "little" else word for word in words))
-    # A socket of both families writes 127.0.0.1 as ::ffff:127.0.0.1.
-    return str(getattr(address, "ipv4_mapped", None) or address)
-
-
-def _title(process: Path) -> str:
-    words = [""]
-    with contextlib.suppress(OSError):
-        words = (process / "cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
-    return " ".join([Path(words[0]).name, *words[1:4]]).strip()
+def _title(process: psutil.Process) -> str:
+    words = process.cmdline() or [process.name()]
+    return " ".join([Path(words[0]).name, *words[1:4]])

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from veriphoto import __version__
 from veriphoto.errors import MissingExtraError, ServiceUnavailableError
-from veriphoto_client._app import build
+from veriphoto_client.commandline.app import build
 from veriphoto_client.scan.progress import ScanProgress
 from veriphoto_client.scan.rows import COLUMNS
 

@@ -23,8 +23,9 @@ from veriphoto.errors import ServiceError
 from veriphoto.preprocessing import preprocess
 from veriphoto.verdict import OperatingPoint
 from veriphoto_client import FakeTransport
-from veriphoto_client._codec import OUTPUT_SHAPES, canary, decode_answer
-from veriphoto_client._grpc import _message
+from veriphoto_client.sdk.answers import canary, decode_answer
+from veriphoto_client.triton.grpc import _message
+from veriphoto_client.triton.transport import OUTPUT_SHAPES
 
 POINT = OperatingPoint(model_version=7, threshold=0.5, unsure_low=0.4, unsure_high=0.6, min_side=32, max_blockiness=9)
 EVIDENCE_SHAPE = (CONTRACT.crops, CONTRACT.grid, CONTRACT.grid)

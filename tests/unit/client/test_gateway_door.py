@@ -25,9 +25,9 @@ from veriphoto.errors import (
     VeriphotoError,
 )
 from veriphoto_client import AsyncDetector, Detection, Detector, FakeTransport
-from veriphoto_client._codec import Outputs
-from veriphoto_client._gateway import refusal
-from veriphoto_client._retry import retry_after
+from veriphoto_client.sdk.gateway import refusal
+from veriphoto_client.sdk.retry import retry_after
+from veriphoto_client.triton.transport import Outputs
 
 KEY = "0123456789abcdef"
 

@@ -14,7 +14,7 @@ from PIL import Image
 from veriphoto.contract import MAX_FILE_BYTES
 from veriphoto.decoding import decode
 from veriphoto.errors import CorruptImageError, FileTooLargeError, UnreadableFileError
-from veriphoto_client._images import load
+from veriphoto_client.sdk.images import load
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])

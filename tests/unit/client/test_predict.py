@@ -16,10 +16,10 @@ from test_client_cli import start, veriphoto
 
 from veriphoto.errors import UsageError
 from veriphoto_client import FakeTransport
-from veriphoto_client._codec import decode_answer
-from veriphoto_client.contact_sheet import ContactSheet
-from veriphoto_client.inputs import pictures
-from veriphoto_client.predict import sentence
+from veriphoto_client.commands.contact_sheet import ContactSheet
+from veriphoto_client.commands.inputs import pictures
+from veriphoto_client.commands.predict import sentence
+from veriphoto_client.sdk.answers import decode_answer
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from veriphoto.errors import (
     ServiceUnavailableError,
 )
 from veriphoto_client import AsyncDetector, FakeTransport
-from veriphoto_client._codec import canary
 from veriphoto_client.scan import ScanOptions, ScanReport, scan
 from veriphoto_client.scan.resume import Standing
+from veriphoto_client.sdk.answers import canary
 
 POISON = picture(99)
 

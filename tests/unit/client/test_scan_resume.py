@@ -9,11 +9,11 @@ from photo_corpus import picture
 
 from veriphoto.errors import UnreadableFileError, UsageError
 from veriphoto_client import FakeTransport
-from veriphoto_client._codec import decode_answer
 from veriphoto_client.scan.output import FORMATS, Output, into, open_output
 from veriphoto_client.scan.resume import Earlier, Standing
 from veriphoto_client.scan.rows import failed, scored
 from veriphoto_client.scan.stamps import UNKNOWN, Stamp
+from veriphoto_client.sdk.answers import decode_answer
 
 DETECTION = decode_answer(FakeTransport.answer(picture()))
 STAMP = Stamp.of(1234, 1_700_000_000_123_456_789)

@@ -12,9 +12,9 @@ from photo_corpus import picture
 
 from veriphoto.errors import UnreadableFileError
 from veriphoto_client import FakeTransport
-from veriphoto_client._codec import decode_answer
 from veriphoto_client.scan.rows import COLUMNS, CSV, JSONL, TABLE, csv_line, failed, json_line, scored, table_line
 from veriphoto_client.scan.stamps import UNKNOWN, Stamp, stamp_of, utc
+from veriphoto_client.sdk.answers import decode_answer
 
 DETECTION = decode_answer(FakeTransport.answer(picture()))
 NAMES = [

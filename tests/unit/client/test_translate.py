@@ -15,7 +15,7 @@ from veriphoto.errors import (
     ServiceUnavailableError,
     TruncatedImageError,
 )
-from veriphoto_client._translate import translate
+from veriphoto_client.triton.translate import translate
 
 URL = "http://somewhere:8000"
 FULL = "[request id: <id_unknown>] Exceeds maximum queue size"

@@ -13,7 +13,7 @@ from brightness_model import draw
 from typer.testing import CliRunner
 
 from veriphoto.errors import UsageError
-from veriphoto_client._app import build
+from veriphoto_client.commandline.app import build
 from veriphoto_client.page.gateway import Gateway
 from veriphoto_review.cases.case import Truth
 from veriphoto_review.cases.store import CaseStore, Filter

@@ -13,8 +13,8 @@ from sqlalchemy import select
 from typer.testing import CliRunner
 
 from veriphoto.errors import DataError, UsageError
-from veriphoto_client._app import build
 from veriphoto_client.catalogue.rows import CatalogueRow, table
+from veriphoto_client.commandline.app import build
 from veriphoto_client.scan.rows import CSV, JSONL, Row
 from veriphoto_review.cases.rule import draw
 from veriphoto_review.cases.store import CaseStore, Filter

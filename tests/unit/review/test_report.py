@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from veriphoto.intervals import wilson
-from veriphoto_client._app import build
+from veriphoto_client.commandline.app import build
 from veriphoto_review.cases.case import Truth
 from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import now

@@ -14,7 +14,7 @@ from veriphoto.contract import CONTRACT, CROPS, PROBABILITY
 from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file
 from veriphoto.preprocessing import preprocess
 from veriphoto.verdict import Verdict, decide
-from veriphoto_client._app import build
+from veriphoto_client.commandline.app import build
 from veriphoto_monitoring.canary.pictures import find
 from veriphoto_release.pipeline import find_pictures
 from veriphoto_review.cases.case import Truth

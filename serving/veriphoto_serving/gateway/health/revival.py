@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Collection
-from typing import Any, Final
+from http.client import HTTPConnection, HTTPException
+from typing import Final
 
-from veriphoto.shared_names import ADMIN_HEADER
+from veriphoto_client.triton.admin import TritonAdmin
 from veriphoto_serving.gateway.health.workers import Snapshot, survey
 from veriphoto_serving.triton.launcher import TritonServer
 
@@ -51,14 +50,15 @@ class LocalReviver:
         server runs, so their processes are ended here.
 
         Raises:
-            OSError: If Triton does not answer.
-            RuntimeError: If Triton does not load the model.
+            VeriphotoError: If Triton does not answer, or does not load the model.
+            RuntimeError: If it starts no new process for it.
         """
         before = self.snapshot()
         old = {process: worker for process, worker in before.workers.items() if worker.model == model}
-        config = self._admin("GET", f"/v2/models/{model}/config")
+        admin = TritonAdmin(address=self._server.http_url, key=self._server.admin_key, timeout=_LOAD_S)
+        config = admin.config(model)
         config.setdefault("parameters", {})["replaced"] = {"string_value": str(time.time())}
-        self._admin("POST", f"/v2/repository/models/{model}/load", {"parameters": {"config": json.dumps(config)}})
+        admin.load(model, config, timeout=_LOAD_S)
         now = self.snapshot()
         if not {process for process, worker in now.workers.items() if worker.model == model} - old.keys():
             raise RuntimeError("no new process has appeared")
@@ -76,27 +76,11 @@ class LocalReviver:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
 
-    def _admin(self, method: str, path: str, body: Any = None) -> Any:
-        text = self._ask(self._server.http_url, method, path, json.dumps(body) if body else None, _LOAD_S)
-        return json.loads(text) if text else None
-
     def _answered(self) -> int | None:
         try:
-            lines = self._ask(self._server.metrics_url, "GET", "/metrics", None, _BRIEF_S).splitlines()
+            with contextlib.closing(HTTPConnection(self._server.metrics_url, timeout=_BRIEF_S)) as connection:
+                connection.request("GET", "/metrics")
+                lines = connection.getresponse().read().decode().splitlines()
             return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(_ANSWERED))
-        except (OSError, http.client.HTTPException, ValueError, RuntimeError):
+        except (OSError, HTTPException, ValueError):
             return None
-
-    def _ask(self, address: str, method: str, path: str, body: str | None, patience: float) -> str:
-        host, _, port = address.partition(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=patience)
-        try:
-            headers = {ADMIN_HEADER: self._server.admin_key, "Content-Type": "application/json"}
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            text = answer.read().decode()
-            if answer.status != http.client.OK:
-                raise RuntimeError(f"{path} answers {answer.status}")
-            return text
-        finally:
-            connection.close()

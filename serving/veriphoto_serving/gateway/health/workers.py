@@ -8,14 +8,16 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Literal
+
+import psutil
 
 Activity = Literal["answers", "works", "idle"]
 
 _STUB: Final = "triton_python_backend_stub"
 _INSTANCE: Final = 8
 """Index of the instance name, such as ``preprocess_0_1``, on a stub's command line."""
+_ENDED: Final = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 _TICK_S: Final = 1.0 / os.sysconf("SC_CLK_TCK")
 _WORKING: Final = 0.03
 """Share of one core above which a process counts as working; waiting ones use a tenth of that."""
@@ -31,7 +33,7 @@ class Worker:
     seconds: float
     """Processor time that it has used."""
     state: str
-    """The kernel's letter for it; see proc(5)."""
+    """One of psutil's ``STATUS_`` constants."""
 
     @property
     def model(self) -> str:
@@ -41,7 +43,7 @@ class Worker:
     @property
     def stopped(self) -> bool:
         """Whether it was stopped by a signal."""
-        return self.state == "T"
+        return bool(self.state == psutil.STATUS_STOPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Snapshot:
             for process, now in self.workers.items()
             if (then := earlier.workers.get(process)) is not None
             and not now.stopped
-            and (now.seconds - then.seconds > least or now.state == then.state == "R")
+            and (now.seconds - then.seconds > least or now.state == then.state == psutil.STATUS_RUNNING)
         }
 
 
@@ -92,19 +94,20 @@ def survey(server: int) -> dict[int, Worker]:
     Args:
         server: Its process id.
     """
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError, UnicodeDecodeError):
-            fields = (process / "stat").read_text().rpartition(")")[2].split()
-            state, parent, seconds = fields[0], int(fields[1]), _TICK_S * (int(fields[11]) + int(fields[12]))
-            if state in "ZX":
-                continue
-            if int(process.name) == server:
-                found[server] = Worker("", seconds, state)
-            elif parent == server:
-                words = (process / "cmdline").read_bytes().split(b"\0")
-                if words[0].decode().endswith(_STUB):
-                    found[int(process.name)] = Worker(words[_INSTANCE].decode(), seconds, state)
+    found: dict[int, Worker] = {}
+    with contextlib.suppress(psutil.Error):
+        parent = psutil.Process(server)
+        for process in (parent, *parent.children()):
+            # Processes may end at any moment, also between two of these questions.
+            with contextlib.suppress(psutil.Error, IndexError), process.oneshot():
+                state, times = process.status(), process.cpu_times()
+                if state in _ENDED:
+                    continue
+                seconds = times.user + times.system
+                if process.pid == server:
+                    found[server] = Worker("", seconds, state)
+                elif (words := process.cmdline())[0].endswith(_STUB):
+                    found[process.pid] = Worker(words[_INSTANCE], seconds, state)
     return found
 
 
@@ -122,9 +125,10 @@ def stubs(server: int) -> dict[int, str]:
 
 def is_stopped(process: int) -> bool:
     """Tells whether a process was stopped by a signal."""
-    with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-    return False
+    try:
+        return bool(psutil.Process(process).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
 
 
 def model_of(text: str) -> str:

@@ -12,10 +12,10 @@ pytest.importorskip("fsspec", reason="needs the extra `ray`")
 
 from veriphoto.errors import NotAnImageError
 from veriphoto_client.catalogue.ledger import Ledger
-from veriphoto_client.catalogue.places import Place, place
 from veriphoto_client.catalogue.scorer import Work
 from veriphoto_client.catalogue.tally import Tally
 from veriphoto_client.scan.rows import Row, failed
+from veriphoto_client.sources.places import Place, place
 
 
 class LocalDesk(Tally, Ledger):

@@ -15,8 +15,8 @@ import pytest
 from pyarrow import parquet
 
 from veriphoto.errors import UsageError
-from veriphoto_client.catalogue.sources import inputs
 from veriphoto_client.scan.stamps import Stamp
+from veriphoto_client.sources.listing import inputs
 
 KEYS = {
     "photos/red+bag.jpg": "photos/red bag.jpg",

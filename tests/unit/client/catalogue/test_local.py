@@ -18,10 +18,10 @@ pytest.importorskip("onnxruntime", reason="needs the extra `local`")
 
 from veriphoto.errors import CorruptImageError, ImageError, ModelError, TooCostlyError, UsageError
 from veriphoto_client import AsyncDetector, Detection
-from veriphoto_client._codec import decode_answer
-from veriphoto_client.catalogue import local
-from veriphoto_client.catalogue.local import LocalModel, LocalTransport
-from veriphoto_client.catalogue.model import ModelPackage
+from veriphoto_client.local import processes as local
+from veriphoto_client.local.model import ModelPackage
+from veriphoto_client.local.processes import LocalModel, LocalTransport
+from veriphoto_client.sdk.answers import decode_answer
 
 ROOT = Path(__file__).parents[4]
 SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix != ".md")

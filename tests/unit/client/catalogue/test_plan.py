@@ -10,11 +10,11 @@ import pytest
 
 from veriphoto.errors import UnreadableFileError
 from veriphoto_client.catalogue import plan as planning
-from veriphoto_client.catalogue import storage
 from veriphoto_client.catalogue.keys import KeySet
-from veriphoto_client.catalogue.places import Place
 from veriphoto_client.catalogue.plan import Plan, Unit
 from veriphoto_client.scan.walk import Found
+from veriphoto_client.sources import storage
+from veriphoto_client.sources.places import Place
 
 
 def found(*names: str) -> list[Found]:

@@ -13,9 +13,9 @@ import pytest
 from pyarrow import fs
 
 from veriphoto.contract import MAX_FILE_BYTES
-from veriphoto_client.catalogue import reading
-from veriphoto_client.catalogue.places import Place
-from veriphoto_client.catalogue.reading import fetch
+from veriphoto_client.sources import reading
+from veriphoto_client.sources.places import Place
+from veriphoto_client.sources.reading import fetch
 
 
 class Stumbling(BaseHTTPRequestHandler):

@@ -13,7 +13,6 @@ from pyarrow import parquet
 from veriphoto.errors import UnreadableFileError
 from veriphoto_client.catalogue import scorer
 from veriphoto_client.catalogue.ledger import Claim, Ledger
-from veriphoto_client.catalogue.places import Place
 from veriphoto_client.catalogue.plan import Plan
 from veriphoto_client.catalogue.report import known_scores, take_stock
 from veriphoto_client.catalogue.rows import SCHEMA
@@ -21,6 +20,7 @@ from veriphoto_client.catalogue.scorer import Work, score_unit
 from veriphoto_client.catalogue.tally import Count, Tally
 from veriphoto_client.scan.rows import COLUMNS
 from veriphoto_client.scan.walk import Found
+from veriphoto_client.sources.places import Place
 
 
 @pytest.fixture

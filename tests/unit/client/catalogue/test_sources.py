@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from veriphoto.errors import UsageError
-from veriphoto_client.catalogue.sources import inputs
+from veriphoto_client.sources.listing import inputs
 
 
 @pytest.fixture

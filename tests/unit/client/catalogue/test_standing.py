@@ -14,16 +14,16 @@ import pytest
 from pyarrow import parquet
 
 from veriphoto.errors import UnreadableFileError
-from veriphoto_client.catalogue.places import Place
 from veriphoto_client.catalogue.plan import Plan
 from veriphoto_client.catalogue.report import CatalogueReport, known_scores, take_stock
 from veriphoto_client.catalogue.scorer import Work, score_unit
-from veriphoto_client.catalogue.sources import inputs
 from veriphoto_client.catalogue.standing import Listing, find_todo, read_part
 from veriphoto_client.catalogue.tally import Count
 from veriphoto_client.scan.resume import Standing
 from veriphoto_client.scan.stamps import Stamp
 from veriphoto_client.scan.walk import Found
+from veriphoto_client.sources.listing import inputs
+from veriphoto_client.sources.places import Place
 
 NONE: dict[Standing, int] = {}
 

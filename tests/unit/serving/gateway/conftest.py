@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from veriphoto_client import FakeTransport
-from veriphoto_client._codec import Outputs
+from veriphoto_client.triton.transport import Outputs
 from veriphoto_serving.gateway.app import create_app
 from veriphoto_serving.gateway.log_filter import LOGGERS, LogFilter
 from veriphoto_serving.gateway.server import GatewayServer, prepare

@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from veriphoto_serving.commandline import with_options
+from veriphoto_client.commandline.parameters import with_options
 from veriphoto_serving.gateway.settings import GatewaySettings
 
 

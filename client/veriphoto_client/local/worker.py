@@ -1,0 +1,54 @@
+"""A process that scores photos for ``processes``: it reads files from standard input and writes answers as JSON lines.
+
+It ends when its standard input is closed, and therefore with the process that started it, however that ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from veriphoto.errors import ImageError, VeriphotoError
+from veriphoto.second_opinion import Mode
+from veriphoto_client.local.model import Judge, ModelPackage
+
+LENGTH_BYTES: Final = 4
+"""Bytes in front of each file that hold its length, little-endian."""
+
+
+def main(arguments: list[str]) -> None:
+    """Loads a version, writes an empty answer to say so, and scores until its input ends.
+
+    Args:
+        arguments: Version directory, variant, and mode of the second opinion.
+    """
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that nothing a library prints is taken for an answer
+    model, variant, mode = arguments
+    try:
+        judge = ModelPackage.read(Path(model), variant, Mode(mode)).open()
+    except VeriphotoError as error:
+        _say(answers, {"error": error.to_wire()})
+        return
+    _say(answers, {})
+    while head := sys.stdin.buffer.read(LENGTH_BYTES):
+        _say(answers, _answer(judge, sys.stdin.buffer.read(int.from_bytes(head, "little"))))
+
+
+def _answer(judge: Judge, data: bytes) -> dict[str, Any]:
+    try:
+        # JSON keeps floats exactly.
+        return {"tensors": {name: tensor.tolist() for name, tensor in judge.tensors(data).items()}}
+    except ImageError as error:
+        return {"error": error.to_wire()}
+
+
+def _say(answers: BinaryIO, answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,84 @@
+"""Reads the tensors that the ensemble answers with, whatever carried them, and makes a ``Detection`` of them."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from veriphoto.contract import (
+    CONTRACT,
+    EVIDENCE,
+    LOGIT,
+    OPERATING_POINT,
+    OPINION_VALUES,
+    OPINIONS,
+    PROBABILITY,
+    STATISTICS,
+)
+from veriphoto.errors import ServiceError
+from veriphoto.verdict import OperatingPoint, decide
+from veriphoto_client.sdk.detection import Detection, SecondOpinionAnswer
+from veriphoto_client.triton.transport import OUTPUT_SHAPES, Outputs
+
+
+def decode_answer(outputs: Outputs) -> Detection:
+    """Makes a detection of the ensemble's tensors.
+
+    Args:
+        outputs: All tensors of ``OUTPUT_SHAPES``.
+
+    Raises:
+        ServiceError: If the answer is not what the contract promises.
+    """
+    tensors = {name: _checked(name, outputs.get(name), shape) for name, shape in OUTPUT_SHAPES.items()}
+    statistics = dict(zip(CONTRACT.statistics, tensors[STATISTICS].tolist(), strict=True))
+    try:
+        point = OperatingPoint.from_tensor(tensors[OPERATING_POINT].tolist())
+    except ValueError as error:
+        raise _mismatch(str(error)) from error
+    evidence = tensors[EVIDENCE]
+    evidence.flags.writeable = False
+    opinions = dict(zip(OPINION_VALUES, tensors[OPINIONS].tolist(), strict=True))
+    return Detection(
+        verdict=decide(float(tensors[PROBABILITY][0]), statistics, point),
+        logit=float(tensors[LOGIT][0]),
+        statistics=MappingProxyType(statistics),
+        operating_point=point,
+        evidence=evidence,
+        second_opinion=SecondOpinionAnswer(
+            asked=opinions["asked"] > 0.0,
+            first_logit=opinions["first_logit"],
+            first_threshold=opinions["first_threshold"],
+            second_logit=opinions["second_logit"],
+        ),
+        real_share=opinions["real_share"] if opinions["real_share"] >= 0.0 else None,
+    )
+
+
+@lru_cache(maxsize=1)
+def canary() -> bytes:
+    """Returns a small test photo that every server must be able to score, as PNG."""
+    side = 2 * CONTRACT.crop_size
+    ramp = Image.linear_gradient("L").resize((side, side))
+    buffer = io.BytesIO()
+    Image.merge("RGB", (ramp, ramp.rotate(90), ramp.rotate(180))).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _checked(name: str, tensor: npt.NDArray[np.float32] | None, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    if tensor is None:
+        raise _mismatch(f"{name} is missing")
+    if tensor.shape != (1, *shape):
+        raise _mismatch(f"{name} has shape {tensor.shape}, not {(1, *shape)}")
+    if not np.isfinite(tensor).all():
+        raise _mismatch(f"{name} is not finite")
+    return tensor.reshape(shape)
+
+
+def _mismatch(what: str) -> ServiceError:
+    return ServiceError(f"the server's answer breaks the contract ({what}); use client and server of one version")

@@ -1,0 +1,163 @@
+"""The asynchronous detector, which holds all of the SDK's behaviour. The synchronous one only waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Final
+
+from veriphoto.errors import UsageError, VeriphotoError
+from veriphoto.prediction_log.record import PROBE_PREFIX
+from veriphoto_client.sdk.answers import canary
+from veriphoto_client.sdk.detection import Detection, Health
+from veriphoto_client.sdk.images import ImageInput, check_type, load
+from veriphoto_client.sdk.retry import patiently
+from veriphoto_client.sdk.services import Door, TensorService, connect
+from veriphoto_client.triton.transport import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, Transport
+
+HEALTH_ID: Final = f"{PROBE_PREFIX}health"
+"""The request id of the test photos of ``health``: the prediction log does not count them as traffic."""
+
+
+class AsyncDetector:
+    """Scores photos on a Veriphoto server. Belongs to one event loop; any number of its tasks may share it.
+
+    Example:
+        >>> async with AsyncDetector("http://127.0.0.1:8080", api_key=key) as detector:
+        ...     detection = await detector.predict("photo.jpg")
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        door: str = Door.AUTO,
+        timeout: float = DEFAULT_TIMEOUT,
+        max_in_flight: int = DEFAULT_IN_FLIGHT,
+        patience: float | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        """Prepares the detector, which connects at its first request.
+
+        Args:
+            url: Address of Veriphoto's gateway or of a Triton server with its models: ``http://host:port``,
+                ``https://host`` or ``grpc://host:port``. By default the variable ``VERIPHOTO_URL``, else Triton on this
+                machine.
+            api_key: Key for the gateway; by default the variable ``VERIPHOTO_API_KEY``. It is never sent to Triton.
+            door: What the URL leads to, ``gateway`` or ``triton``; ``auto`` finds out at the first request
+                (``GET /healthz``, once).
+            timeout: Seconds that one request may take, not counting the wait for a free slot.
+            max_in_flight: Maximum number of requests at a time. Further ones wait, and their files are not read yet.
+            patience: Seconds for which to retry if the server is busy or away, never before its ``Retry-After`` has
+                passed. None means 10 for the gateway and 0 for Triton.
+            transport: Transport to use instead of connecting to ``url``.
+
+        Raises:
+            UsageError: If the URL or a number is invalid.
+            MissingExtraError: If the packages of the extra ``client`` are not installed.
+        """
+        if timeout <= 0 or max_in_flight < 1 or (patience or 0) < 0:
+            raise UsageError(
+                "a detector needs a timeout over 0, at least 1 request in flight, and patience of 0 or more"
+            )
+        if door not in tuple(Door):
+            raise UsageError(f"there is no door {door!r}; choose one of {', '.join(Door)}")
+        self.url = (os.environ.get("VERIPHOTO_URL") or DEFAULT_URL) if url is None else url
+        self._patience = patience
+        self._service = (
+            TensorService(transport)
+            if transport
+            else connect(
+                self.url,
+                api_key=api_key or os.environ.get("VERIPHOTO_API_KEY"),
+                door=Door(door),
+                timeout=timeout,
+                in_flight=max_in_flight,
+            )
+        )
+        self._turns = asyncio.Semaphore(max_in_flight)
+
+    async def predict(self, image: ImageInput, *, request_id: str = "") -> Detection:
+        """Scores one photo.
+
+        Args:
+            image: The bytes of a JPEG, PNG, WebP, HEIC or AVIF file, a path to one, or a PIL image.
+            request_id: A UUID or another generated id, under which the server's prediction log stores the answer. An id
+                that could be a file name is not kept.
+
+        Returns:
+            The detection.
+
+        Raises:
+            ImageError: If the photo cannot be scored; the subclass says why.
+            ServiceError: If the service fails; the subclass says why.
+            TypeError: If ``image`` is something else.
+        """
+        async with self._turns:
+            # Reading and encoding block, so they run in a thread; bytes need neither.
+            data = load(image) if isinstance(image, bytes) else await asyncio.to_thread(load, image)
+            return await patiently(lambda: self._service.detect(data, request_id), self._allowed)
+
+    async def predict_batch(self, images: Iterable[ImageInput]) -> list[Detection | VeriphotoError]:
+        """Scores several photos concurrently.
+
+        Args:
+            images: Photos in any form that ``predict`` takes.
+
+        Returns:
+            For each photo, in order, its detection or the error that ``predict`` would have raised. A bad photo does
+            not affect the others.
+
+        Raises:
+            TypeError: If one of ``images`` has a type that ``predict`` does not take.
+        """
+        wanted = list(images)
+        for image in wanted:
+            check_type(image)
+        return await asyncio.gather(*(self._attempt(image) for image in wanted))
+
+    async def health(self) -> Health:
+        """Scores a small test photo, because a server may call itself ready while its models are dead.
+
+        It is never retried.
+
+        Returns:
+            The server's version and latency.
+
+        Raises:
+            ServiceError: If the server is not healthy; the subclass says why.
+        """
+        started = time.perf_counter()
+        async with self._turns:
+            verdict = (await self._service.detect(canary(), HEALTH_ID)).verdict
+        return Health(
+            url=self.url,
+            model_version=verdict.model_version,
+            threshold=verdict.threshold,
+            latency_ms=1000.0 * (time.perf_counter() - started),
+        )
+
+    async def close(self) -> None:
+        """Closes connections."""
+        await self._service.close()
+
+    async def __aenter__(self) -> AsyncDetector:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _allowed(self) -> float:
+        return self._service.patience if self._patience is None else self._patience
+
+    async def _attempt(self, image: ImageInput) -> Detection | VeriphotoError:
+        try:
+            return await self.predict(image)
+        except VeriphotoError as error:
+            return error

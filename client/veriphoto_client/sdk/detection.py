@@ -1,0 +1,95 @@
+"""The values that a detector returns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from veriphoto.second_opinion import sigmoid
+from veriphoto.verdict import OperatingPoint, Verdict
+
+_EPSILON = 1e-7  # keeps the logit of a probability that float32 has rounded to 0 or 1 finite
+
+
+def logit_of(probability: float) -> float:
+    """Returns the logit of a probability."""
+    clipped = min(max(probability, _EPSILON), 1.0 - _EPSILON)
+    return math.log(clipped / (1.0 - clipped))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SecondOpinionAnswer:
+    """The second opinion's part in an answer."""
+
+    asked: bool
+    first_logit: float
+    """Calibrated logit of the classifier alone."""
+    first_threshold: float
+    """Probability from which the classifier alone calls a photo AI-generated."""
+    second_logit: float
+    """The second opinion's own logit, which is not calibrated by itself; 0 if it was not asked."""
+
+    @property
+    def first_probability(self) -> float:
+        """Calibrated probability of the classifier alone."""
+        return sigmoid(self.first_logit)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain JSON values: whether it was asked, and the classifier's probability without it."""
+        return {"asked": self.asked, "first_probability": self.first_probability}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Detection:
+    """The answer about one photo, and what it is based on."""
+
+    verdict: Verdict
+    """Verdict, probability, confidence, threshold, model version, and the reason if it is ``unsure``."""
+    logit: float
+    """Calibrated logit; its sigmoid is ``verdict.probability``."""
+    statistics: Mapping[str, float]
+    """Measurements of the photo by the names of ``Contract.statistics``; empty from the gateway. Read-only."""
+    operating_point: OperatingPoint
+    """Threshold, unsure band and gates of the version that answered; from the gateway, the gates are NaN."""
+    evidence: npt.NDArray[np.float32]
+    """FP32 [K, G, G]: contributions to the classifier's logit for each crop; above 0 speaks for AI. Read-only. From the
+    gateway K is 0; ``/predict/explain`` has the map."""
+    second_opinion: SecondOpinionAnswer
+    real_share: float | None
+    """Share of real product photos that score at least as high; None if the version does not know."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns everything but the evidence as plain JSON values."""
+        return {
+            **self.verdict.to_json(),
+            "logit": self.logit,
+            "statistics": dict(self.statistics),
+            "second_opinion": self.second_opinion.to_json(),
+            "real_photos_this_high": self.real_share,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Health:
+    """A server that has just scored a test photo. An unhealthy server raises an exception instead."""
+
+    url: str
+    model_version: int
+    threshold: float
+    latency_ms: float
+    """Milliseconds from sending the test photo to receiving its answer."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON values."""
+        return {
+            "status": "ok",
+            "url": self.url,
+            "model_version": self.model_version,
+            "threshold": self.threshold,
+            "latency_ms": self.latency_ms,
+        }

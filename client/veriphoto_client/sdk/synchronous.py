@@ -1,0 +1,109 @@
+"""The synchronous detector: waits for an ``AsyncDetector`` on an event loop of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Coroutine, Iterable
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+from veriphoto.errors import VeriphotoError
+from veriphoto_client.sdk.asynchronous import AsyncDetector
+from veriphoto_client.sdk.detection import Detection, Health
+from veriphoto_client.sdk.images import ImageInput
+from veriphoto_client.sdk.services import Door
+from veriphoto_client.triton.transport import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, Transport
+
+T = TypeVar("T")
+
+_CLOSE_SECONDS: Final = 5.0
+
+
+class Detector:
+    """Scores photos on a Veriphoto server. Threads may share a detector; a forked process needs its own.
+
+    Close it, or use it in a ``with`` statement.
+
+    Example:
+        >>> with Detector("http://127.0.0.1:8080", api_key=key) as detector:
+        ...     print(detector.predict("photo.jpg").verdict)
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        door: str = Door.AUTO,
+        timeout: float = DEFAULT_TIMEOUT,
+        max_in_flight: int = DEFAULT_IN_FLIGHT,
+        patience: float | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        """Prepares the detector; see ``AsyncDetector`` for arguments and errors."""
+        self._detector = AsyncDetector(
+            url,
+            api_key=api_key,
+            door=door,
+            timeout=timeout,
+            max_in_flight=max_in_flight,
+            patience=patience,
+            transport=transport,
+        )
+        self._loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=self._loop.run_forever, name="veriphoto-client", daemon=True)
+        thread.start()
+        # Also runs at garbage collection and interpreter exit, if the caller forgets.
+        self._close = weakref.finalize(self, _shut, self._detector, self._loop, thread)
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._detector.url
+
+    def predict(self, image: ImageInput, *, request_id: str = "") -> Detection:
+        """Scores one photo; see ``AsyncDetector.predict``."""
+        return self._wait(self._detector.predict(image, request_id=request_id))
+
+    def predict_batch(self, images: Iterable[ImageInput]) -> list[Detection | VeriphotoError]:
+        """Scores several photos concurrently; see ``AsyncDetector.predict_batch``."""
+        return self._wait(self._detector.predict_batch(images))
+
+    def health(self) -> Health:
+        """Scores a small test photo on the server; see ``AsyncDetector.health``."""
+        return self._wait(self._detector.health())
+
+    def close(self) -> None:
+        """Closes connections and ends the background thread. May be called twice."""
+        self._close()
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        if not self._close.alive:
+            work.close()
+            raise RuntimeError("this detector is closed")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # after Ctrl-C; does nothing if the work itself failed
+            raise
+
+
+def _shut(detector: AsyncDetector, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    try:
+        asyncio.run_coroutine_threadsafe(detector.close(), loop).result(_CLOSE_SECONDS)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(_CLOSE_SECONDS)
+        if not thread.is_alive():
+            loop.close()
