@@ -38,7 +38,8 @@ def measure(
     Returns:
         ``brightness`` and ``contrast`` (mean and deviation of luma, 0..255), ``saturation`` (mean of channel maximum
         minus minimum, 0..255), ``sharpness`` (mean |Laplacian| of luma over contrast), ``blockiness`` (mean luma step
-        across the 8 x 8 grid over that inside it: 1 without JPEG or grid) and ``jpeg_quality`` (1..100, 0 where not JPEG).
+        across the 8 x 8 grid over that inside it: 1 without JPEG or grid) and ``jpeg_quality`` (1..100, 0 where it is
+        none).
     """
     red, green, blue = _middle(image)
     luma = _luma(red, green, blue)

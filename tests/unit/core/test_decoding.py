@@ -164,6 +164,7 @@ def test_random_damage_only_raises_image_errors() -> None:
         with contextlib.suppress(errors.ImageError):
             assert decode(bytes(data)).image.mode == "RGB"
 
+
 def test_large_pictures_are_made_smaller_while_they_are_decoded() -> None:
     rng = np.random.default_rng(0)
     small = Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8))

@@ -17,14 +17,16 @@ from veriphoto.variants import CpuKind
 from veriphoto_export.encoder import PACKAGE_MEMBER, TAPS, Tower, build, from_timm, read_package, write_encoder
 from veriphoto_training.network.model import import_timm
 
-SQUARES = np.random.default_rng(3).integers(0, 256, (2, 192, 192, 3), np.uint8)
+SIZE = CONTRACT.crop_size
+SQUARES = np.random.default_rng(3).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Module:
     """timm's CLIP tower with drawn weights: the arithmetic is the same whatever they are."""
     torch.manual_seed(5)
-    return import_timm().create_model("vit_base_patch16_clip_quickgelu_224", pretrained=False, num_classes=0, img_size=192).eval()
+    create = import_timm().create_model
+    return create("vit_base_patch16_clip_quickgelu_224", pretrained=False, num_classes=0, img_size=SIZE).eval()
 
 
 @pytest.fixture(scope="module")

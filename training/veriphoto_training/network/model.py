@@ -20,7 +20,7 @@ FORMAT: Final = 1
 
 
 _GATE: Final = 2.9994
-"""Bias of a squeeze-excitation gate that is open to 1 - 1e-4: the network then computes what EfficientNet-Lite0 does."""
+"""Bias of a squeeze-excitation gate that is open to 1 - 1e-4: the network then computes what Lite0 does."""
 
 
 def import_timm() -> Any:

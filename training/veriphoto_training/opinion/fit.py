@@ -20,6 +20,7 @@ from veriphoto_training.data.dataset import Picture
 from veriphoto_training.opinion.looks import Look, Looks, look_at
 from veriphoto_training.opinion.probe import FOLDS, choose_strength, fit_probe
 from veriphoto_training.opinion.rule import MISSED, Sample, assemble, fit_rule, weighted_quantile
+from veriphoto_training.opinion.teacher import Teacher
 from veriphoto_training.scoring.metrics import sigmoid
 
 Track = Callable[[Iterable[Picture]], Iterable[Picture]]
@@ -48,6 +49,8 @@ class Fitted:
     """Both cuts of the classifier alone, for servers that ask nobody else."""
     pictures: int
     strength: float
+    teacher: Teacher
+    """What the second opinion teaches the next classifier of these pictures."""
 
 
 def open_looks(graph: Path, encoder: EncoderPackage, threads: int) -> list[Look]:
@@ -105,7 +108,13 @@ def fit_opinion(
         for look, score in zip(seen, scores, strict=True)
     ]
     opinion = assemble(fit_probe(seen, strength), fit_rule(samples), samples, identity)
-    return Fitted(opinion=opinion, first_point=_two_cuts(point, samples), pictures=len(sources), strength=strength)
+    return Fitted(
+        opinion=opinion,
+        first_point=_two_cuts(point, samples),
+        pictures=len(sources),
+        strength=strength,
+        teacher=Teacher.of(seen[0], scores[0]),
+    )
 
 
 def _two_cuts(point: OperatingPoint, samples: Sequence[Sample]) -> OperatingPoint:

@@ -274,7 +274,10 @@ def _maker(recipe: Recipe) -> Maker:
 
 
 def _groups(parameters: list[nn.Parameter], recipe: Recipe, multiple: float) -> list[dict[str, Any]]:
-    kinds = ((recipe.weight_decay, [p for p in parameters if p.ndim > 1]), (0.0, [p for p in parameters if p.ndim <= 1]))
+    kinds = (
+        (recipe.weight_decay, [p for p in parameters if p.ndim > 1]),
+        (0.0, [p for p in parameters if p.ndim <= 1]),
+    )
     return [
         {"params": chosen, "weight_decay": decay, "lr": recipe.learning_rate, "multiple": multiple}
         for decay, chosen in kinds
