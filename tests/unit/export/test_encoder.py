@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
+from veriphoto.contract import CONTRACT
 from veriphoto.errors import ChecksumError
 from veriphoto.opinions import EncoderPackage
 from veriphoto.second_opinion import Mode

@@ -74,9 +74,7 @@ class Teacher:
                     rows={name: row for row, name in enumerate(names)},
                 )
         except (OSError, KeyError, ValueError) as error:
-            raise UsageError(
-                f"{path} is no teacher's file ({error}); write one: veriphoto second-opinion --teacher"
-            ) from error
+            raise UsageError(f"{path} is not from 'veriphoto second-opinion --teacher': {error}") from error
 
     def write(self, path: Path) -> None:
         """Writes the targets."""

@@ -274,13 +274,11 @@ def _maker(recipe: Recipe) -> Maker:
 
 
 def _groups(parameters: list[nn.Parameter], recipe: Recipe, multiple: float) -> list[dict[str, Any]]:
-    kinds = (
-        (recipe.weight_decay, [p for p in parameters if p.ndim > 1]),
-        (0.0, [p for p in parameters if p.ndim <= 1]),
-    )
+    matrices, vectors = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+    shared = {"lr": recipe.learning_rate, "multiple": multiple}
     return [
-        {"params": chosen, "weight_decay": decay, "lr": recipe.learning_rate, "multiple": multiple}
-        for decay, chosen in kinds
+        {"params": matrices, "weight_decay": recipe.weight_decay, **shared},
+        {"params": vectors, "weight_decay": 0.0, **shared},
     ]
 
 
