@@ -16,6 +16,7 @@ from photo_corpus import write_broken
 
 pytest.importorskip("onnxruntime", reason="needs the extra `local`")
 
+from veriphoto.contract import SUFFIXES
 from veriphoto.errors import CorruptImageError, ImageError, ModelError, TooCostlyError, UsageError
 from veriphoto_client import AsyncDetector, Detection
 from veriphoto_client._codec import decode_answer
@@ -24,7 +25,7 @@ from veriphoto_client.catalogue.local import LocalModel, LocalTransport
 from veriphoto_client.catalogue.model import ModelPackage
 
 ROOT = Path(__file__).parents[4]
-SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix != ".md")
+SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix in SUFFIXES)
 POISON = draw(99)
 
 
