@@ -63,5 +63,12 @@ def test_a_set_that_is_too_small_is_noticed_before_training(tmp_path: Path) -> N
         for number in range(6):
             shutil.copy(SAMPLE, tmp_path / "few" / label / f"{number}.jpg")
     with pytest.raises(DataError, match="are kept out of training, and calibration needs some of each"):
-        run_training(data=tmp_path / "few", recipe_name="smoke", output=tmp_path / "run", weights="none")
+        run_training(
+            data=tmp_path / "few",
+            recipe_name="smoke",
+            output=tmp_path / "run",
+            weights="none",
+            changes=["validation_share=0.001"],
+            tracking=False,
+        )
     assert not (tmp_path / "run").exists()
