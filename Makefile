@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install $(if $(CI),--quiet) --constraint constra
 TORCH ?= cpu
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 # Where those builds cannot be reached, pip takes what its own index has.
-CPU_TORCH = @[ "$(TORCH)" != cpu ] || $(INSTALL) --retries 1 --no-deps --index-url $(CPU_WHEELS) torch torchvision || \
+CPU_TORCH = @[ "$(TORCH)" != cpu ] || $(INSTALL) --retries 1 --timeout 15 --no-deps --index-url $(CPU_WHEELS) torch torchvision || \
 	echo "torch's builds without CUDA could not be fetched: pip takes its own index's, up to 4 GB larger"
 LOCKS := $(wildcard docker/requirements/*.txt)
 # Test files that run side by side. Those with a real Triton do not: beside other work its Python backend now and then
@@ -69,7 +69,7 @@ bench-peers: $(VENV)/dev.stamp ## the peers alone, each in an environment of its
 bench-gpu: $(VENV)/dev.stamp ## the network on a GPU; skipped, with the reason, where there is none
 	$(BIN)/python -m benchmarks.gpu
 
-train-env: $(VENV)/train.stamp encoder ## the environment for training, calibration and export (1.6 GB; TORCH=cuda for a GPU)
+train-env: $(VENV)/train.stamp ## the environment for training, calibration and export (1.6 GB; TORCH=cuda for a GPU)
 
 check: lint types imports ## lint, types and import rules
 
