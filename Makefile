@@ -17,7 +17,7 @@ LOCKS := $(wildcard docker/requirements/*.txt)
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve page demo test encoder browser prometheus postgres bench bench-peers bench-gpu train-env check lint types imports unit coverage audit locks-test drift-benchmark docs format clean
+.PHONY: help serve page demo watch test encoder browser prometheus postgres bench bench-peers bench-gpu train-env check lint types imports unit coverage audit locks-test drift-benchmark docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -30,6 +30,9 @@ page: $(VENV)/page.stamp encoder ## as serve, with the web page in front (0.3 GB
 
 demo: $(VENV)/serving.stamp encoder ## what it answers about photos whose truth is known, and how good it is; then stop
 	$(BIN)/veriphoto serve --demo
+
+watch: $(VENV)/serving.stamp encoder prometheus ## as serve, with Prometheus, Grafana where installed, and traffic to look at
+	deploy/watch.sh
 
 test: $(VENV)/dev.stamp encoder browser prometheus postgres ## lint, types, import rules and all tests
 	$(MAKE) --jobs=2 --output-sync=line check unit  # types beside the tests: nothing waits for mypy

@@ -86,7 +86,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(("words", "whole"), commands("veriphoto"))
 def test_commands_are_accepted_as_written(words: list[str], whole: bool, checkout: Path, program: Any) -> None:
-    """Command, options, their values, and what is required: all but running it. What a sentence mentions may lack some."""
+    """Command, options, their values and what is required: all but running it. A mere mention may lack some."""
     command = program
     path = "veriphoto"
     while hasattr(command, "commands"):
