@@ -12,6 +12,10 @@ prometheus=http://127.0.0.1:9090
 mkdir -p "$var"
 
 command -v prometheus >/dev/null || { echo "Prometheus is not installed: make prometheus" >&2; exit 2; }
+if curl --silent --output /dev/null "$gateway"; then
+    echo "something serves at $gateway already; stop it first" >&2
+    exit 2
+fi
 started=""
 end() {
     trap - EXIT INT TERM

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -64,7 +64,7 @@ def _of_seen(metrics: Mapping[str, float]) -> str:
     )
 
 
-def _worst(metrics: Mapping[str, float], ending: str, choose: type[min] | type[max]) -> float | None:  # type: ignore[valid-type]
+def _worst(metrics: Mapping[str, float], ending: str, choose: Callable[[list[float]], float]) -> float | None:
     values = [value for name, value in metrics.items() if name.endswith(ending)]
     return choose(values) if values else None
 

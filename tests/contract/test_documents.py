@@ -107,7 +107,7 @@ def test_commands_are_accepted_as_written(words: list[str], whole: bool, checkou
 @pytest.mark.parametrize("line", shell_lines())
 def test_what_other_programs_are_told_exists(line: str) -> None:
     """Files of ours, modules, extras and compose profiles: what a machine without those programs can check."""
-    words = [word.removeprefix("./") for word in shlex.split(line.partition(" #")[0], comments=True)]
+    words = [word.removeprefix("./").rstrip(";") for word in shlex.split(line.partition(" #")[0], comments=True)]
     for word in words:
         name = word.rpartition("@")[2].rpartition("=")[2]
         if name.split("/")[0] in TRACKED and not PLACEHOLDER.search(name):
