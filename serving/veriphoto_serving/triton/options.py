@@ -139,9 +139,11 @@ class TritonOptions:
 
     def on_free_ports(self) -> TritonOptions:
         """Returns a copy with port 0 for each usual port that is taken; one that was chosen stays."""
-        usual = {"http_port": TRITON_HTTP_PORT, "grpc_port": TRITON_GRPC_PORT, "metrics_port": TRITON_METRICS_PORT}
-        taken = [name for name, port in usual.items() if getattr(self, name) == port and obstacle(port)]
-        return replace(self, **dict.fromkeys(taken, 0))
+        usual = (TRITON_HTTP_PORT, TRITON_GRPC_PORT, TRITON_METRICS_PORT)
+        http, grpc, metrics = (
+            0 if port == default and obstacle(port) else port for port, default in zip(self.ports, usual, strict=True)
+        )
+        return replace(self, http_port=http, grpc_port=grpc, metrics_port=metrics)
 
     def argv(self, installation: Installation) -> list[str]:
         """Returns the command line; the server must be started in ``runtime``.
