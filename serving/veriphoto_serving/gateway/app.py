@@ -33,7 +33,7 @@ from veriphoto_serving.gateway.middleware.memory import upload_budget
 from veriphoto_serving.gateway.middleware.ratelimit import RateLimit
 from veriphoto_serving.gateway.middleware.request import PREFIX, RequestMiddleware
 from veriphoto_serving.gateway.middleware.upload import Uploads
-from veriphoto_serving.gateway.routes import about, feedback, health, predict
+from veriphoto_serving.gateway.routes import about, documentation, feedback, health, predict
 from veriphoto_serving.gateway.services import Services
 from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.triton.launcher import TritonServer
@@ -74,6 +74,8 @@ def create_app(
         title="Veriphoto",
         version=__version__,
         summary="Tells whether a product photo was taken by a camera or made by an AI generator.",
+        docs_url=None,  # FastAPI's own loads Swagger from the internet; ours is in routes/documentation.py
+        redoc_url=None,
         redirect_slashes=False,  # behind TLS it would redirect to http://; RequestMiddleware strips the slash
         lifespan=lambda _: _lifespan(services, detector, server),
     )
@@ -82,7 +84,8 @@ def create_app(
     parts = [predict.router, health.router, about.router, *([feedback.router] if services.feedback else [])]
     for part in parts:
         app.include_router(part)
-        app.include_router(part, prefix=PREFIX)
+        app.include_router(part, prefix=PREFIX, include_in_schema=False)
+    app.include_router(documentation.router)
     app.add_exception_handler(HTTPException, _refused_by_router)
     app.add_middleware(RequestMiddleware, services=services, keys=keys)
     if settings.origins:

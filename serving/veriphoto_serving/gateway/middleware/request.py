@@ -20,11 +20,10 @@ from veriphoto.errors import VeriphotoError
 from veriphoto.prediction_log.record import PROBE_PREFIX, keep_id
 from veriphoto_serving.gateway.errors import UnauthorizedError, UploadTimeoutError, detail_of, retry_after, status_of
 from veriphoto_serving.gateway.middleware.keys import ANONYMOUS, KeyRing, shown_key
+from veriphoto_serving.gateway.routes.documentation import OPEN_PAGES
 from veriphoto_serving.gateway.services import Services
 
-OPEN: Final = frozenset(
-    {"/", "/privacy", "/health", "/healthz", "/readyz", "/startup", "/docs", "/redoc", "/openapi.json"}
-)
+OPEN: Final = OPEN_PAGES | {"/", "/privacy", "/health", "/healthz", "/readyz", "/startup"}
 """Paths that need no key."""
 PREFIX: Final = "/v1"
 
