@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Iterable
+from dataclasses import replace
 from types import TracebackType
-from typing import Final
 
 from veriphoto.errors import UsageError, VeriphotoError
-from veriphoto.prediction_log.record import PROBE_PREFIX
-from veriphoto_client._codec import canary
 from veriphoto_client._detection import Detection, Health
 from veriphoto_client._images import ImageInput, check_type, load
 from veriphoto_client._retry import patiently
 from veriphoto_client._services import Door, TensorService, connect
 from veriphoto_client._transports import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, Transport
-
-HEALTH_ID: Final = f"{PROBE_PREFIX}health"
-"""Names the test pictures of ``health`` in the prediction log: they are no traffic."""
 
 
 class AsyncDetector:
@@ -119,9 +113,10 @@ class AsyncDetector:
         return await asyncio.gather(*(self._attempt(image) for image in wanted))
 
     async def health(self) -> Health:
-        """Has the server score a small test picture: a server may call itself ready while its models are dead.
+        """Finds out whether pictures are scored: a server may call itself ready while its models are dead.
 
-        It is asked once, whatever the patience.
+        Triton is sent a small test picture; the gateway tells of the one that it has had scored within the last
+        seconds. Neither counts as traffic. It is asked once, whatever the patience.
 
         Returns:
             What answered.
@@ -129,15 +124,8 @@ class AsyncDetector:
         Raises:
             ServiceError: If it is not healthy; the leaf says why.
         """
-        started = time.perf_counter()
         async with self._turns:
-            verdict = (await self._service.detect(canary(), HEALTH_ID)).verdict
-        return Health(
-            url=self.url,
-            model_version=verdict.model_version,
-            threshold=verdict.threshold,
-            latency_ms=1000.0 * (time.perf_counter() - started),
-        )
+            return replace(await self._service.health(), url=self.url)
 
     async def close(self) -> None:
         """Closes connections."""

@@ -46,6 +46,33 @@ class SecondOpinionSays(_Answer):
 
     asked: bool = Field(description="Whether a second model looked at the picture, and the probability is of both.")
     first_probability: float = Field(ge=0, le=1, description="The probability by the classifier alone.")
+    first_logit: float = Field(description="Its logit.")
+    first_threshold: float = Field(
+        ge=0, le=1, description="Probability from which the classifier alone calls a picture AI-generated."
+    )
+    second_logit: float = Field(description="The second opinion's own logit, not calibrated; 0 where it was not asked.")
+
+
+class Gates(_Answer):
+    """Beyond these the verdict is `unsure`, whatever the probability."""
+
+    min_side: float = Field(description="Shorter side in pixels under which a picture is too small to judge.")
+    max_blockiness: float = Field(description="Blockiness above which it is too degraded.")
+
+
+class Statistics(_Answer):
+    """What was measured of the upright picture."""
+
+    width: float
+    height: float
+    bytes: float = Field(description="Size of the file.")
+    format: float = Field(description="0 JPEG, 1 PNG, 2 WebP, 3 HEIC, 4 AVIF.")
+    jpeg_quality: float = Field(description="Estimated, 1 to 100; 0 where it is no JPEG.")
+    brightness: float
+    contrast: float
+    saturation: float
+    sharpness: float
+    blockiness: float = Field(description="How clearly the 8-pixel grid of JPEG shows; 1 is not at all.")
 
 
 class Score(_Answer):
@@ -58,6 +85,9 @@ class Score(_Answer):
     threshold: float = Field(ge=0, le=1)
     unsure_band: tuple[float, float] = Field(description="From the first up to the second the verdict is `unsure`.")
     reason: Reason = Field(description="Why the verdict is `unsure`; empty otherwise.")
+    logit: float = Field(description="Of the probability, which is its sigmoid.")
+    gates: Gates
+    statistics: Statistics
     inference_time_ms: float = Field(ge=0)
     model_version: int
     second_opinion: SecondOpinionSays
@@ -173,6 +203,8 @@ class HealthAnswer(_Answer):
 
     status: Literal["ok", "starting", "down", "draining"]
     model_version: int | None
+    threshold: float | None = Field(description="Of that version.")
+    key: str | None = Field(description="Name of the key that was shown; null where it is missing or wrong.")
     uptime_s: float
     canary: CanaryAnswer | None
     drift: dict[str, Any] = Field(description="`state`: `ok`, `drift`, `unknown` or `away`.")

@@ -96,8 +96,8 @@ class Uploads:
             yield form.files()
 
     @asynccontextmanager
-    async def whole(self, request: Request, limit: int) -> AsyncIterator[bytes]:
-        """Reads a body that is no picture.
+    async def whole(self, request: Request, limit: int) -> AsyncIterator[bytearray]:
+        """Reads a body that is no picture by itself.
 
         Args:
             request: The request.
@@ -111,7 +111,7 @@ class Uploads:
         """
         body = bytearray()
         async with self._body(request, limit, BodyTooLargeError, body.extend):
-            yield bytes(body)
+            yield body
 
     @asynccontextmanager
     async def _body(

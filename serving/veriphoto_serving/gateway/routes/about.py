@@ -15,7 +15,7 @@ _ABOUT: Final = {
     "version": __version__,
     "what": "Tells whether a product photo was taken by a camera or made by an AI generator.",
     "documentation": "/docs",
-    "routes": ["/predict", "/predict/batch", "/predict/explain", "/health", "/drift", "/metrics", "/privacy"],
+    "routes": ["/predict", "/predict/batch", "/predict/explain", "/health", "/drift", "/metrics", "/privacy", "/v2"],
 }
 _PRIVACY: Final = {
     "pictures": "A picture is held in memory while it is scored, and nowhere else. It is never stored or passed on.",

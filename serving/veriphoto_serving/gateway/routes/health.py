@@ -29,6 +29,8 @@ async def health(request: Request) -> JSONResponse:
     body = {
         "status": status,
         "model_version": beat.model_version if beat else None,
+        "threshold": beat.threshold if beat else None,
+        "key": request.state.key,
         "uptime_s": round(time.monotonic() - services.started, 1),
         "canary": _last_probe(services),
         "drift": {"state": await services.drift_monitor.state()},
