@@ -109,6 +109,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
         "name": "X-API-Key",
         "description": "Where keys are set.",
     }
+    components["schemas"] |= predict.FORMS
     for model in (FeedbackRequest, InferRequest):
         body = model.model_json_schema(ref_template="#/components/schemas/{model}")
         components["schemas"] |= {**body.pop("$defs", {}), model.__name__: body}

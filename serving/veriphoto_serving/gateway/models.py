@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from veriphoto.verdict import Confidence, Label, Prediction, Reason
+from veriphoto_serving.gateway import examples
 
 _SUBJECTS: Final = ("request_id", "sha256", "reference")
 
@@ -100,6 +101,7 @@ class Score(_Answer):
 class PredictAnswer(Score):
     """Answer of `/predict`."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.PREDICT})
     request_id: str
 
 
@@ -138,6 +140,7 @@ class BatchFailure(_Answer):
 class BatchAnswer(_Answer):
     """Answer of `/predict/batch`."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.BATCH})
     results: list[BatchScore | BatchFailure]
     total: int
     successful: int
@@ -152,7 +155,7 @@ class FeedbackRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"oneOf": [{"required": [name]} for name in ("request_id", "sha256", "reference")]},
+        json_schema_extra={"example": examples.FEEDBACK},
     )
     request_id: str = Field(default="", max_length=128, description="As the answer had it; of a batch `id#place`.")
     sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$", description="Of the file.")
@@ -186,6 +189,7 @@ class FeedbackAnswer(_Answer):
 class ErrorAnswer(_Answer):
     """Every refusal."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.ERROR})
     error: str = Field(description="Stable code.")
     detail: str
     request_id: str
@@ -201,6 +205,7 @@ class CanaryAnswer(_Answer):
 class HealthAnswer(_Answer):
     """Answer of `/health`."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.HEALTH})
     status: Literal["ok", "starting", "down", "draining"]
     model_version: int | None
     threshold: float | None = Field(description="Of that version.")
@@ -209,6 +214,23 @@ class HealthAnswer(_Answer):
     canary: CanaryAnswer | None
     drift: dict[str, Any] = Field(description="`state`: `ok`, `drift`, `unknown` or `away`.")
     version: str
+
+
+class AboutAnswer(_Answer):
+    """Answer of `/`."""
+
+    name: str
+    version: str
+    what: str
+    documentation: str
+    routes: list[str]
+
+
+class PrivacyAnswer(BaseModel):
+    """Answer of `/privacy`: a sentence on each kind of thing that is sent."""
+
+    model_config = ConfigDict(extra="allow")
+    pictures: str
 
 
 class StateAnswer(_Answer):

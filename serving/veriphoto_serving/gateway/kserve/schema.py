@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from veriphoto import __version__
 from veriphoto.contract import ENSEMBLE, IMAGE, MAX_BATCH_SIZE
+from veriphoto_serving.gateway import examples
 from veriphoto_serving.gateway.kserve.tensors import OUTPUT_SHAPES
 
 VERSION: Final = "1"
@@ -89,6 +90,7 @@ class InferParametersAnswer(_Model):
 class InferAnswer(_Model):
     """Answer of `/v2/models/detector/infer`."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.INFER})
     model_name: str
     model_version: str
     id: str
@@ -142,6 +144,7 @@ class KserveState(_Model):
 class KserveError(_Model):
     """Every refusal under `/v2`."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.KSERVE_ERROR})
     error: str = Field(description="`[code] detail`: the code and words of the other routes.")
     request_id: str
 

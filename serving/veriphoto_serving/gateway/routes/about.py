@@ -7,6 +7,7 @@ from typing import Any, Final
 from fastapi import APIRouter
 
 from veriphoto import __version__
+from veriphoto_serving.gateway.models import AboutAnswer, PrivacyAnswer
 
 router: Final = APIRouter(tags=["about"])
 
@@ -29,13 +30,13 @@ _PRIVACY: Final = {
 }
 
 
-@router.get("/")
+@router.get("/", responses={200: {"model": AboutAnswer}})
 async def root() -> dict[str, Any]:
     """What this service is and where its routes are."""
     return _ABOUT
 
 
-@router.get("/privacy")
+@router.get("/privacy", responses={200: {"model": PrivacyAnswer}})
 async def privacy() -> dict[str, str]:
     """What happens to what you send."""
     return _PRIVACY

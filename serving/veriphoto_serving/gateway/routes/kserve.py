@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 
 from veriphoto.contract import ENSEMBLE, IMAGE, MAX_BATCH_SIZE
 from veriphoto.errors import ImageError, VeriphotoError
+from veriphoto_serving.gateway import examples
 from veriphoto_serving.gateway.errors import BadRequestError, NotFoundError
 from veriphoto_serving.gateway.kserve import schema
 from veriphoto_serving.gateway.kserve.wire import JSON_BYTES, LENGTH, Question, one_photo, read_question, write_answer
@@ -47,10 +48,7 @@ _BODY: Final[dict[str, Any]] = {
         "content": {
             "application/json": {
                 "schema": {"$ref": "#/components/schemas/InferRequest"},
-                "example": {
-                    "inputs": [{"name": IMAGE, "shape": [1, 1], "datatype": "BYTES", "data": ["/9j/4AAQSkZJRg..."]}],
-                    "outputs": [{"name": "PROBABILITY"}],
-                },
+                "example": examples.INFER_REQUEST,
             },
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
