@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.http as triton_http
+from google.protobuf import json_format, text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
 from veriphoto.contract import ENSEMBLE, EVIDENCE, IMAGE, LOGIT, MAX_FILE_BYTES, PROBABILITY
 from veriphoto.errors import ServiceUnavailableError
 from veriphoto_client import FakeTransport
 from veriphoto_client._codec import OUTPUT_SHAPES, decode_answer
+from veriphoto_serving.gateway.kserve import schema
 from veriphoto_serving.gateway.kserve.wire import JSON_BYTES, LENGTH
 
 from .conftest import KEYS, Gateway, Open, listening, picture, wait_for
 
+ROOT = Path(__file__).parents[4]
 INFER = f"/v2/models/{ENSEMBLE}/infer"
 KEY = {"X-API-Key": "0123456789abcdef"}  # tritonclient adds to what it is given, so it gets copies
 UUID = "3d1c9f2e-8f1e-4f0e-9d9a-0a1b2c3d4e5f"
@@ -81,6 +86,16 @@ def test_tritons_client_asks_as_it_is_used_to() -> None:
         with pytest.raises(InferenceServerException, match=r"\[not_an_image\] IMAGE\[1\]: ") as refused:
             client.infer(ENSEMBLE, asked(BRIGHT, b"hello", DARK), headers=dict(KEY))
         assert refused.value.status() == "422"
+
+
+def test_the_configuration_is_tritons() -> None:
+    told = text_format.Parse((ROOT / "model_repository" / ENSEMBLE / "config.pbtxt").read_text(), ModelConfig())
+    theirs = json_format.MessageToDict(told, preserving_proto_field_name=True)
+    ours = schema.model_config(99)
+    for part in ("input", "output"):
+        tensors = [{**one, "dims": [int(side) for side in one["dims"]]} for one in theirs[part]]
+        assert tensors == [{key: one[key] for key in ("name", "data_type", "dims")} for one in ours[part]]
+    assert {key: theirs[key] for key in ("name", "platform", "max_batch_size")}.items() <= ours.items()
 
 
 async def test_json_and_a_bare_file_say_the_same(gateway: Gateway) -> None:
