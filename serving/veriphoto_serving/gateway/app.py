@@ -73,7 +73,7 @@ def create_app(
     )
     services = _services(replace(settings, api_keys=""), keys, detector, server)  # from here on only digests are kept
     app = FastAPI(
-        title="Veriphoto",
+        title="Veriphoto API",  # generated clients take their name from it, and veriphoto_client is ours
         version=__version__,
         summary="Tells whether a product photo was taken by a camera or made by an AI generator.",
         generate_unique_id_function=lambda route: route.name,

@@ -30,6 +30,11 @@ _READY: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": schema.KserveState},
     503: {"model": schema.KserveState, "description": "Photos cannot be scored now."},
 }
+_ANSWER: Final[dict[str, Any]] = {
+    "model": schema.InferAnswer,
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    "description": "JSON, or JSON with binary data behind it where that was asked for.",
+}
 _MODEL: Final = f"/v2/models/{ENSEMBLE}"
 _VERSION: Final = f"{_MODEL}/versions/{{version}}"
 _BODY: Final[dict[str, Any]] = {
@@ -101,7 +106,7 @@ async def kserve_config(request: Request) -> JSONResponse:
 
 
 @router.post(f"{_VERSION}/infer", openapi_extra=NEEDS_KEY, include_in_schema=False)
-@router.post(f"{_MODEL}/infer", responses={200: {"model": schema.InferAnswer}, **_REFUSALS}, openapi_extra=_BODY)
+@router.post(f"{_MODEL}/infer", responses={200: _ANSWER, **_REFUSALS}, openapi_extra=_BODY)
 async def kserve_infer(request: Request) -> Response:
     """Score one photo or several, as Triton's clients ask: JSON, JSON with binary data behind it, or the file itself.
 
