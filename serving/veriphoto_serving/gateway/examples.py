@@ -68,6 +68,7 @@ HEALTH: Final[dict[str, Any]] = {
     "model_version": 2,
     "threshold": 0.62,
     "key": "shop",
+    "feedback": False,
     "uptime_s": 86400.0,
     "canary": {"age_s": 1.4, "latency_ms": 21.3},
     "drift": {"state": "ok"},

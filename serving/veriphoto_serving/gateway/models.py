@@ -210,6 +210,7 @@ class HealthAnswer(_Answer):
     model_version: int | None
     threshold: float | None = Field(description="Of that version.")
     key: str | None = Field(description="Name of the key that was shown; null where it is missing or wrong.")
+    feedback: bool = Field(description="Whether that key may send feedback here.")
     uptime_s: float
     canary: CanaryAnswer | None
     drift: dict[str, Any] = Field(description="`state`: `ok`, `drift`, `unknown` or `away`.")
