@@ -207,6 +207,7 @@ def test_a_heic_of_a_phone_is_judged_and_shown(page: Any) -> None:
 
 def test_the_limits_are_said_as_they_are(page: Any) -> None:
     page.get_by_text("up to 20 MB each").wait_for()
+    look(page, "empty")
     page.get_by_text("up to 500 photos, 500 MB").wait_for()
     assert page.get_by_text("per file").filter(visible=True).count() == 0, "Streamlit's words name another limit"
     drop(page, {"name": "big.jpg", "mimeType": "image/jpeg", "buffer": bytes(20_100_000)})

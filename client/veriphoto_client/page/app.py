@@ -218,7 +218,7 @@ def _many(photos: list[Photo]) -> None:
         column_config={
             "photo": st.column_config.ImageColumn("", width=_ROW + 16, pinned=True),
             "probability": st.column_config.ProgressColumn(
-                "AI probability", min_value=0, max_value=1, format="percent", width=130
+                "AI probability", min_value=0, max_value=1, format="percent", width=130, color="gray"
             ),
             "verdict": st.column_config.TextColumn("answer", width=230),
             "model_version": "model version",

@@ -26,6 +26,8 @@ _AI: Final = np.array([214, 39, 40], dtype=np.float32)
 _REAL: Final = np.array([31, 119, 180], dtype=np.float32)
 _STRONGEST: Final = 0.65
 """Opacity of the map where evidence is strongest."""
+_CLEAR: Final = 1.0
+"""Evidence in logits that is drawn in full where nothing is stronger; a map of less stays pale."""
 _UNSEEN: Final = 0.55
 """Brightness of areas that no crop covers."""
 
@@ -107,7 +109,7 @@ def _lay(
 
 def _blend(photo: Image.Image, heat: Floats, seen: npt.NDArray[np.bool_]) -> Image.Image:
     pixels = np.asarray(photo, dtype=np.float32)
-    strength = np.abs(heat) / max(float(np.abs(heat).max()), 1e-6)
+    strength = np.abs(heat) / max(float(np.abs(heat).max()), _CLEAR)
     opacity = (_STRONGEST * strength)[..., np.newaxis]
     colour = np.where(heat[..., np.newaxis] > 0, _AI, _REAL)
     mixed = np.where(seen[..., np.newaxis], pixels * (1 - opacity) + colour * opacity, pixels * _UNSEEN)
