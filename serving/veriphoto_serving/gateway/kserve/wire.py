@@ -111,7 +111,7 @@ def write_answer(question: Question, detections: Sequence[Detection], request_id
     for wanted in question.wanted:
         tensor = np.concatenate([answer[wanted.name] for answer in answers])
         values = _classes(tensor, wanted.classes) if wanted.classes else tensor
-        output = {
+        output: dict[str, Any] = {
             "name": wanted.name,
             "datatype": "BYTES" if wanted.classes else "FP32",
             "shape": list(values.shape),
