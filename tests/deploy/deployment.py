@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
-from veriphoto_monitoring.settings import BaselineSettings, CanarySettings, DriftSettings, MonitorSettings
 
 from veriphoto_client.catalogue.options import CatalogueOptions
 from veriphoto_client.commandline.options import environment_variable, options_of
 from veriphoto_client.commands.engines import EngineOptions
+from veriphoto_monitoring.settings import BaselineSettings, CanarySettings, DriftSettings, MonitorSettings
 from veriphoto_serving.cli import ServeOptions
 from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.triton.installation import Installation
