@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -108,6 +108,23 @@ class CaseStore:
         query = select(cases).where(chosen.condition()).order_by(*ordered).limit(limit).offset(offset)
         with self.database.reading() as connection:
             return [Case.of(row) for row in connection.execute(query)]
+
+    def every(self, chosen: Filter) -> Iterator[Case]:
+        """Yields all cases of a filter by number, a few hundred in memory at a time.
+
+        Args:
+            chosen: Which.
+        """
+        last = 0
+        while True:
+            condition = and_(chosen.condition(), cases.c.id > last)
+            query = select(cases).where(condition).order_by(cases.c.id).limit(_AT_A_TIME)
+            with self.database.reading() as connection:
+                found = [Case.of(row) for row in connection.execute(query)]
+            if not found:
+                return
+            yield from found
+            last = found[-1].id
 
     def get(self, number: int) -> Case:
         """Returns one case.
