@@ -7,27 +7,14 @@ import os
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from veriphoto.errors import MissingExtraError, UsageError
 from veriphoto.files import replace_text
-
-if TYPE_CHECKING:
-    from veriphoto_review.database.connection import Database
-
-EXIT_SOME_BAD = 1
-
-Url = Annotated[
-    str,
-    typer.Option(
-        "--database",
-        envvar="VERIPHOTO_REVIEW_DATABASE",
-        help="sqlite:///FILE or postgresql://user@host/name. A password belongs in the variable or in ~/.pgpass.",
-    ),
-]
-DATABASE = "sqlite:///var/review.db"
+from veriphoto_review.exchange import commands as exchange
+from veriphoto_review.options import DATABASE, EXIT_SOME_BAD, Shop, Url, opened_at
 
 
 def register(app: typer.Typer) -> None:
@@ -44,6 +31,8 @@ def register(app: typer.Typer) -> None:
     review.command("forget")(_extra(forget_command))
     review.command("retain")(_extra(retain_command))
     review.command("migrate")(_extra(migrate_command))
+    for name, command in exchange.COMMANDS.items():
+        review.command(name)(_extra(command))
     app.add_typer(review, name="review")
 
 
@@ -93,11 +82,11 @@ def import_command(
         audit_share=audit_share, shop=shop, columns=_columns(column or []), keep_pictures=keep_pictures
     )
     bad = False
-    opened = _open(database)
+    found = opened_at(database)
     console = Console(stderr=True)
     for source in sources:
         with console.status(f"importing {source}", spinner="line") as status:
-            done = import_batches(opened, batches(source), options, lambda total: status.update(f"{total.rows} rows"))
+            done = import_batches(found, batches(source), options, lambda total: status.update(f"{total.rows} rows"))
         typer.echo(f"{source}: {done.summary()}")
         for complaint in done.complaints:
             typer.echo(f"  {complaint}", err=True)
@@ -108,7 +97,7 @@ def import_command(
 
 def report_command(
     database: Url = DATABASE,
-    shop: Annotated[str | None, typer.Option(help="Only of this shop.")] = None,
+    shop: Shop = None,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML file.")] = None,
     metrics: Annotated[
         Path | None, typer.Option(help="Write Prometheus metrics; var/review.prom is where the monitor looks.")
@@ -125,7 +114,7 @@ def report_command(
     from veriphoto_review.reports.pages import interval, report_page  # noqa: PLC0415
     from veriphoto_review.reports.table import tables  # noqa: PLC0415
 
-    found = figures(_open(database), shop=shop)
+    found = figures(opened_at(database), shop=shop)
     with writing_to(html):
         if html:
             replace_text(html, report_page(found))
@@ -161,7 +150,7 @@ def dispute_command(
 
     stated = Policy.read(policy) if policy else Policy()
     gateway = Gateway(gateway_url, os.environ.get("VERIPHOTO_API_KEY", "")) if gateway_url else None
-    page = dispute_page(CaseStore(_open(database)), case, stated, gateway)
+    page = dispute_page(CaseStore(opened_at(database)), case, stated, gateway)
     with writing_to(output):
         replace_text(output, page)
     typer.echo(f"written: {output}")
@@ -170,7 +159,7 @@ def dispute_command(
 def export_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="An empty folder, or that of an earlier export.")],
     database: Url = DATABASE,
-    shop: Annotated[str | None, typer.Option(help="Only of this shop.")] = None,
+    shop: Shop = None,
 ) -> None:
     """Write what people decided as a data set for train, evaluate, calibrate --real, canary and models promote."""
     from rich.console import Console  # noqa: PLC0415 - a light command line without these
@@ -179,7 +168,7 @@ def export_command(
 
     with Console(stderr=True).status("exporting", spinner="line") as status:
         done = export_dataset(
-            _open(database), output, shop=shop, progress=lambda count: status.update(f"{count} cases")
+            opened_at(database), output, shop=shop, progress=lambda count: status.update(f"{count} cases")
         )
     typer.echo(f"{output}: {done.summary()}")
     for case, reason in list(done.missing.items())[:20]:
@@ -193,7 +182,7 @@ def forget_command(
     seller: Annotated[str, typer.Option(help="Everything of this seller.")] = "",
     sha256: Annotated[str, typer.Option(help="Everything of this picture.")] = "",
     reference: Annotated[str, typer.Option(help="Everything at this path, URI or id.")] = "",
-    shop: Annotated[str | None, typer.Option(help="Only of this shop.")] = None,
+    shop: Shop = None,
     actor: Annotated[str, typer.Option("--by", envvar="USER", help="Who asks; the history keeps it.")] = "operator",
 ) -> None:
     """Remove cases everywhere, with notes, names and kept copies. The history keeps that something was removed.
@@ -202,7 +191,7 @@ def forget_command(
     """
     from veriphoto_review.cases.forgetting import forget  # noqa: PLC0415 - a light command line without it
 
-    done = forget(_open(database), actor=actor, seller=seller, sha256=sha256, reference=reference, shop=shop)
+    done = forget(opened_at(database), actor=actor, seller=seller, sha256=sha256, reference=reference, shop=shop)
     typer.echo(f"forgotten: {done.cases} cases, {done.pictures} kept copies, {done.feedback} waiting truths")
 
 
@@ -221,7 +210,7 @@ def retain_command(
 
     if cases_days is None and pictures_days is None:
         raise UsageError("say how many days: --cases for decided cases, --pictures for copies of pictures")
-    done = retain(_open(database), cases_days=cases_days, pictures_days=pictures_days)
+    done = retain(opened_at(database), cases_days=cases_days, pictures_days=pictures_days)
     typer.echo(f"removed: {done.cases} cases, {done.pictures} kept copies")
 
 
@@ -241,12 +230,6 @@ def writing_to(path: Path | None) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}; make room or name another") from error
-
-
-def _open(url: str) -> Database:
-    from veriphoto_review.database.connection import Database  # noqa: PLC0415
-
-    return Database(url)
 
 
 def _columns(pairs: list[str]) -> dict[str, str]:

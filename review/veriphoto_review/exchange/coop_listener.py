@@ -58,16 +58,21 @@ class _Handler(BaseHTTPRequestHandler):
     server: CoopListener
     timeout = _PATIENCE_S
 
-    def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > _MOST_BYTES:
             self._answer(413 if length.isdecimal() else 411, error="a Content-Length of at most 1 MB is needed")
             return
         body = self.rfile.read(int(length))
         try:
-            if not signed_by(self.server.key(), body, self.headers.get("Coop-Signature", "")):
-                self._answer(401, error="the signature is missing or not Coop's")
-                return
+            signed = signed_by(self.server.key(), body, self.headers.get("Coop-Signature", ""))
+        except UsageError as error:  # our fault, not the caller's: Coop must send it again
+            self._answer(503, error=error.message)
+            return
+        if not signed:
+            self._answer(401, error="the signature is missing or not Coop's")
+            return
+        try:
             receipt = take_callback(self.server.desk, body)
         except UsageError as error:
             self._answer(400, error=error.message)
@@ -76,14 +81,14 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(200, status=receipt.status if receipt else "ignored", cases=receipt.cases if receipt else 0)
 
-    def _answer(self, status: int, **content: Any) -> None:
+    def _answer(self, code: int, /, **content: Any) -> None:
         body = json.dumps(content).encode()
-        self.send_response(status)
+        self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the name of the base class
+    def log_message(self, format: str, *arguments: Any) -> None:
         """Keeps references out of the terminal."""

@@ -203,4 +203,4 @@ def _vote(annotation: Any) -> tuple[Truth, str, str] | None:
         raise ValueError(f"the choice {str(choices[0])[:40]!r} is not one of {', '.join(_TRUTHS)}")
     who = annotation.get("completed_by")
     name = who.get("email") if isinstance(who, Mapping) else who
-    return _TRUTHS[choices[0]], f"Label Studio: {name}", " ".join(values.get(_NOTE, {}).get("text") or ())
+    return _TRUTHS[choices[0]], f"Label Studio user {name}", " ".join(values.get(_NOTE, {}).get("text") or ())
