@@ -68,7 +68,9 @@ def studio(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[htt
         "COLLECT_ANALYTICS": "false",
     }
     command = [PROGRAM, "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = root.parent / "label-studio.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
     address = f"http://127.0.0.1:{port}"
     try:
         with httpx.Client(base_url=address, headers={"Authorization": f"Token {TOKEN}"}, timeout=60) as http:
@@ -77,8 +79,7 @@ def studio(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[htt
                 with contextlib.suppress(httpx.HTTPError):
                     if http.get("/health").is_success:
                         break
-                assert process.poll() is None
-                assert time.monotonic() < deadline
+                assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]  # noqa: PT018
                 time.sleep(0.5)
             yield http
     finally:

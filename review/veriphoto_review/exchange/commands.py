@@ -148,5 +148,5 @@ def _tell(left_out: Mapping[int, str]) -> None:
     for number, reason in list(left_out.items())[:_SHOWN]:
         typer.echo(f"  case {number}: {reason}", err=True)
     if left_out:
-        typer.echo(f"{len(left_out)} cases left out", err=True)
+        typer.echo(f"left out: {len(left_out)}", err=True)
         raise typer.Exit(EXIT_SOME_BAD)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,7 +89,7 @@ def _sample(case: Case, name: str) -> dict[str, Any]:
         "sha256": case.sha256,
         "probability": case.probability,
         "state": case.state,
-        "seen_at": {"$date": round(case.seen_at * 1000)},
+        "seen_at": datetime.fromtimestamp(case.seen_at, UTC).isoformat(timespec="seconds"),
     }
     if case.state != State.OPEN:
         sample["note"] = case.note
