@@ -235,8 +235,8 @@ def _guarded(action: Callable[..., None], *arguments: Any) -> None:
 
 
 def _decide(numbers: list[int], truth: Truth, me: str, note: str, again: bool) -> None:
-    # Streamlit may stop a callback wherever it touches the session, when the next key is pressed. So the list is at hand
-    # before the decision is stored, and nothing lies between the two: whatever is stored can be taken back.
+    # Streamlit may stop a callback wherever it touches the session, when the next key is pressed. So the list is at
+    # hand before the decision is stored, and nothing lies between the two: whatever is stored can be taken back.
     last = _last()
     decision = store().decide(numbers, truth, reviewer=me, note=note.strip(), again=again)
     if decision.decided:

@@ -39,7 +39,8 @@ const context = { integrationId: plugin.manifest.id, getCredential: async () => 
 (async () => {
   const found = { manifest: plugin.manifest, signals: {} };
   for (const { signalTypeId, signal } of plugin.createSignals(context)) {
-    const result = await signal.run({ value: JSON.parse(value), orgId: 'o' }).catch((error) => ({ error: error.message }));
+    const input = { value: JSON.parse(value), orgId: 'o' };
+    const result = await signal.run(input).catch((error) => ({ error: error.message }));
     const disabled = await signal.getDisabledInfo('o');
     found.signals[signalTypeId] = { fields: Object.keys(signal), outputType: signal.outputType, result, disabled };
   }

@@ -6,9 +6,9 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
+from defusedxml import ElementTree
 from brightness_model import draw
 from typer.testing import CliRunner
 
@@ -112,7 +112,7 @@ def test_tasks_that_are_not_ours(store: CaseStore, tmp_path: Path, data: Any) ->
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"photo": "a", "truth": "Real photo"}]', "\x00\xff"])
 def test_files_that_are_no_export(store: CaseStore, tmp_path: Path, text: str) -> None:
     (tmp_path / "export.json").write_text(text)
-    with pytest.raises(DataError, match="as JSON|format JSON"):
+    with pytest.raises(DataError, match=r"as JSON|format JSON"):
         read_annotations(store.database, tmp_path / "export.json")
     with pytest.raises(DataError, match="No such file"):
         read_annotations(store.database, tmp_path / "gone.json")
