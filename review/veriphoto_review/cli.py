@@ -1,4 +1,4 @@
-"""The commands ``veriphoto review ...``: each parses, asks one function, and prints."""
+"""The commands ``veriphoto review ...``: each parses its options, calls one function and prints the result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
     Args:
         app: The command line to add to.
     """
-    review = typer.Typer(no_args_is_help=True, help="After the verdict: cases, decisions, and what they tell.")
+    review = typer.Typer(no_args_is_help=True, help="Review cases, decide them, and learn from the decisions.")
     review.command("import")(_extra(import_command))
     review.command("report")(_extra(report_command))
     review.command("dispute")(_extra(dispute_command))
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _extra(command: Callable[..., None]) -> Callable[..., None]:
-    """Names the extra where its packages are not installed."""
+    """Turns a missing package into an error that names the extra to install."""
 
     @wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
@@ -55,23 +55,24 @@ def import_command(
     ],
     database: Url = DATABASE,
     audit_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of what was called real that people look at, drawn by hash.")
+        float, typer.Option(min=0, max=1, help="Share of photos called real that become cases too, drawn by hash.")
     ] = 0.02,
-    shop: Annotated[str, typer.Option(help="The shop of rows that name none.")] = "",
+    shop: Annotated[str, typer.Option(help="Shop of rows that do not name one.")] = "",
     column: Annotated[
-        list[str] | None, typer.Option(help="FIELD=COLUMN for columns of other names, such as seller=vendor_id.")
+        list[str] | None,
+        typer.Option(help="FIELD=COLUMN for a column with another name, such as seller=vendor_id; may be repeated."),
     ] = None,
     keep_pictures: Annotated[
         Path | None,
         typer.Option(
             envvar="VERIPHOTO_KEEP_PICTURES",
-            help="Keep copies of new cases' pictures here; by default none. See `veriphoto review retain`.",
+            help="Folder for copies of new cases' photos; none are kept by default. See `veriphoto review retain`.",
         ),
     ] = None,
 ) -> None:
-    """Take verdicts in. What is flagged or unsure becomes a case, and a random share of the rest.
+    """Import verdicts. Flagged and unsure photos become cases, and a random share of the rest.
 
-    A row that an earlier import has brought changes nothing. Exit code: 0 all rows understood, 1 some not.
+    Rows that were imported before change nothing. Exit code: 0, or 1 if some rows could not be read.
     """
     from rich.console import Console  # noqa: PLC0415 - a light command line without these
 
@@ -100,12 +101,12 @@ def report_command(
     shop: Shop = None,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML file.")] = None,
     metrics: Annotated[
-        Path | None, typer.Option(help="Write Prometheus metrics; var/review.prom is where the monitor looks.")
+        Path | None, typer.Option(help="Write Prometheus metrics to this file; the monitor reads var/review.prom.")
     ] = None,
 ) -> None:
-    """Say how often flags were right and how much is missed, by shop, version and month.
+    """Report how often flags were right and how much is missed, by shop, version and month.
 
-    Exit code: 0, or 1 where confirmed precision has fallen by more than chance explains.
+    Exit code: 0, or 1 if precision has fallen by more than chance explains.
     """
     from rich.console import Console  # noqa: PLC0415 - a light command line without these
 
@@ -130,19 +131,19 @@ def report_command(
 
 
 def dispute_command(
-    case: Annotated[int, typer.Argument(help="Number of the case.")],
+    case: Annotated[int, typer.Argument(help="Case number.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")],
     database: Url = DATABASE,
     policy: Annotated[
-        Path | None, typer.Option(help="TOML file with the platform's part: ground, restriction, appeal, contact ...")
+        Path | None, typer.Option(help="TOML file with the platform's fields: ground, restriction, appeal, contact ...")
     ] = None,
     gateway_url: Annotated[
         str | None, typer.Option(envvar="VERIPHOTO_GATEWAY_URL", help="The gateway that draws the evidence map.")
     ] = None,
 ) -> None:
-    """Write one case as a page for the seller whom it concerns, with the DSA's statement of reasons.
+    """Write a report on one case for its seller, with the DSA's statement of reasons.
 
-    Where the gateway needs an API key, set VERIPHOTO_API_KEY.
+    If the gateway needs an API key, set VERIPHOTO_API_KEY.
     """
     from veriphoto_client.page.gateway import Gateway  # noqa: PLC0415 - a light command line without these
     from veriphoto_review.cases.store import CaseStore  # noqa: PLC0415
@@ -161,7 +162,7 @@ def export_command(
     database: Url = DATABASE,
     shop: Shop = None,
 ) -> None:
-    """Write what people decided as a data set for train, evaluate, calibrate --real, canary and models promote."""
+    """Export decided cases as a data set for train, evaluate, calibrate --real, canary and models promote."""
     from rich.console import Console  # noqa: PLC0415 - a light command line without these
 
     from veriphoto_review.exchange.dataset import export_dataset  # noqa: PLC0415
@@ -179,15 +180,17 @@ def export_command(
 
 def forget_command(
     database: Url = DATABASE,
-    seller: Annotated[str, typer.Option(help="Everything of this seller.")] = "",
-    sha256: Annotated[str, typer.Option(help="Everything of this picture.")] = "",
-    reference: Annotated[str, typer.Option(help="Everything at this path, URI or id.")] = "",
+    seller: Annotated[str, typer.Option(help="Forget all cases of this seller.")] = "",
+    sha256: Annotated[str, typer.Option(help="Forget all cases of this photo.")] = "",
+    reference: Annotated[str, typer.Option(help="Forget all cases with this path, URI or id.")] = "",
     shop: Shop = None,
-    actor: Annotated[str, typer.Option("--by", envvar="USER", help="Who asks; the history keeps it.")] = "operator",
+    actor: Annotated[
+        str, typer.Option("--by", envvar="USER", help="Who asks for it; kept in the history.")
+    ] = "operator",
 ) -> None:
-    """Remove cases everywhere, with notes, names and kept copies. The history keeps that something was removed.
+    """Remove cases with their notes, names and kept photos. The history keeps only that something was removed.
 
-    Data sets that were exported before are cleaned by the next `veriphoto review export` into them.
+    The next `veriphoto review export` into an exported data set removes the photos there too.
     """
     from veriphoto_review.cases.forgetting import forget  # noqa: PLC0415 - a light command line without it
 
@@ -198,24 +201,25 @@ def forget_command(
 def retain_command(
     database: Url = DATABASE,
     cases_days: Annotated[
-        float | None, typer.Option("--cases", min=0, envvar="VERIPHOTO_KEEP_CASES_DAYS", help="Days for decided cases.")
+        float | None,
+        typer.Option("--cases", min=0, envvar="VERIPHOTO_KEEP_CASES_DAYS", help="Days to keep decided cases."),
     ] = None,
     pictures_days: Annotated[
         float | None,
-        typer.Option("--pictures", min=0, envvar="VERIPHOTO_KEEP_PICTURES_DAYS", help="Days for copies of pictures."),
+        typer.Option("--pictures", min=0, envvar="VERIPHOTO_KEEP_PICTURES_DAYS", help="Days to keep copies of photos."),
     ] = None,
 ) -> None:
-    """Remove what is older than it may get; run it daily."""
+    """Remove cases and copies of photos that are past their retention time. Run it daily."""
     from veriphoto_review.cases.forgetting import retain  # noqa: PLC0415 - a light command line without it
 
     if cases_days is None and pictures_days is None:
-        raise UsageError("say how many days: --cases for decided cases, --pictures for copies of pictures")
+        raise UsageError("set --cases DAYS for decided cases, --pictures DAYS for copies of photos, or both")
     done = retain(opened_at(database), cases_days=cases_days, pictures_days=pictures_days)
     typer.echo(f"removed: {done.cases} cases, {done.pictures} kept copies")
 
 
 def migrate_command(database: Url = DATABASE) -> None:
-    """Bring a database of an older release to this one's tables. Copy it before."""
+    """Upgrade the tables of a database from an older release. Copy the database first."""
     from veriphoto_review.database.connection import Database, migrate  # noqa: PLC0415
     from veriphoto_review.database.schema import HEAD  # noqa: PLC0415
 
@@ -225,7 +229,7 @@ def migrate_command(database: Url = DATABASE) -> None:
 
 @contextlib.contextmanager
 def writing_to(path: Path | None) -> Iterator[None]:
-    """Words what the disk refuses."""
+    """Turns an error of the disk into one that says what to do."""
     try:
         yield
     except OSError as error:

@@ -23,7 +23,7 @@ LONGEST_NOTE: Final = 2000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filter:
-    """Which cases; a field that is None leaves all in."""
+    """Selects cases; a field that is None selects all."""
 
     state: State | None = None
     verdict: str | None = None
@@ -54,7 +54,7 @@ class Filter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """What a decision did."""
+    """Result of a decision."""
 
     batch: str
     """Names it, to take it back."""
@@ -95,7 +95,7 @@ class CaseStore:
         """Returns some cases.
 
         Args:
-            chosen: Which.
+            chosen: Filter for the cases.
             order: ``score`` highest first, ``age`` oldest first, ``random`` as drawn.
             limit: How many.
             offset: How many to leave out before.
@@ -113,7 +113,7 @@ class CaseStore:
         """Yields all cases of a filter by number, a few hundred in memory at a time.
 
         Args:
-            chosen: Which.
+            chosen: Filter for the cases.
         """
         last = 0
         while True:
@@ -165,11 +165,11 @@ class CaseStore:
         Args:
             numbers: Of the cases.
             truth: What the reviewer found.
-            reviewer: Who.
+            reviewer: Name of the person who decides.
             note: Why; part of the dispute report.
             channel: Where the decision came from.
-            again: Decide anew what is decided; otherwise such cases are skipped, so that two people who have the same
-                case before them do not overwrite each other.
+            again: Also change cases that are already decided. Otherwise they are skipped, so that two people with the
+                same case open do not overwrite each other.
 
         Returns:
             What was decided and what was not.
@@ -246,7 +246,7 @@ def matching(connection: Connection, kind: str, value: str) -> list[Case]:
     Args:
         connection: To the database.
         kind: ``request_id``, ``sha256`` or ``reference``.
-        value: Of it.
+        value: Value of that field.
     """
     condition = cases.c[kind] == value if value else false()
     return [Case.of(row) for row in connection.execute(select(cases).where(condition))]

@@ -33,7 +33,7 @@ class Receipt:
 
 
 class FeedbackDesk:
-    """Takes truths; what the gateway finds under the entry point ``veriphoto.feedback``."""
+    """Takes truths; which the gateway finds under the entry point ``veriphoto.feedback``."""
 
     def __init__(self, database: Database) -> None:
         """Takes a database.
@@ -60,7 +60,7 @@ class FeedbackDesk:
 
         Args:
             kind: ``request_id``, ``sha256`` or ``reference``.
-            value: Of it.
+            value: Value of that field.
             truth: ``real`` or ``ai_generated``; empty where a person looked and cannot tell.
             note: Why, in the caller's words.
             actor: Who tells.

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defusedxml import ElementTree
 from brightness_model import draw
+from defusedxml import ElementTree
 from typer.testing import CliRunner
 
 from veriphoto.errors import DataError, UsageError
