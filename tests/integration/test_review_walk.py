@@ -11,6 +11,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from PIL import Image
 from toy_model import SAMPLES, copy_repository
 from typer.testing import CliRunner
 
-from veriphoto.manifest import MANIFEST_FILE, ONNX_FILE
+from veriphoto.manifest import ONNX_FILE, read_manifest
+from veriphoto.verdict import OperatingPoint
 from veriphoto_client._app import build
 from veriphoto_release.promotion import adopt
 from veriphoto_release.registry import Registry
@@ -81,9 +83,7 @@ def test_retrained_on_what_people_decided(
 ) -> None:
     monkeypatch.setenv("VERIPHOTO_VAR", str(tmp_path / "var"))
     repository = copy_repository(tmp_path / "models")
-    first = brightness_repository(tmp_path) / "classifier" / "1"
-    for name in (ONNX_FILE, MANIFEST_FILE):
-        shutil.copy(first / name, repository / "classifier" / "1" / name)
+    publish_first(brightness_repository(tmp_path) / "classifier" / "1", repository / "classifier" / "1")
     adopt(Registry(tmp_path / "var"), repository, SAMPLES[:2])
     server = start_triton(repository, var=tmp_path / "var")
     store = CaseStore(Database(f"sqlite:///{tmp_path / 'review.db'}"))
@@ -118,6 +118,15 @@ def test_retrained_on_what_people_decided(
     shown = veriphoto("review", "report", *place, "--html", tmp_path / "report.html")
     assert "Version" in shown
     assert "By model version" in (tmp_path / "report.html").read_text()
+
+
+def publish_first(made: Path, target: Path) -> None:
+    """Puts a version into the repository, with the operating point as its graph has it: in single precision."""
+    shutil.copy(made / ONNX_FILE, target / ONNX_FILE)
+    manifest = read_manifest(made)
+    values = np.array(manifest.findings.operating_point.to_tensor(), np.float32)
+    findings = replace(manifest.findings, operating_point=OperatingPoint.from_tensor(values))
+    replace(manifest, findings=findings).write(target)
 
 
 def people_decide(store: CaseStore) -> None:
