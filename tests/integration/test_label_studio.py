@@ -22,7 +22,7 @@ import pytest
 from brightness_model import draw
 from typer.testing import CliRunner
 
-from veriphoto_client._app import build
+from veriphoto_client.commandline.app import build
 from veriphoto_review.cases.case import State, Truth
 from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import Database

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from typer.testing import CliRunner
 
 from veriphoto.errors import ServiceError, ServiceUnavailableError, UsageError
-from veriphoto_client._app import build
+from veriphoto_client.commandline.app import build
 from veriphoto_review.cases.case import State, Truth
 from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import Database
