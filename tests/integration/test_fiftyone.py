@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from veriphoto.contract import SUFFIXES
 from veriphoto_review.cases.case import Truth
 from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import Database
@@ -22,7 +23,7 @@ from veriphoto_review.intake.files import Batch
 from veriphoto_review.intake.importing import ImportOptions, import_batches
 
 PYTHON = os.environ.get("VERIPHOTO_FIFTYONE_PYTHON")
-SAMPLES = sorted((Path(__file__).parent.parent.parent / "samples").glob("*.*"))
+SAMPLES = sorted(path for path in (Path(__file__).parents[2] / "samples").iterdir() if path.suffix in SUFFIXES)
 SCRIPT = """
 import json, os, sys
 import fiftyone as fo

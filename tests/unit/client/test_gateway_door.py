@@ -14,7 +14,7 @@ import pytest
 from gateway_beside import gateway
 from photo_corpus import picture, write_broken
 
-from veriphoto.contract import OPINIONS
+from veriphoto.contract import OPINIONS, SUFFIXES
 from veriphoto.errors import (
     DeadlineExceededError,
     ImageError,
@@ -267,6 +267,6 @@ def test_an_answer_that_is_not_the_gateways_is_a_service_error(server, broken):
 
 
 def test_the_samples_over_a_socket(url):
-    samples = [path for path in (Path(__file__).parents[3] / "samples").iterdir() if path.suffix != ".md"]
+    samples = [path for path in (Path(__file__).parents[3] / "samples").iterdir() if path.suffix in SUFFIXES]
     with Detector(url) as detector:
         assert all(isinstance(answer, Detection) for answer in detector.predict_batch(samples))
