@@ -3,26 +3,36 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The one set of versions that everything is tested with; docker/requirements/lock.sh writes it.
-INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# In CI nobody watches pip's progress.
+INSTALL := $(BIN)/python -m pip install $(if $(CI),--quiet) --constraint constraints.txt
+# torch without CUDA. TORCH=cuda takes the package index's build, which on Linux brings 4 GB of CUDA along.
+TORCH ?= cpu
+CPU_WHEELS := https://download.pytorch.org/whl/cpu
+# Where those builds cannot be reached, pip takes what its own index has.
+CPU_TORCH = @[ "$(TORCH)" != cpu ] || $(INSTALL) --retries 1 --timeout 15 --no-deps --index-url $(CPU_WHEELS) torch torchvision || \
+	echo "torch's builds without CUDA could not be fetched: pip takes its own index's, up to 4 GB larger"
 LOCKS := $(wildcard docker/requirements/*.txt)
 # Test files that run side by side. Those with a real Triton do not: beside other work its Python backend now and then
 # aborts while it starts (boost::interprocess::lock_exception).
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve page demo test encoder browser prometheus postgres bench bench-peers bench-gpu train-env check lint types imports unit coverage audit locks-test drift-benchmark docs format clean
+.PHONY: help serve page demo watch test encoder browser prometheus postgres bench bench-peers bench-gpu train-env check lint types imports unit coverage audit locks-test drift-benchmark docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-serve: $(VENV)/serving.stamp encoder ## start Triton with the shipped model, score the samples, serve until Ctrl-C
+serve: $(VENV)/serving.stamp encoder ## start Triton with the shipped model, score the samples, serve until Ctrl-C (0.9 GB)
 	$(BIN)/veriphoto serve
 
-page: $(VENV)/page.stamp encoder ## as serve, with the web page in front
+page: $(VENV)/page.stamp encoder ## as serve, with the web page in front (0.3 GB more)
 	$(BIN)/veriphoto serve --page
 
-demo: $(VENV)/serving.stamp encoder ## as serve, but stop after the samples; fails if one could not be scored
+demo: $(VENV)/serving.stamp encoder ## what it answers about photos whose truth is known, and how good it is; then stop
 	$(BIN)/veriphoto serve --demo
+
+watch: $(VENV)/serving.stamp encoder prometheus ## as serve, with Prometheus, Grafana where installed, and traffic to look at
+	deploy/watch.sh
 
 test: $(VENV)/dev.stamp encoder browser prometheus postgres ## lint, types, import rules and all tests
 	$(MAKE) --jobs=2 --output-sync=line check unit  # types beside the tests: nothing waits for mypy
@@ -62,7 +72,7 @@ bench-peers: $(VENV)/dev.stamp ## the peers alone, each in an environment of its
 bench-gpu: $(VENV)/dev.stamp ## the network on a GPU; skipped, with the reason, where there is none
 	$(BIN)/python -m benchmarks.gpu
 
-train-env: $(VENV)/dev.stamp ## the full environment: training, export and the tests' tools
+train-env: $(VENV)/train.stamp ## the environment for training, calibration and export (1.6 GB; TORCH=cuda for a GPU)
 
 check: lint types imports ## lint, types and import rules
 
@@ -111,14 +121,25 @@ $(VENV)/pip.stamp:
 	touch $@
 
 $(VENV)/serving.stamp: $(VENV)/pip.stamp pyproject.toml constraints.txt
+	@echo "installing the server, the gateway and the monitor: 75 packages, 0.9 GB in $(VENV)"
 	$(INSTALL) --editable '.[serving,monitor]'
 	touch $@
 
 $(VENV)/page.stamp: $(VENV)/serving.stamp
+	@echo "installing the web page: 17 packages, 0.3 GB in $(VENV)"
 	$(INSTALL) --editable '.[page]'
 	touch $@
 
+# Bytecode is compiled as modules are first used: for all that is never used it would be 0.4 GB.
+$(VENV)/train.stamp: $(VENV)/pip.stamp pyproject.toml constraints.txt
+	@echo "installing training and export: 115 packages, 1.6 GB in $(VENV) with torch for CPUs"
+	$(CPU_TORCH)
+	$(INSTALL) --no-compile --editable '.[train,export]'
+	touch $@
+
 $(VENV)/dev.stamp: $(VENV)/serving.stamp pyproject.toml constraints.txt
+	@echo "installing everything, the tests' tools included: 3.5 GB in $(VENV) with torch for CPUs"
+	$(CPU_TORCH)
 	$(INSTALL) --editable '.[serving,monitor,train,export,page,openvino,tensorrt,ray,review]' --group dev
 	touch $@
 

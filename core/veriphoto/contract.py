@@ -110,7 +110,7 @@ MAX_HEIF_DECODE_SECONDS: Final = 1.5
 MAX_DECODE_BYTES: Final = 400 * 1000 * 1000
 """Memory of decoding at its peak, as its header prices it."""
 
-# Margins, in calibrated logits between the probability and the threshold, at which confidence changes its word.
+# Margins, in calibrated logits between the probability and the cut it has passed, at which confidence changes its word.
 CONFIDENCE_MEDIUM: Final = 1.0
 CONFIDENCE_HIGH: Final = 2.5
 

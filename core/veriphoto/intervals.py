@@ -9,11 +9,11 @@ Z95: Final = 1.959963984540054
 """Standard deviations either side of a 95 % interval."""
 
 
-def wilson(successes: int, trials: int) -> tuple[float, float]:
+def wilson(successes: float, trials: float) -> tuple[float, float]:
     """Returns the 95 % interval of a share; 0 to 1 where nothing was tried.
 
     Args:
-        successes: How many of the trials.
+        successes: How many of the trials; a fraction where pictures that depend on each other count as less than one.
         trials: All of them.
     """
     if not trials:

@@ -100,11 +100,13 @@ def decide(probability: float, statistics: Mapping[str, float], point: Operating
 
     Returns:
         ``unsure`` where the picture is too small, too degraded, or the probability lies in the band; else the side of
-        the threshold. Confidence is the distance to the threshold in logits, and always ``low`` when unsure.
+        the threshold. Confidence is the distance in logits to where the verdict would be another one: the end of the
+        band on the picture's side, not the threshold inside it. It is always ``low`` when unsure.
     """
     reason = _reason(probability, statistics, point)
     prediction: Prediction = "ai_generated" if probability >= point.threshold else "real"
-    margin = abs(logit(probability) - logit(point.threshold))
+    cut = point.unsure_high if prediction == "ai_generated" else point.unsure_low
+    margin = abs(logit(probability) - logit(cut))
     confidence: Confidence = "high" if margin >= CONFIDENCE_HIGH else "medium" if margin >= CONFIDENCE_MEDIUM else "low"
     return Verdict(
         verdict="unsure" if reason else prediction,

@@ -29,9 +29,10 @@ compile constraints.txt --no-annotate --constraints docker/requirements/constrai
 sed -i -e 's/ ;.*//' -e '/^pip==/d' constraints.txt
 lock build docker/requirements/build.in
 lock triton pyproject.toml
-lock gateway --extra gateway pyproject.toml
+# With `review`: the gateway takes feedback, the page has the desk, and both write the same database.
+lock gateway --extra gateway --extra review pyproject.toml
 lock sidecar --extra monitor pyproject.toml
-lock page --extra page pyproject.toml
+lock page --extra page --extra review pyproject.toml
 lock scanner --extra ray pyproject.toml
 lock trainer --extra pipeline pyproject.toml
 lock mlflow docker/requirements/mlflow.in

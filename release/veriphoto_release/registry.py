@@ -82,6 +82,12 @@ class Registry:
         self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.var / 'mlflow.db'}"
         self._opened: Any = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether there may be models: a store of its own on this disk, or a server that was named."""
+        store = self.uri.removeprefix("sqlite:///")
+        return store == self.uri or Path(store).is_file()
+
     def models(self) -> list[RegisteredModel]:
         """Returns all models, oldest first."""
         with self.guarded() as client:

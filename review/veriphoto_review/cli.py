@@ -1,4 +1,4 @@
-"""The commands ``veriphoto review ...``: each parses, asks one function, and prints."""
+"""The commands ``veriphoto review ...``: each parses its options, calls one function and prints the result."""
 
 from __future__ import annotations
 
@@ -7,27 +7,14 @@ import os
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from veriphoto.errors import MissingExtraError, UsageError
 from veriphoto.files import replace_text
-
-if TYPE_CHECKING:
-    from veriphoto_review.database.connection import Database
-
-EXIT_SOME_BAD = 1
-
-Url = Annotated[
-    str,
-    typer.Option(
-        "--database",
-        envvar="VERIPHOTO_REVIEW_DATABASE",
-        help="sqlite:///FILE or postgresql://user@host/name. A password belongs in the variable or in ~/.pgpass.",
-    ),
-]
-DATABASE = "sqlite:///var/review.db"
+from veriphoto_review.exchange import commands as exchange
+from veriphoto_review.options import DATABASE, EXIT_SOME_BAD, Shop, Url, opened_at
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +23,7 @@ def register(app: typer.Typer) -> None:
     Args:
         app: The command line to add to.
     """
-    review = typer.Typer(no_args_is_help=True, help="After the verdict: cases, decisions, and what they tell.")
+    review = typer.Typer(no_args_is_help=True, help="Review cases, decide them, and learn from the decisions.")
     review.command("import")(_extra(import_command))
     review.command("report")(_extra(report_command))
     review.command("dispute")(_extra(dispute_command))
@@ -44,11 +31,13 @@ def register(app: typer.Typer) -> None:
     review.command("forget")(_extra(forget_command))
     review.command("retain")(_extra(retain_command))
     review.command("migrate")(_extra(migrate_command))
+    for name, command in exchange.COMMANDS.items():
+        review.command(name)(_extra(command))
     app.add_typer(review, name="review")
 
 
 def _extra(command: Callable[..., None]) -> Callable[..., None]:
-    """Names the extra where its packages are not installed."""
+    """Turns a missing package into an error that names the extra to install."""
 
     @wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
@@ -66,23 +55,24 @@ def import_command(
     ],
     database: Url = DATABASE,
     audit_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of what was called real that people look at, drawn by hash.")
+        float, typer.Option(min=0, max=1, help="Share of photos called real that become cases too, drawn by hash.")
     ] = 0.02,
-    shop: Annotated[str, typer.Option(help="The shop of rows that name none.")] = "",
+    shop: Annotated[str, typer.Option(help="Shop of rows that do not name one.")] = "",
     column: Annotated[
-        list[str] | None, typer.Option(help="FIELD=COLUMN for columns of other names, such as seller=vendor_id.")
+        list[str] | None,
+        typer.Option(help="FIELD=COLUMN for a column with another name, such as seller=vendor_id; may be repeated."),
     ] = None,
     keep_pictures: Annotated[
         Path | None,
         typer.Option(
             envvar="VERIPHOTO_KEEP_PICTURES",
-            help="Keep copies of new cases' pictures here; by default none. See `veriphoto review retain`.",
+            help="Folder for copies of new cases' photos; none are kept by default. See `veriphoto review retain`.",
         ),
     ] = None,
 ) -> None:
-    """Take verdicts in. What is flagged or unsure becomes a case, and a random share of the rest.
+    """Import verdicts. Flagged and unsure photos become cases, and a random share of the rest.
 
-    A row that an earlier import has brought changes nothing. Exit code: 0 all rows understood, 1 some not.
+    Rows that were imported before change nothing. Exit code: 0, or 1 if some rows could not be read.
     """
     from rich.console import Console  # noqa: PLC0415 - a light command line without these
 
@@ -93,11 +83,11 @@ def import_command(
         audit_share=audit_share, shop=shop, columns=_columns(column or []), keep_pictures=keep_pictures
     )
     bad = False
-    opened = _open(database)
+    found = opened_at(database)
     console = Console(stderr=True)
     for source in sources:
         with console.status(f"importing {source}", spinner="line") as status:
-            done = import_batches(opened, batches(source), options, lambda total: status.update(f"{total.rows} rows"))
+            done = import_batches(found, batches(source), options, lambda total: status.update(f"{total.rows} rows"))
         typer.echo(f"{source}: {done.summary()}")
         for complaint in done.complaints:
             typer.echo(f"  {complaint}", err=True)
@@ -108,15 +98,15 @@ def import_command(
 
 def report_command(
     database: Url = DATABASE,
-    shop: Annotated[str | None, typer.Option(help="Only of this shop.")] = None,
+    shop: Shop = None,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML file.")] = None,
     metrics: Annotated[
-        Path | None, typer.Option(help="Write Prometheus metrics; var/review.prom is where the monitor looks.")
+        Path | None, typer.Option(help="Write Prometheus metrics to this file; the monitor reads var/review.prom.")
     ] = None,
 ) -> None:
-    """Say how often flags were right and how much is missed, by shop, version and month.
+    """Report how often flags were right and how much is missed, by shop, version and month.
 
-    Exit code: 0, or 1 where confirmed precision has fallen by more than chance explains.
+    Exit code: 0, or 1 if precision has fallen by more than chance explains.
     """
     from rich.console import Console  # noqa: PLC0415 - a light command line without these
 
@@ -125,7 +115,7 @@ def report_command(
     from veriphoto_review.reports.pages import interval, report_page  # noqa: PLC0415
     from veriphoto_review.reports.table import tables  # noqa: PLC0415
 
-    found = figures(_open(database), shop=shop)
+    found = figures(opened_at(database), shop=shop)
     with writing_to(html):
         if html:
             replace_text(html, report_page(found))
@@ -141,19 +131,19 @@ def report_command(
 
 
 def dispute_command(
-    case: Annotated[int, typer.Argument(help="Number of the case.")],
+    case: Annotated[int, typer.Argument(help="Case number.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")],
     database: Url = DATABASE,
     policy: Annotated[
-        Path | None, typer.Option(help="TOML file with the platform's part: ground, restriction, appeal, contact ...")
+        Path | None, typer.Option(help="TOML file with the platform's fields: ground, restriction, appeal, contact ...")
     ] = None,
     gateway_url: Annotated[
         str | None, typer.Option(envvar="VERIPHOTO_GATEWAY_URL", help="The gateway that draws the evidence map.")
     ] = None,
 ) -> None:
-    """Write one case as a page for the seller whom it concerns, with the DSA's statement of reasons.
+    """Write a report on one case for its seller, with the DSA's statement of reasons.
 
-    Where the gateway needs an API key, set VERIPHOTO_API_KEY.
+    If the gateway needs an API key, set VERIPHOTO_API_KEY.
     """
     from veriphoto_client.page.gateway import Gateway  # noqa: PLC0415 - a light command line without these
     from veriphoto_review.cases.store import CaseStore  # noqa: PLC0415
@@ -161,7 +151,7 @@ def dispute_command(
 
     stated = Policy.read(policy) if policy else Policy()
     gateway = Gateway(gateway_url, os.environ.get("VERIPHOTO_API_KEY", "")) if gateway_url else None
-    page = dispute_page(CaseStore(_open(database)), case, stated, gateway)
+    page = dispute_page(CaseStore(opened_at(database)), case, stated, gateway)
     with writing_to(output):
         replace_text(output, page)
     typer.echo(f"written: {output}")
@@ -170,16 +160,16 @@ def dispute_command(
 def export_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="An empty folder, or that of an earlier export.")],
     database: Url = DATABASE,
-    shop: Annotated[str | None, typer.Option(help="Only of this shop.")] = None,
+    shop: Shop = None,
 ) -> None:
-    """Write what people decided as a data set for train, evaluate, calibrate --real, canary and models promote."""
+    """Export decided cases as a data set for train, evaluate, calibrate --real, canary and models promote."""
     from rich.console import Console  # noqa: PLC0415 - a light command line without these
 
     from veriphoto_review.exchange.dataset import export_dataset  # noqa: PLC0415
 
     with Console(stderr=True).status("exporting", spinner="line") as status:
         done = export_dataset(
-            _open(database), output, shop=shop, progress=lambda count: status.update(f"{count} cases")
+            opened_at(database), output, shop=shop, progress=lambda count: status.update(f"{count} cases")
         )
     typer.echo(f"{output}: {done.summary()}")
     for case, reason in list(done.missing.items())[:20]:
@@ -190,43 +180,46 @@ def export_command(
 
 def forget_command(
     database: Url = DATABASE,
-    seller: Annotated[str, typer.Option(help="Everything of this seller.")] = "",
-    sha256: Annotated[str, typer.Option(help="Everything of this picture.")] = "",
-    reference: Annotated[str, typer.Option(help="Everything at this path, URI or id.")] = "",
-    shop: Annotated[str | None, typer.Option(help="Only of this shop.")] = None,
-    actor: Annotated[str, typer.Option("--by", envvar="USER", help="Who asks; the history keeps it.")] = "operator",
+    seller: Annotated[str, typer.Option(help="Forget all cases of this seller.")] = "",
+    sha256: Annotated[str, typer.Option(help="Forget all cases of this photo.")] = "",
+    reference: Annotated[str, typer.Option(help="Forget all cases with this path, URI or id.")] = "",
+    shop: Shop = None,
+    actor: Annotated[
+        str, typer.Option("--by", envvar="USER", help="Who asks for it; kept in the history.")
+    ] = "operator",
 ) -> None:
-    """Remove cases everywhere, with notes, names and kept copies. The history keeps that something was removed.
+    """Remove cases with their notes, names and kept photos. The history keeps only that something was removed.
 
-    Data sets that were exported before are cleaned by the next `veriphoto review export` into them.
+    The next `veriphoto review export` into an exported data set removes the photos there too.
     """
     from veriphoto_review.cases.forgetting import forget  # noqa: PLC0415 - a light command line without it
 
-    done = forget(_open(database), actor=actor, seller=seller, sha256=sha256, reference=reference, shop=shop)
+    done = forget(opened_at(database), actor=actor, seller=seller, sha256=sha256, reference=reference, shop=shop)
     typer.echo(f"forgotten: {done.cases} cases, {done.pictures} kept copies, {done.feedback} waiting truths")
 
 
 def retain_command(
     database: Url = DATABASE,
     cases_days: Annotated[
-        float | None, typer.Option("--cases", min=0, envvar="VERIPHOTO_KEEP_CASES_DAYS", help="Days for decided cases.")
+        float | None,
+        typer.Option("--cases", min=0, envvar="VERIPHOTO_KEEP_CASES_DAYS", help="Days to keep decided cases."),
     ] = None,
     pictures_days: Annotated[
         float | None,
-        typer.Option("--pictures", min=0, envvar="VERIPHOTO_KEEP_PICTURES_DAYS", help="Days for copies of pictures."),
+        typer.Option("--pictures", min=0, envvar="VERIPHOTO_KEEP_PICTURES_DAYS", help="Days to keep copies of photos."),
     ] = None,
 ) -> None:
-    """Remove what is older than it may get; run it daily."""
+    """Remove cases and copies of photos that are past their retention time. Run it daily."""
     from veriphoto_review.cases.forgetting import retain  # noqa: PLC0415 - a light command line without it
 
     if cases_days is None and pictures_days is None:
-        raise UsageError("say how many days: --cases for decided cases, --pictures for copies of pictures")
-    done = retain(_open(database), cases_days=cases_days, pictures_days=pictures_days)
+        raise UsageError("set --cases DAYS for decided cases, --pictures DAYS for copies of photos, or both")
+    done = retain(opened_at(database), cases_days=cases_days, pictures_days=pictures_days)
     typer.echo(f"removed: {done.cases} cases, {done.pictures} kept copies")
 
 
 def migrate_command(database: Url = DATABASE) -> None:
-    """Bring a database of an older release to this one's tables. Copy it before."""
+    """Upgrade the tables of a database from an older release. Copy the database first."""
     from veriphoto_review.database.connection import Database, migrate  # noqa: PLC0415
     from veriphoto_review.database.schema import HEAD  # noqa: PLC0415
 
@@ -236,17 +229,11 @@ def migrate_command(database: Url = DATABASE) -> None:
 
 @contextlib.contextmanager
 def writing_to(path: Path | None) -> Iterator[None]:
-    """Words what the disk refuses."""
+    """Turns an error of the disk into one that says what to do."""
     try:
         yield
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}; make room or name another") from error
-
-
-def _open(url: str) -> Database:
-    from veriphoto_review.database.connection import Database  # noqa: PLC0415
-
-    return Database(url)
 
 
 def _columns(pairs: list[str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from veriphoto.contract import SUFFIXES
 from veriphoto.errors import VeriphotoError
 from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import Detection, Detector
+from veriphoto_serving.truths import Truth
 
 SAMPLE_ID: Final = f"{PROBE_PREFIX}sample"
 """Request id of the samples in the prediction log; they do not count as traffic."""
@@ -68,22 +69,45 @@ def score(address: str, pictures: Sequence[Path]) -> Iterator[SampleScore]:
             yield SampleScore(path, answer, 1000 * (time.perf_counter() - start))
 
 
-def show(console: Console, scored: Sequence[SampleScore]) -> None:
-    """Prints the answers as a table, followed by the errors.
+def show(console: Console, scored: Sequence[SampleScore], truths: Mapping[str, Truth]) -> None:
+    """Prints the answers, those about the hardest fakes apart, followed by the errors.
 
     Args:
         console: Where to print.
         scored: The answers.
+        truths: What is known about the photos, by file name.
     """
-    table = Table("file", "verdict", title="Samples")
-    for name in ("probability", "confidence", "ms"):
-        table.add_column(name, justify="right")
-    for sample in scored:
-        table.add_row(*_row(sample))
-    console.print(table)
+    hardest = [sample for sample in scored if sample.path.name in truths and truths[sample.path.name].hardest]
+    others = [sample for sample in scored if sample not in hardest]
+    if others:
+        _print(console, "Samples", others, truths)
+        _warn_of_the_seen(console, others, truths)
+    if hardest:
+        _print(console, "Known misses: the hardest kinds of fake (docs/samples.md)", hardest, truths)
     for sample in scored:
         if isinstance(sample.answer, VeriphotoError):
             console.print(f"{sample.path.name}: {sample.answer.message}", style="red", markup=False)
+
+
+def _print(console: Console, title: str, scored: Sequence[SampleScore], truths: Mapping[str, Truth]) -> None:
+    known = any(sample.path.name in truths for sample in scored)
+    table = Table("picture", *(["truth"] if known else []), "answer", title=title, title_justify="left")
+    table.add_column("probability", justify="right")
+    if known:
+        table.add_column("right?")
+    for sample in scored:
+        table.add_row(*_row(sample, truths.get(sample.path.name), known=known))
+    console.print(table)
+
+
+def _warn_of_the_seen(console: Console, scored: Sequence[SampleScore], truths: Mapping[str, Truth]) -> None:
+    seen = sum(not truths[sample.path.name].held_out for sample in scored if sample.path.name in truths)
+    if seen:
+        console.print(
+            f"{seen} of these {len(scored)} come from sources that the model was trained on: they show what an answer "
+            "looks like, not how good it is.",
+            soft_wrap=True,
+        )
 
 
 def _ask(detector: Detector, path: Path) -> Detection | VeriphotoError:
@@ -93,16 +117,18 @@ def _ask(detector: Detector, path: Path) -> Detection | VeriphotoError:
         return error
 
 
-def _row(sample: SampleScore) -> tuple[str, ...]:
-    duration = f"{sample.milliseconds:.0f}"
+def _row(sample: SampleScore, truth: Truth | None, *, known: bool) -> list[str]:
+    row = [escape(sample.path.name), *([truth.label if truth else ""] if known else [])]
     if isinstance(sample.answer, VeriphotoError):
-        return escape(sample.path.name), f"[red]{sample.answer.code}[/red]", "", "", duration
+        return [*row, f"[red]{sample.answer.code}[/red]", "", *([""] if known else [])]
     verdict = sample.answer.verdict
-    colour = _COLOURS[verdict.verdict]
-    return (
-        escape(sample.path.name),
-        f"[{colour}]{verdict.verdict}[/{colour}]",
-        f"{verdict.probability:.3f}",
-        verdict.confidence,
-        duration,
-    )
+    row += [f"[{_COLOURS[verdict.verdict]}]{verdict.verdict}[/]", f"{verdict.probability:.3f}"]
+    return [*row, *([_judged(verdict.verdict, truth)] if known else [])]
+
+
+def _judged(verdict: str, truth: Truth | None) -> str:
+    if truth is None:
+        return ""
+    if verdict == "unsure":
+        return "[yellow]left to you[/yellow]"
+    return "[green]yes[/green]" if verdict == truth.label else "[red]no[/red]"

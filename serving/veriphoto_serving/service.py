@@ -14,17 +14,24 @@ from rich.console import Console
 from rich.markup import escape
 
 from veriphoto.errors import MissingExtraError, StartupError, UsageError
+from veriphoto_client import Detection
 from veriphoto_serving import samples
 from veriphoto_serving.gateway.server import prepare
 from veriphoto_serving.gateway.settings import GatewaySettings, drift_url
 from veriphoto_serving.monitor import serve_monitor
 from veriphoto_serving.page import serve_page
+from veriphoto_serving.rates import rate_line
 from veriphoto_serving.triton import selfcheck
 from veriphoto_serving.triton.launcher import TritonServer
 from veriphoto_serving.triton.options import TritonOptions
 from veriphoto_serving.triton.ports import free_ports, obstacle
+from veriphoto_serving.truths import read_truths
 
 _KEY_BYTES: Final = 24
+_NEXT: Final = """Next:
+  1. see it on a page:            make page, then open http://127.0.0.1:8501
+  2. scan your own photos:        .venv/bin/veriphoto scan DIR --output verdicts.csv
+  3. fit it to your real photos:  make train-env, then .venv/bin/veriphoto calibrate --real DIR"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +69,8 @@ def serve_until_stopped(options: TritonOptions, folder: Path | None, front: Fron
     """
     console = Console()
     pictures = _pictures(console, folder, needed=front is None)
-    server = TritonServer(options)
+    truths = read_truths(folder) if folder else {}
+    server = TritonServer(options if front else options.on_free_ports())
     findings = selfcheck.run(server.options, server.installation)
     for finding in findings:
         if not finding.fatal:
@@ -71,10 +79,15 @@ def serve_until_stopped(options: TritonOptions, folder: Path | None, front: Fron
     with contextlib.ExitStack() as stack:
         serve = _prepare_gateway(console, server, front, stack) if front else None
         scored = _start_and_score(console, server, pictures, stack)
+        if scored:
+            samples.show(console, scored, truths)
+            _tell_rate(console, server.options, scored)
         if serve:
             serve()
         with console.status("stopping Triton ..."):
             server.stop()
+    if front is None:
+        console.print(_NEXT, soft_wrap=True, markup=False, highlight=False)
     return sum(sample.failed for sample in scored)
 
 
@@ -85,10 +98,16 @@ def _start_and_score(
     with console.status("starting Triton ..."):
         stack.enter_context(server)
     _announce(console, server, time.monotonic() - start)
-    scored = list(samples.score(f"http://{server.http_url}", pictures))
-    if scored:
-        samples.show(console, scored)
-    return scored
+    with console.status("scoring the samples ..."):
+        return list(samples.score(f"http://{server.http_url}", pictures))
+
+
+def _tell_rate(console: Console, options: TritonOptions, scored: list[samples.SampleScore]) -> None:
+    answers = [sample.answer for sample in scored if isinstance(sample.answer, Detection)]
+    if answers:
+        asked = any(answer.second_opinion.asked for answer in answers)
+        version = answers[0].verdict.model_version
+        console.print(rate_line(options.model_repository, version, opinion=asked), style="bold", soft_wrap=True)
 
 
 def _prepare_gateway(

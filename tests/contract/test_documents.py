@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import importlib.util
+import itertools
 import re
 import shlex
+import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -18,6 +20,14 @@ from veriphoto_client.commandline.app import build
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FOLDERS_OF_THE_READER = ("DIR", "FOLDER", "shop-canaries")
+TRACKED = {
+    name.split("/")[0]
+    for name in subprocess.run(
+        ["git", "ls-files", "*/*"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+}
+PLACEHOLDER = re.compile(r"/N\b|[A-Z]{3,}|\.\.\.")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`((?:\.venv/bin/)?(?:veriphoto|make) [a-z][^`]*)`")
 _COMMAND = re.compile(r"^(?:\.venv/bin/)?(veriphoto|make) ")
@@ -27,44 +37,95 @@ def blocks(document: Path, *languages: str) -> list[str]:
     return [body for language, body in _BLOCK.findall(document.read_text()) if language in languages]
 
 
-def typed(document: Path) -> Iterator[list[str]]:
-    """The words of every `veriphoto` and `make` command in a document."""
+def typed(document: Path) -> Iterator[tuple[list[str], bool]]:
+    """The words of every `veriphoto` and `make` command in a document, and whether it stands in a block of its own."""
     lines = [line for body in blocks(document, "sh") for line in body.replace("\\\n", " ").splitlines()]
     prompts = [line for body in blocks(document, "console") for line in body.replace("\\\n", " ").splitlines()]
     lines += [line.removeprefix("$ ") for line in prompts if line.startswith("$ ")]
-    lines += _INLINE.findall(document.read_text())
-    for line in lines:
+    mentions = _INLINE.findall(document.read_text())
+    for line, whole in [*((line, True) for line in lines), *((line, False) for line in mentions)]:
         if _COMMAND.match(line):
-            yield shlex.split(line.partition(" #")[0].replace("...", ""))
+            yield shlex.split(line.partition(" #")[0].replace("...", "")), whole
+
+
+def shell_lines() -> list[Any]:
+    """Every line of the documents' shell blocks that runs neither `veriphoto` nor `make`."""
+    found = []
+    for document in DOCUMENTS:
+        lines = [line for body in blocks(document, "sh") for line in body.replace("\\\n", " ").splitlines()]
+        rest = [line.strip() for line in lines if line.strip() and not _COMMAND.match(line) and line[0] not in "#{"]
+        found += [pytest.param(line, id=f"{document.name}: {line[:60]}") for line in rest]
+    return found
 
 
 def commands(program: str) -> list[Any]:
     return [
-        pytest.param(words[1:], id=f"{document.name}: {' '.join(words)}")
+        pytest.param(words[1:], whole, id=f"{document.name}: {' '.join(words)}")
         for document in DOCUMENTS
-        for words in typed(document)
+        for words, whole in typed(document)
         if Path(words[0]).name == program
     ]
 
 
-@pytest.mark.parametrize("words", commands("veriphoto"))
-def test_commands_and_options_exist(words: list[str]) -> None:
-    command: Any = typer.main.get_command(build())
-    while isinstance(command, click.Group) or hasattr(command, "commands"):
+@pytest.fixture(scope="module")
+def program() -> Any:
+    return typer.main.get_command(build())
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's folder, and beside it the folders that documents call by a name of their own."""
+    for path in ROOT.iterdir():
+        if path.name not in ("var", ".venv", ".git"):
+            (tmp_path / path.name).symlink_to(path)
+    for name in FOLDERS_OF_THE_READER:
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("words", "whole"), commands("veriphoto"))
+def test_commands_are_accepted_as_written(words: list[str], whole: bool, checkout: Path, program: Any) -> None:
+    """Command, options, their values and what is required: all but running it. A mere mention may lack some."""
+    command = program
+    path = "veriphoto"
+    while hasattr(command, "commands"):
         if command.params and (not words or words[0].startswith("--")):
             break  # a group that does something by itself, with options of its own
         assert words, "a group of commands is no command"
-        name = words.pop(0)
-        assert name in command.commands, f"there is no command {name}"
-        command = command.commands[name]
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        path, command = f"{path} {words[0]}", command.commands.get(words[0])
+        assert command, f"there is no command {path}"
+        words = words[1:]
+    named = [word for word in words if word.split("/")[0] in TRACKED and not PLACEHOLDER.search(word)]
+    assert all((checkout / word).exists() for word in named), named
+    known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)} | {"--help"}
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known
+    if whole and "--help" not in words:
+        command.make_context(path, list(words))
+
+
+@pytest.mark.parametrize("line", shell_lines())
+def test_what_other_programs_are_told_exists(line: str) -> None:
+    """Files of ours, modules, extras and compose profiles: what a machine without those programs can check."""
+    words = [word.removeprefix("./").rstrip(";") for word in shlex.split(line.partition(" #")[0], comments=True)]
     for word in words:
-        if word.startswith("--"):
-            assert word.partition("=")[0] in {*known, "--help"}
+        name = word.rpartition("@")[2].rpartition("=")[2]
+        if name.split("/")[0] in TRACKED and not PLACEHOLDER.search(name):
+            assert list(ROOT.glob(name)), name
+    if "-m" in words and words[0].rpartition("/")[2].startswith("python"):
+        module = words[words.index("-m") + 1]
+        assert importlib.util.find_spec(module), module
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for found in re.findall(r"(?:\.|veriphoto)\[([a-z,]+)\]", line):
+        assert set(found.split(",")) <= extras.keys(), found
+    profiles = set(re.findall(r"profiles: \[(.*?)\]", (ROOT / "compose.yaml").read_text()))
+    for option, value in itertools.pairwise(words):
+        if option == "--profile":
+            assert value == "*" or value in {name for each in profiles for name in each.split(", ")}, value
 
 
-@pytest.mark.parametrize("words", commands("make"))
-def test_make_targets_exist(words: list[str]) -> None:
+@pytest.mark.parametrize(("words", "whole"), commands("make"))
+def test_make_targets_exist(words: list[str], whole: bool) -> None:
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {word for word in words if "=" not in word} <= targets
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
+import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,7 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from veriphoto_client import FakeTransport
 from veriphoto_client.page.command import page_process
@@ -33,14 +38,15 @@ pytestmark = pytest.mark.browser
 class Service:
     """A gateway that can be stopped and started again on its port."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:
         (self.port,) = free_ports(1)
+        self.settings = settings
         self.url = f"http://127.0.0.1:{self.port}"
         self._running = contextlib.ExitStack()
 
     def start(self) -> None:
         up = threading.Event()
-        settings = GatewaySettings(gateway_port=self.port, api_keys=f"page={KEY}", drain=0)
+        settings = GatewaySettings(gateway_port=self.port, api_keys=f"page={KEY}", drain=0, **self.settings)
         server, door = prepare(settings, transport=FakeTransport(), ready=lambda _: up.set())
         thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
         thread.start()
@@ -63,6 +69,12 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def address(service: Service) -> Iterator[str]:
+    with serving(service) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def serving(service: Service) -> Iterator[str]:
     (port,) = free_ports(1)
     command, environment = page_process(service.url, "127.0.0.1", port)
     process = subprocess.Popen(
@@ -94,6 +106,23 @@ def drop(page: Any, *files: Path | dict[str, Any]) -> None:
     page.locator("input[type=file]").set_input_files(list(files))
 
 
+def look(page: Any, name: str) -> None:
+    """Leaves a screenshot where somebody wants to look."""
+    if folder := os.environ.get("VERIPHOTO_SCREENSHOTS"):
+        page.wait_for_timeout(1500)
+        width = page.viewport_size["width"]
+        page.screenshot(path=str(Path(folder) / f"page-{name}-{width}.png"), full_page=True)
+
+
+def photo(level: int, side: int = 400, kind: str = "JPEG", **options: Any) -> dict[str, Any]:
+    """A file as a browser gives it: the fake model takes dark for real and bright for AI-generated."""
+    noise = np.random.default_rng(level).integers(-20, 20, (side, side, 3))
+    buffer = io.BytesIO()
+    Image.fromarray((level + noise).clip(0, 255).astype(np.uint8)).save(buffer, kind, **options)
+    name = f"{level}.{kind.lower()}"
+    return {"name": name, "mimeType": "application/octet-stream", "buffer": buffer.getvalue()}
+
+
 def fits(page: Any) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
 
@@ -106,6 +135,11 @@ def test_one_photo_gets_a_verdict_and_the_reason_why(page: Any) -> None:
     page.get_by_text("model version 1").first.wait_for()
     page.get_by_text("Camera (EXIF): absent").wait_for()
     page.get_by_text("Absence proves nothing.").wait_for()
+    page.get_by_role("button", name="What the answer means").click()
+    page.get_by_text("and not that a camera took the photo").wait_for()
+    page.keyboard.press("Escape")
+    assert page.get_by_role("button", name="This is wrong").count() == 0, "there is no review to tell"
+    look(page, "one")
     overlay = page.locator("[data-testid=stImage] img")
     before = overlay.get_attribute("src")
     slider = page.get_by_role("slider")
@@ -136,6 +170,74 @@ def test_many_photos_get_a_table_and_a_csv(page: Any) -> None:
     page.get_by_text("Look at one").wait_for()
     page.get_by_role("slider").wait_for()
     assert fits(page)
+    look(page, "many")
+
+
+@pytest.mark.parametrize(
+    ("level", "side", "headline", "colour", "number"),
+    [
+        (60, 400, "No sign of AI generation found", "blue", "probability of being AI-generated"),
+        (128, 400, "Unsure", "gray", "probability of being AI-generated"),
+        (220, 400, "Probably made by an AI generator", "red", "probability of being AI-generated"),
+        (220, 20, "Unsure", "gray", "Its shorter side has 20 px; photos are judged from 32 px on"),
+    ],
+)
+def test_headline_colour_and_number_agree(
+    page: Any, level: int, side: int, headline: str, colour: str, number: str
+) -> None:
+    drop(page, photo(level, side))
+    page.get_by_role("heading", name=headline).wait_for()
+    page.get_by_text(number).first.wait_for()
+    assert page.locator(f"h2 .stMarkdownColoredText, h2 span[class*={colour}], h2 span[style*=color]").count() == 1
+    assert (page.locator("img[alt*='probability of being AI-generated']").count() == 1) is (side > 32)
+    assert (page.get_by_text("confidence ·").count() == 1) is (headline != "Unsure")
+    look(page, f"verdict-{level}-{side}")
+
+
+def test_a_heic_of_a_phone_is_judged_and_shown(page: Any) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110], exif[0x0112] = "Apple", "iPhone 15", 6
+    drop(page, {**photo(60, 640, "HEIF", exif=exif.tobytes()), "name": "IMG_0001.HEIC"})
+    page.get_by_role("heading", name="No sign of AI generation found").wait_for()
+    page.locator("[data-testid=stImage] img").wait_for()
+    page.get_by_text("Apple · iPhone 15").wait_for()
+    assert fits(page)
+
+
+def test_the_limits_are_said_as_they_are(page: Any) -> None:
+    page.get_by_text("up to 20 MB each").wait_for()
+    look(page, "empty")
+    page.get_by_text("up to 500 photos, 500 MB").wait_for()
+    assert page.get_by_text("per file").filter(visible=True).count() == 0, "Streamlit's words name another limit"
+    drop(page, {"name": "big.jpg", "mimeType": "image/jpeg", "buffer": bytes(20_100_000)})
+    page.get_by_text("more than the 20 MB allowed").wait_for()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_mistake_reaches_the_review(chromium: Any, tmp_path: Path, width: str) -> None:
+    database = f"sqlite:///{tmp_path / 'review.db'}"
+    service = Service(review_database=database, feedback_keys="page")
+    service.start()
+    try:
+        with serving(service) as url:
+            page = chromium.new_page(viewport=WIDTHS[width])
+            page.set_default_timeout(30_000)
+            page.goto(url)
+            page.get_by_text("Service: working").wait_for()
+            sent = photo(60)
+            drop(page, sent)
+            page.get_by_role("button", name="This is wrong").click()
+            assert page.get_by_role("button", name="It is a real photo").count() == 0
+            page.get_by_role("button", name="It is AI-generated").click()
+            page.get_by_text("the review has been told").wait_for()
+            look(page, "feedback")
+            page.close()
+    finally:
+        service.stop()
+    with sqlite3.connect(tmp_path / "review.db") as rows:
+        dump = "\n".join(rows.iterdump())
+    assert hashlib.sha256(sent["buffer"]).hexdigest() in dump
 
 
 @pytest.mark.parametrize(

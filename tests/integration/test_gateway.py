@@ -16,8 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+import tritonclient.http as triton_http
 from toy_model import copy_repository, publish_toy
+from tritonclient.utils import InferenceServerException
 
 from veriphoto_client import Detector
 from veriphoto_serving.gateway.health.workers import stubs
@@ -148,10 +151,51 @@ def test_what_crashes_triton_does_not_reach_it(served: Served) -> None:
         assert line.recv(12) in (b"HTTP/1.1 411", b"")
     huge = json.dumps({"inputs": [{"name": "IMAGE", "shape": [1, 9_999_999_999_999], "data": ["a"]}]}).encode()
     assert httpx.post(f"{served.url}/predict", content=huge).status_code == 422
-    assert httpx.post(f"{served.url}/v2/models/detector/infer", content=huge).status_code == 404
+    assert httpx.post(f"{served.url}/v2/models/detector/infer", content=huge).status_code == 400
+    prefix = b'{"inputs":[{"name":"IMAGE","shape":[1,1],"datatype":"BYTES","parameters":{"binary_data_size":4}}]}'
+    lying = {"inference-header-content-length": str(len(prefix))}
+    body = prefix + b"\xff\xff\xff\xff"
+    assert httpx.post(f"{served.url}/v2/models/detector/infer", content=body, headers=lying).status_code == 400
 
     assert served.ready()
     assert served.triton == server
+
+
+def test_image_clients_of_tritons_get_what_triton_says(served: Served) -> None:
+    """What NVIDIA's image_client and ensemble_image_client do, at both doors."""
+    said = []
+    for door in (served.url.removeprefix("http://"), f"127.0.0.1:{served.ports[0]}"):
+        with triton_http.InferenceServerClient(door, ssl=False) as client:
+            metadata = client.get_model_metadata("detector")
+            if not said:  # behind the gateway only the launcher may read it
+                config = client.get_model_config("detector")
+            (image,) = metadata["inputs"]
+            batch = min(config["max_batch_size"], len(SAMPLES))
+            photos = np.array([[path.read_bytes()] for path in SAMPLES[:batch]], dtype=object)
+            sent = triton_http.InferInput(image["name"], list(photos.shape), image["datatype"])
+            sent.set_data_from_numpy(photos, binary_data=True)
+            names = [output["name"] for output in metadata["outputs"]]
+            plain = [triton_http.InferRequestedOutput(name, binary_data=bool(n % 2)) for n, name in enumerate(names)]
+            tensors = client.infer("detector", [sent], outputs=plain, request_id="1")
+            classes = [triton_http.InferRequestedOutput(name, class_count=2) for name in ("PROBABILITY", "STATISTICS")]
+            words = client.infer("detector", [sent], outputs=classes)
+            shown = {
+                "metadata": (metadata["name"], metadata["versions"], metadata["platform"], image, metadata["outputs"]),
+                "id": tensors.get_response()["id"],
+                "version": tensors.get_response()["model_version"],
+                "classes": [words.as_numpy(name).tolist() for name in ("PROBABILITY", "STATISTICS")],
+            }
+            said.append((shown, {name: tensors.as_numpy(name) for name in names}))
+            photos[1, 0] = photos[1, 0][:500]
+            sent.set_data_from_numpy(photos, binary_data=True)
+            with pytest.raises(InferenceServerException, match=r"\[truncated_image\]") as refused:
+                client.infer("detector", [sent])
+            assert "IMAGE[1]" in str(refused.value)
+    (ours, our_tensors), (theirs, their_tensors) = said
+    for name, tensor in their_tensors.items():
+        assert our_tensors[name] == pytest.approx(tensor, rel=1e-6), name
+    ours["metadata"][-1].sort(key=str), theirs["metadata"][-1].sort(key=str)
+    assert ours == theirs
 
 
 class Traffic:

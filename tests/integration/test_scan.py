@@ -18,6 +18,7 @@ from gateway_beside import gateway
 from photo_corpus import write_corpus
 from toy_model import copy_repository, publish_toy
 
+from veriphoto.contract import SUFFIXES
 from veriphoto_serving.triton.launcher import TritonServer
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +112,7 @@ def test_a_server_killed_mid_scan_stops_it_and_a_new_one_finishes_it(
 
 
 def test_every_engine_writes_the_same_rows(triton: TritonServer, tmp_path: Path):
-    samples = [path for path in (ROOT / "samples").iterdir() if path.suffix != ".md"]
+    samples = [path for path in (ROOT / "samples").iterdir() if path.suffix in SUFFIXES]
     photos = tmp_path / "photos"
     _, broken = write_corpus(photos, 20, 10)
     for path in samples:

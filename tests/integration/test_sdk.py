@@ -15,7 +15,7 @@ from gateway_beside import gateway
 from photo_corpus import picture, write_broken
 from PIL import Image
 
-from veriphoto.contract import CONTRACT
+from veriphoto.contract import CONTRACT, SUFFIXES
 from veriphoto.errors import (
     DeadlineExceededError,
     ImageError,
@@ -30,7 +30,7 @@ from veriphoto.preprocessing import preprocess
 from veriphoto_client import AsyncDetector, Detection, Detector
 from veriphoto_serving.triton.launcher import TritonServer
 
-SAMPLES = sorted(path for path in (Path(__file__).parents[2] / "samples").iterdir() if path.suffix != ".md")
+SAMPLES = sorted(path for path in (Path(__file__).parents[2] / "samples").iterdir() if path.suffix in SUFFIXES)
 
 
 def flat_png(width: int, height: int) -> bytes:

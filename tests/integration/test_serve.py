@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 from processes import runs
 
+from veriphoto.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
 from veriphoto_serving.triton import shared_memory
 from veriphoto_serving.triton.ports import free_ports
 
@@ -147,6 +149,35 @@ def test_demo_scores_the_samples(tmp_path: Path) -> None:
     samples = [path.name for path in (ROOT / "samples").iterdir() if path.suffix in (".jpg", ".png", ".webp")]
     assert samples
     assert all(name in done.stdout for name in samples)
+    known, _, misses = done.stdout.partition("Known misses")
+    assert re.search(r"real_boots\.jpg\W+real\W+real\W+[\d.]+\W+yes", known)
+    assert re.search(r"ai_pullover\.jpg\W+ai_generated\W+real\W+[\d.]+\W+no", misses)
+    assert re.search(r"about \d in 10 AI product photos of generators it never saw; \d in 100 real", misses)
+    assert all(step in misses for step in ("make page", "veriphoto scan DIR", "veriphoto calibrate --real DIR"))
+
+
+def test_demo_takes_other_ports_where_the_usual_ones_are_taken(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as held:
+        for port in (TRITON_HTTP_PORT, TRITON_GRPC_PORT, TRITON_METRICS_PORT):
+            other = held.enter_context(socket.socket())
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):  # somebody else's server has it: as good
+                other.bind(("127.0.0.1", port))
+                other.listen()
+        done = demo(f"--var={tmp_path}")
+        assert done.returncode == 0, done.stderr
+        ready = next(line for line in done.stdout.splitlines() if line.startswith("Triton is ready"))
+        assert not {f":{TRITON_HTTP_PORT},", f":{TRITON_GRPC_PORT},"} & set(ready.split())
+        chosen = demo(f"--var={tmp_path}", f"--http-port={free_ports(1)[0]}", f"--grpc-port={held_port(held)}")
+    assert chosen.returncode == 2
+    assert "choose another with --grpc-port" in chosen.stderr
+
+
+def held_port(stack: contextlib.ExitStack) -> int:
+    other = stack.enter_context(socket.socket())
+    other.bind(("127.0.0.1", 0))
+    other.listen()
+    return int(other.getsockname()[1])
 
 
 def test_demo_fails_if_a_sample_is_not_scored_and_works_in_paths_with_spaces(tmp_path: Path) -> None:

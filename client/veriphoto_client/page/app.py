@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import streamlit as st
 
-from veriphoto.contract import GATEWAY_PORT
+from veriphoto.contract import GATEWAY_PORT, MAX_FILE_BYTES
 from veriphoto.errors import ImageError
 from veriphoto.headers import ACCEPTED
 from veriphoto.verdict import frequency
-from veriphoto_client.page.drawing import COLOURS, REASONS, WORDS, overlaid, scale, table, to_csv
+from veriphoto_client.page.drawing import REASONS, WORDS, gate, overlaid, scale, table, thumbnail, to_csv
 from veriphoto_client.page.gateway import Gateway, PageError, Photo
-from veriphoto_client.page.uploads import photos_of
+from veriphoto_client.page.uploads import MOST_BYTES, MOST_PHOTOS, photos_of
 
 URL_VARIABLE: Final = "VERIPHOTO_GATEWAY_URL"
 REVIEW_VARIABLE: Final = "VERIPHOTO_REVIEW_DATABASE"
@@ -35,14 +35,26 @@ generators that the model does not know gets this answer.
 edited, photographed from a screen or compressed many times is harder. It says nothing about whether a product is real,
 nor who made a photo. Do not decide about a person by this answer alone: look at the photo, and ask the seller.
 
-**The evidence map** shows which places pushed the score: red towards AI, blue away from it. Only what
-the model looks at is coloured, the largest square in the middle. It shows where, not why.
+**Confidence** is how far the score lies beyond the end of the unsure range: *low* is just past it.
+
+**The evidence map** shows which places pushed the score: red towards AI, blue away from it; where no sign of AI
+generation was found, only blue is drawn. Only what the model looks at is coloured, the largest square in the middle. It
+shows where, not why.
 
 **Metadata** are claims that anybody can remove or forge. That they are absent proves nothing, and they never change the
 score.
 
 **Your photos** are held in memory while this page is open, and are not stored.
 """
+_QUESTION: Final = "What the answer means, and what it does not"
+_TRUTHS: Final = {"real": "It is a real photo", "ai_generated": "It is AI-generated"}
+_MEGA: Final = 1_000_000
+_ROW: Final = 64
+# Streamlit's own words under the button name one limit for photos and ZIP files.
+_STYLE: Final = """<style>
+.stMainBlockContainer {padding-top: 2.5rem}
+[data-testid="stFileUploaderDropzoneInstructions"] {display: none}
+</style>"""
 _CLAIMS: Final = {
     "c2pa": "Content credentials (C2PA)",
     "digital_source_type": "IPTC digital source type",
@@ -73,9 +85,10 @@ def explained(name: str, content: bytes) -> dict[str, Any]:
 def judged(photos: list[tuple[str, bytes]]) -> list[dict[str, Any]]:
     """Asks once for each set of photos, and shows how far it is."""
     progress = st.progress(0.0, "Judging ...")
-    answers = []
+    answers: list[dict[str, Any]] = []
     for answer in gateway().judge([Photo(*photo) for photo in photos]):
-        answers.append(answer)
+        scored = "probability" in answer
+        answers.append({**answer, "thumbnail": thumbnail(photos[len(answers)][1]) if scored else ""})
         progress.progress(len(answers) / len(photos), f"{len(answers)} of {len(photos)}")
     progress.empty()
     return answers
@@ -95,19 +108,22 @@ def main() -> None:
 
 def photos() -> None:
     """Draws the tab where photos are dropped."""
-    st.html("<style>.stMainBlockContainer {padding-top: 2.5rem}</style>")
+    st.html(_STYLE)
     st.title("Veriphoto")
     st.markdown("Was this product photo made by an AI generator?")
     files = st.file_uploader(
-        f"Drop photos or a ZIP of photos here ({ACCEPTED}, 20 MB each)", accept_multiple_files=True
+        f"Drop photos ({ACCEPTED}; up to {MAX_FILE_BYTES // _MEGA} MB each) or a ZIP of them "
+        f"(up to {MOST_PHOTOS} photos, {MOST_BYTES // _MEGA} MB)",
+        accept_multiple_files=True,
     )
     if files:
         try:
             _show([(file.name, file.getvalue()) for file in files])
         except PageError as error:
             st.error(str(error), icon="⚠️")
-    with st.expander("What the answer means, and what it does not", expanded=not files):
-        st.markdown(_MEANING)
+    if not files:
+        with st.expander(_QUESTION, expanded=True):
+            st.markdown(_MEANING)
     _footer()
 
 
@@ -127,6 +143,9 @@ def _one(photo: Photo) -> None:
     words, picture = st.columns(2, gap="large")
     with words:
         _verdict(answer)
+        with st.popover(_QUESTION):
+            st.markdown(_MEANING)
+        _wrong(photo, answer["verdict"])
         _provenance(answer["provenance"])
     with picture:
         strength = st.slider("Evidence over the photo", 0, 100, 60, format="%d %%", key=f"strength {photo.name}")
@@ -144,12 +163,14 @@ def _verdict(answer: dict[str, Any]) -> None:
     reason = REASONS[answer["reason"]]
     if reason:
         st.markdown(f"because {reason}.")
+    version = f"model version **{answer['model_version']}** · {answer['inference_time_ms']:.0f} ms"
+    if decided := gate(answer):  # not by the score, so that is not shown as if it had been
+        st.markdown(f"{decided} · {version}")
+        return
     low, high = answer["unsure_band"]
     st.html(scale(answer["probability"], answer["threshold"], (low, high)))
-    st.markdown(
-        f"**{answer['probability']:.1%}** probability of being AI-generated · **{answer['confidence']}** confidence · "
-        f"model version **{answer['model_version']}** · {answer['inference_time_ms']:.0f} ms"
-    )
+    confidence = "" if verdict == "unsure" else f"**{answer['confidence']}** confidence · "
+    st.markdown(f"**{answer['probability']:.1%}** probability of being AI-generated · {confidence}{version}")
     share = answer["real_photos_this_high"]
     if share is not None:
         st.markdown(f"{frequency(share).capitalize()}.")
@@ -157,8 +178,20 @@ def _verdict(answer: dict[str, Any]) -> None:
         st.caption("Two models looked at this photo, and the score is of both.")
 
 
+def _wrong(photo: Photo, verdict: str) -> None:
+    """Takes the truth from those who know it, where a review takes it."""
+    if not gateway().health().get("feedback"):
+        return
+    with st.popover("This is wrong" if verdict != "unsure" else "I know what it is"):
+        note = st.text_input("How do you know? (optional)", max_chars=500, key=f"note {photo.name}")
+        for truth, words in _TRUTHS.items():
+            if truth != verdict and st.button(words, key=f"{truth} {photo.name}", width="stretch"):
+                gateway().tell(photo, truth, note)
+                st.success("Thank you: the review has been told.")
+
+
 def _streamlit_colour(verdict: str) -> str:
-    return {COLOURS["real"]: "blue", COLOURS["ai_generated"]: "red"}.get(COLOURS[verdict], "orange")
+    return {"real": "blue", "ai_generated": "red"}.get(verdict, "gray")
 
 
 def _provenance(claims: dict[str, Any]) -> None:
@@ -181,10 +214,13 @@ def _many(photos: list[Photo]) -> None:
         rows,
         width="stretch",
         hide_index=True,
+        row_height=_ROW,
         column_config={
+            "photo": st.column_config.ImageColumn("", width=_ROW + 16, pinned=True),
             "probability": st.column_config.ProgressColumn(
-                "AI probability", min_value=0, max_value=1, format="percent"
+                "AI probability", min_value=0, max_value=1, format="percent", width=130, color="gray"
             ),
+            "verdict": st.column_config.TextColumn("answer", width=230),
             "model_version": "model version",
         },
     )

@@ -54,11 +54,13 @@ def page_process(gateway_url: str, host: str, port: int, review: str = "") -> tu
         raise MissingExtraError("review", "sqlalchemy")
     if importlib.util.find_spec("streamlit") is None:
         raise MissingExtraError("page", "streamlit")
+    from veriphoto_client.page.uploads import MOST_BYTES  # noqa: PLC0415 - keeps the command line light
+
     options = {
         "server.address": host,
         "server.port": str(port),
         "server.headless": "true",
-        "server.maxUploadSize": "500",
+        "server.maxUploadSize": str(MOST_BYTES >> 20),
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "minimal",

@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
 from PIL import Image
 
 from veriphoto.decoding import decode
+from veriphoto.errors import ImageError
 
-COLOURS: Final = {"real": "#1f77b4", "ai_generated": "#d62728", "unsure": "#8a6d00"}
+COLOURS: Final = {"real": "#1f77b4", "ai_generated": "#d62728", "unsure": "#6b6f76"}
 WORDS: Final = {
     "real": "No sign of AI generation found",
     "ai_generated": "Probably made by an AI generator",
@@ -25,6 +26,7 @@ REASONS: Final = {
     "too_degraded": "the photo is compressed too much to judge",
     "": "",
 }
+_THUMBNAIL: Final = 96
 COLUMNS: Final = ("filename", "verdict", "probability", "confidence", "reason", "model_version", "error")
 
 
@@ -46,14 +48,17 @@ def scale(probability: float, threshold: float, band: tuple[float, float]) -> st
 
     label = f"{probability:.1%} probability of being AI-generated; unsure between {band[0]:.0%} and {band[1]:.0%}"
     anchor = "start" if probability < 0.15 else "end" if probability > 0.85 else "middle"
+    # Each verdict in its colour, so that the mark never stands in a colour that the words contradict.
+    parts = ((0.0, band[0], "real"), (band[0], band[1], "unsure"), (band[1], 1.0, "ai_generated"))
+    bars = "".join(
+        f'<rect x="{at(start):.1f}" y="30" width="{at(end) - at(start):.1f}" height="14" fill="{COLOURS[verdict]}"/>'
+        for start, end, verdict in parts
+        if end > start
+    )
     # On a line of its own: a band near an end would lie under that end's words.
     middle = min(max(at(sum(band) / 2), left + 20), right - 20)
     svg = f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 92" font-family="sans-serif">
-<defs><linearGradient id="s"><stop offset="0" stop-color="#1f77b4"/><stop offset="0.5" stop-color="#dddddd"/>
-<stop offset="1" stop-color="#d62728"/></linearGradient></defs>
-<rect x="{left}" y="30" width="{right - left}" height="14" rx="7" fill="url(#s)"/>
-<rect x="{at(band[0]):.1f}" y="27" width="{max(1.5, at(band[1]) - at(band[0])):.1f}" height="20" fill="#8a6d00"
- opacity="0.45"/>
+{bars}
 <line x1="{at(threshold):.1f}" x2="{at(threshold):.1f}" y1="24" y2="50" stroke="#31333f" stroke-dasharray="3 2"/>
 <path d="M{at(probability):.1f} 46 l-7 12 h14 z" fill="#31333f"/>
 <text x="{at(probability):.1f}" y="18" text-anchor="{anchor}" font-size="15" font-weight="700"
@@ -64,6 +69,25 @@ def scale(probability: float, threshold: float, band: tuple[float, float]) -> st
     # Streamlit takes drawings out of HTML, and leaves pictures in.
     source = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
     return f'<img src="{source}" alt="{escape(label)}" style="width:100%;max-width:36rem">'
+
+
+def gate(answer: Mapping[str, Any]) -> str:
+    """Says what decided where it was not the score.
+
+    Args:
+        answer: The gateway's answer about a photo.
+
+    Returns:
+        A sentence with the numbers, empty where the score decided.
+    """
+    statistics, gates = answer["statistics"], answer["gates"]
+    if answer["reason"] == "too_small":
+        side = min(statistics["width"], statistics["height"])
+        return f"Its shorter side has **{side:.0f} px**; photos are judged from {gates['min_side']:.0f} px on"
+    if answer["reason"] == "too_degraded":
+        blocks = statistics["blockiness"]
+        return f"Its blockiness is **{blocks:.1f}**; photos are judged up to {gates['max_blockiness']:.1f}"
+    return ""
 
 
 def overlaid(content: bytes, overlay_png_base64: str, strength: float) -> Image.Image:
@@ -82,20 +106,33 @@ def overlaid(content: bytes, overlay_png_base64: str, strength: float) -> Image.
     return Image.blend(photo, overlay, strength)
 
 
+def thumbnail(content: bytes) -> str:
+    """Shrinks a photo to the data URI of a JPEG; empty where it cannot be decoded."""
+    try:
+        image = decode(content).image
+    except ImageError:
+        return ""
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=75)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
 def table(answers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Makes rows of answers.
 
     Args:
-        answers: As the gateway words them, good and bad.
+        answers: As the gateway words them, good and bad, with ``thumbnail`` where there is one.
 
     Returns:
-        One row each, in words for people.
+        One row each, in words for people; what a narrow screen must show comes first.
     """
     return [
         {
-            "filename": answer["filename"],
-            "verdict": WORDS.get(answer.get("verdict", ""), "not judged"),
+            "photo": answer.get("thumbnail", ""),
             "probability": answer.get("probability"),
+            "verdict": WORDS.get(answer.get("verdict", ""), "not judged"),
+            "filename": answer["filename"],
             "confidence": answer.get("confidence", ""),
             "reason": REASONS[answer.get("reason", "")],
             "model_version": answer.get("model_version"),

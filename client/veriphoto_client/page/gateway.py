@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -69,12 +70,29 @@ class Gateway:
             files = [("files", (photo.name, photo.content)) for photo in part]
             yield from self._checked("POST", "/predict/batch", files=files)["results"]
 
+    def tell(self, photo: Photo, truth: str, note: str = "") -> None:
+        """Tells the review what a photo really is.
+
+        Args:
+            photo: The file; only its checksum is sent.
+            truth: ``real`` or ``ai_generated``.
+            note: Why.
+
+        Raises:
+            PageError: If it was not taken; its message says why.
+        """
+        digest = hashlib.sha256(photo.content).hexdigest()
+        self._checked("POST", "/feedback", json={"sha256": digest, "truth": truth, "note": note})
+
     def health(self) -> Answer:
-        """Returns what the service says of itself; ``status`` is ``away`` where it does not answer."""
+        """Returns what the service says of itself.
+
+        ``status`` is ``away`` where it does not answer; ``feedback`` is whether this page may tell it of mistakes.
+        """
         try:
             answer: Answer = self._http.get("/health", timeout=_BRIEF_S).json()
         except (httpx.HTTPError, ValueError):
-            return {"status": "away", "model_version": None, "drift": {"state": "away"}}
+            return {"status": "away", "model_version": None, "feedback": False, "drift": {"state": "away"}}
         return answer
 
     def _checked(self, method: str, route: str, **content: Any) -> Answer:
@@ -99,6 +117,8 @@ def sentence(status: int, detail: str) -> str:
     """
     if status == 401:
         return "This page is not allowed to ask the service: its API key is missing or wrong."
+    if status == 403:
+        return "This page may not send feedback: its API key is not among those that may."
     if status == 429:
         return "Too many photos in a short time. Please wait a minute."
     if status >= 500:

@@ -21,6 +21,7 @@ from veriphoto.contract import (
     STATISTICS,
 )
 from veriphoto.errors import ServiceError
+from veriphoto.second_opinion import UNKNOWN_SHARE
 from veriphoto.verdict import OperatingPoint, decide
 from veriphoto_client.sdk.detection import Detection, SecondOpinionAnswer
 from veriphoto_client.triton.transport import OUTPUT_SHAPES, Outputs
@@ -58,6 +59,34 @@ def decode_answer(outputs: Outputs) -> Detection:
         ),
         real_share=opinions["real_share"] if opinions["real_share"] >= 0.0 else None,
     )
+
+
+def encode_answer(detection: Detection) -> Outputs:
+    """Gives a detection the form it came in; ``decode_answer`` of that is the same detection.
+
+    Args:
+        detection: One that holds its evidence.
+
+    Returns:
+        The tensors of ``OUTPUT_SHAPES``.
+    """
+    second = detection.second_opinion
+    opinions = {
+        "asked": float(second.asked),
+        "first_logit": second.first_logit,
+        "first_threshold": second.first_threshold,
+        "second_logit": second.second_logit,
+        "real_share": UNKNOWN_SHARE if detection.real_share is None else detection.real_share,
+    }
+    values = {
+        PROBABILITY: [detection.verdict.probability],
+        LOGIT: [detection.logit],
+        EVIDENCE: detection.evidence,
+        STATISTICS: [detection.statistics[name] for name in CONTRACT.statistics],
+        OPERATING_POINT: detection.operating_point.to_tensor(),
+        OPINIONS: [opinions[name] for name in OPINION_VALUES],
+    }
+    return {name: np.asarray(value, np.float32).reshape(1, *OUTPUT_SHAPES[name]) for name, value in values.items()}
 
 
 @lru_cache(maxsize=1)

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Iterable
+from dataclasses import replace
 from types import TracebackType
-from typing import Final
 
 from veriphoto.errors import UsageError, VeriphotoError
-from veriphoto.prediction_log.record import PROBE_PREFIX
-from veriphoto_client.sdk.answers import canary
 from veriphoto_client.sdk.detection import Detection, Health
 from veriphoto_client.sdk.images import ImageInput, check_type, load
 from veriphoto_client.sdk.retry import patiently
 from veriphoto_client.sdk.services import Door, TensorService, connect
 from veriphoto_client.triton.transport import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, Transport
-
-HEALTH_ID: Final = f"{PROBE_PREFIX}health"
-"""The request id of the test photos of ``health``: the prediction log does not count them as traffic."""
 
 
 class AsyncDetector:
@@ -121,9 +115,10 @@ class AsyncDetector:
         return await asyncio.gather(*(self._attempt(image) for image in wanted))
 
     async def health(self) -> Health:
-        """Scores a small test photo, because a server may call itself ready while its models are dead.
+        """Checks that photos are scored, because a server may call itself ready while its models are dead.
 
-        It is never retried.
+        Triton scores a small test photo; the gateway reports the one that it had scored within the last seconds.
+        Neither counts as traffic. Health is never retried.
 
         Returns:
             The server's version and latency.
@@ -131,15 +126,8 @@ class AsyncDetector:
         Raises:
             ServiceError: If the server is not healthy; the subclass says why.
         """
-        started = time.perf_counter()
         async with self._turns:
-            verdict = (await self._service.detect(canary(), HEALTH_ID)).verdict
-        return Health(
-            url=self.url,
-            model_version=verdict.model_version,
-            threshold=verdict.threshold,
-            latency_ms=1000.0 * (time.perf_counter() - started),
-        )
+            return replace(await self._service.health(), url=self.url)
 
     async def close(self) -> None:
         """Closes connections."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,6 @@ import numpy.typing as npt
 
 from veriphoto.second_opinion import sigmoid
 from veriphoto.verdict import OperatingPoint, Verdict
-
-_EPSILON = 1e-7  # keeps the logit of a probability that float32 has rounded to 0 or 1 finite
-
-
-def logit_of(probability: float) -> float:
-    """Returns the logit of a probability."""
-    clipped = min(max(probability, _EPSILON), 1.0 - _EPSILON)
-    return math.log(clipped / (1.0 - clipped))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +31,8 @@ class SecondOpinionAnswer:
         return sigmoid(self.first_logit)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain JSON values: whether it was asked, and the classifier's probability without it."""
-        return {"asked": self.asked, "first_probability": self.first_probability}
+        """Returns plain JSON values."""
+        return {"first_probability": self.first_probability, **asdict(self)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -53,9 +44,9 @@ class Detection:
     logit: float
     """Calibrated logit; its sigmoid is ``verdict.probability``."""
     statistics: Mapping[str, float]
-    """Measurements of the photo by the names of ``Contract.statistics``; empty from the gateway. Read-only."""
+    """Measurements of the photo by the names of ``Contract.statistics``. Read-only."""
     operating_point: OperatingPoint
-    """Threshold, unsure band and gates of the version that answered; from the gateway, the gates are NaN."""
+    """Threshold, unsure band and gates of the version that answered."""
     evidence: npt.NDArray[np.float32]
     """FP32 [K, G, G]: contributions to the classifier's logit for each crop; above 0 speaks for AI. Read-only. From the
     gateway K is 0; ``/predict/explain`` has the map."""
@@ -82,7 +73,7 @@ class Health:
     model_version: int
     threshold: float
     latency_ms: float
-    """Milliseconds from sending the test photo to receiving its answer."""
+    """Milliseconds from sending the test photo to receiving its answer; from the gateway, of its own last one."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields as plain JSON values."""

@@ -26,7 +26,7 @@ from veriphoto.errors import (
     from_wire,
 )
 from veriphoto.verdict import Confidence, Label, OperatingPoint, Reason, Verdict
-from veriphoto_client.sdk.detection import Detection, SecondOpinionAnswer, logit_of
+from veriphoto_client.sdk.detection import Detection, Health, SecondOpinionAnswer
 from veriphoto_client.sdk.retry import asking_to_wait
 
 PATIENCE_S: Final = 10.0
@@ -58,6 +58,7 @@ _STATUS: Final[Mapping[int, type[ServiceError]]] = MappingProxyType(
     }
 )
 """For answers without a code, such as those of a proxy in front of the gateway."""
+_GIVE_KEY: Final = "; give the key as VERIPHOTO_API_KEY or api_key"
 _ALIVE: Final = {"status": "alive"}
 """The gateway's answer to ``GET /healthz``, which needs no key and does not depend on Triton."""
 
@@ -92,10 +93,33 @@ class GatewayService:
         try:
             return read_answer(answer.json())
         except (ValueError, KeyError, TypeError) as error:
-            raise ServiceError(
-                f"{self._url}: what answers there is not Veriphoto's gateway, or another version ({error!r}); "
-                "check the address, and use client and server of one version"
-            ) from error
+            raise self._stranger(error) from error
+
+    async def health(self) -> Health:
+        """See ``Service.health``: reads the gateway's own last test photo, which is seconds old."""
+        answer = await self._send("GET", "/health", headers=self._headers)
+        try:
+            said = answer.json()
+            if said["key"] is None:
+                raise InvalidRequestError(f"{self._url}: the API key is missing or wrong{_GIVE_KEY}")
+            if answer.status_code != 200:
+                raise ServiceUnavailableError(
+                    f"{self._url} does not score photos at the moment: it is {said['status']}; try again in a moment"
+                )
+            return Health(
+                url="",
+                model_version=int(said["model_version"]),
+                threshold=float(said["threshold"]),
+                latency_ms=float(said["canary"]["latency_ms"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise (self._stranger(error) if answer.status_code == 200 else refusal(answer, self._url)) from error
+
+    def _stranger(self, error: Exception) -> ServiceError:
+        return ServiceError(
+            f"{self._url}: what answers there is not Veriphoto's gateway, or another version ({error!r}); "
+            "check the address, and use client and server of one version"
+        )
 
     async def is_gateway(self) -> bool:
         """Returns whether the address is that of a gateway.
@@ -151,8 +175,7 @@ def read_answer(answer: Mapping[str, Any]) -> Detection:
         answer: The JSON body of the answer.
 
     Returns:
-        The detection. Values that the gateway does not return are empty (statistics, evidence) or NaN (gates of the
-        operating point, details of the second opinion).
+        The detection; its evidence is empty, which only ``/predict/explain`` returns.
 
     Raises:
         ValueError: If a value is invalid; KeyError or TypeError if it is missing or has another type.
@@ -162,6 +185,7 @@ def read_answer(answer: Mapping[str, Any]) -> Detection:
     if answer["reason"] not in get_args(Reason):
         raise ValueError(f"reason {answer['reason']!r}")
     probability, threshold, version = answer["probability"], answer["threshold"], answer["model_version"]
+    gates, second, statistics = answer["gates"], answer["second_opinion"], answer["statistics"]
     low, high = answer["unsure_band"]
     evidence = np.empty((0, CONTRACT.grid, CONTRACT.grid), np.float32)
     evidence.flags.writeable = False
@@ -174,22 +198,22 @@ def read_answer(answer: Mapping[str, Any]) -> Detection:
             model_version=int(version),
             reason=answer["reason"],
         ),
-        logit=logit_of(float(probability)),
-        statistics=MappingProxyType({}),
+        logit=float(answer["logit"]),
+        statistics=MappingProxyType({name: float(statistics[name]) for name in CONTRACT.statistics}),
         operating_point=OperatingPoint(
             model_version=int(version),
             threshold=float(threshold),
             unsure_low=float(low),
             unsure_high=float(high),
-            min_side=float("nan"),
-            max_blockiness=float("nan"),
+            min_side=float(gates["min_side"]),
+            max_blockiness=float(gates["max_blockiness"]),
         ),
         evidence=evidence,
         second_opinion=SecondOpinionAnswer(
-            asked=bool(answer["second_opinion"]["asked"]),
-            first_logit=logit_of(float(answer["second_opinion"]["first_probability"])),
-            first_threshold=float("nan"),
-            second_logit=float("nan"),
+            asked=bool(second["asked"]),
+            first_logit=float(second["first_logit"]),
+            first_threshold=float(second["first_threshold"]),
+            second_logit=float(second["second_logit"]),
         ),
         real_share=answer["real_photos_this_high"],
     )
@@ -218,7 +242,7 @@ def refusal(answer: httpx.Response, url: str) -> VeriphotoError:
         )
     if picture := from_wire(f"[{code}] {detail}"):
         return picture
-    advice = "; give the key as VERIPHOTO_API_KEY or api_key" if code == "unauthorized" else ""
+    advice = _GIVE_KEY if code == "unauthorized" else ""
     return asking_to_wait(_CODES.get(code, ServiceError)(f"{url}: {detail}{advice}"), _wait(answer))
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from veriphoto.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT
 from veriphoto.errors import MissingExtraError, UsageError
-from veriphoto_client.sdk.answers import decode_answer
-from veriphoto_client.sdk.detection import Detection
+from veriphoto.prediction_log.record import PROBE_PREFIX
+from veriphoto_client.sdk.answers import canary, decode_answer
+from veriphoto_client.sdk.detection import Detection, Health
 from veriphoto_client.triton.transport import Transport
+
+HEALTH_ID: Final = f"{PROBE_PREFIX}health"
+"""The request id of the test photos of ``health``: the prediction log does not count them as traffic."""
 
 
 class Door(StrEnum):
@@ -33,6 +38,13 @@ class Service(Protocol):
     async def detect(self, data: bytes, request_id: str = "") -> Detection:
         """Scores the bytes of one encoded file. Raises only subclasses of ``VeriphotoError``."""
 
+    async def health(self) -> Health:
+        """Checks that photos are scored; ``url`` is left empty. Does not count as traffic.
+
+        Raises:
+            ServiceError: If they are not.
+        """
+
     async def close(self) -> None:
         """Closes connections; may be called twice."""
 
@@ -49,6 +61,17 @@ class TensorService:
     async def detect(self, data: bytes, request_id: str = "") -> Detection:
         """See ``Service.detect``."""
         return decode_answer(await self._transport.score(data, request_id))
+
+    async def health(self) -> Health:
+        """See ``Service.health``: scores a small test photo."""
+        started = time.perf_counter()
+        verdict = (await self.detect(canary(), HEALTH_ID)).verdict
+        return Health(
+            url="",
+            model_version=verdict.model_version,
+            threshold=verdict.threshold,
+            latency_ms=1000.0 * (time.perf_counter() - started),
+        )
 
     async def close(self) -> None:
         """See ``Service.close``."""
@@ -72,6 +95,9 @@ class _EitherService:
     async def detect(self, data: bytes, request_id: str = "") -> Detection:
         service = self._found or await self._find()
         return await service.detect(data, request_id)
+
+    async def health(self) -> Health:
+        return await (self._found or await self._find()).health()
 
     async def close(self) -> None:
         await self._gateway.close()

@@ -88,18 +88,40 @@ def _extra(command: Callable[..., None]) -> Callable[..., None]:
 def list_models(
     var: Var = _VAR, name: Name = "veriphoto", model_repository: Repository = _REPOSITORY, as_json: AsJson = False
 ) -> None:
-    """List the models of the registry, and which one serves."""
-    from veriphoto_release.publish import latest  # noqa: PLC0415 - a light command line without these
+    """List the versions of the repository, which of them serves, and the models of the registry."""
+    from veriphoto_release import versions  # noqa: PLC0415 - a light command line without these
 
-    models = _registry(var, name).models()
-    serving = latest(model_repository)
+    published = versions.published(model_repository)
+    serving = max((each.number for each in published), default=None)
+    registry = _registry(var, name)
+    try:
+        models = registry.models() if registry.begun else []
+    except MissingExtraError as error:
+        _say(f"the registry at {registry.uri} is left out: {error.message}")
+        models = []
     if as_json:
-        typer.echo(json.dumps({"serving": serving, "models": [_plain(model) for model in models]}, indent=2))
+        body = {
+            "serving": serving,
+            "versions": [asdict(each) for each in published],
+            "models": [_plain(model) for model in models],
+        }
+        typer.echo(json.dumps(body, indent=2))
         return
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table("model", "alias", "served as", "AUROC", "recipe", "created")
+    table = Table("version", "", "second opinion", "recipe", "created", title=str(model_repository))
+    for each in published:
+        serves, opinion = "serves" if each.number == serving else "", "yes" if each.second_opinion else "no"
+        table.add_row(str(each.number), serves, opinion, each.recipe, each.created)
+    if published:
+        Console().print(table)
+    else:
+        typer.echo(f"nothing is served yet: {model_repository} has no version")
+    if not models:
+        typer.echo("the registry has no models yet; veriphoto export registers one")
+        return
+    table = Table("model", "alias", "served as", "AUROC", "recipe", "created", title="Registry")
     for model in models:
         numbers = ", ".join(f"[bold]{n}[/bold]" if n == serving else str(n) for n in _numbers(model))
         figure = model.metrics.get("auroc", model.metrics.get("clean_auroc"))
@@ -107,9 +129,6 @@ def list_models(
         recipe, aliases = model.tags.get("recipe", ""), ", ".join(model.aliases)
         table.add_row(str(model.number), aliases, numbers, shown, recipe, model.created)
     Console().print(table)
-    typer.echo(
-        f"Triton's repository {model_repository} serves version {serving}" if serving else "nothing is served yet"
-    )
 
 
 def show(

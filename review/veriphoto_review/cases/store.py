@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -23,7 +23,7 @@ LONGEST_NOTE: Final = 2000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filter:
-    """Which cases; a field that is None leaves all in."""
+    """Selects cases; a field that is None selects all."""
 
     state: State | None = None
     verdict: str | None = None
@@ -54,7 +54,7 @@ class Filter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """What a decision did."""
+    """Result of a decision."""
 
     batch: str
     """Names it, to take it back."""
@@ -95,7 +95,7 @@ class CaseStore:
         """Returns some cases.
 
         Args:
-            chosen: Which.
+            chosen: Filter for the cases.
             order: ``score`` highest first, ``age`` oldest first, ``random`` as drawn.
             limit: How many.
             offset: How many to leave out before.
@@ -108,6 +108,23 @@ class CaseStore:
         query = select(cases).where(chosen.condition()).order_by(*ordered).limit(limit).offset(offset)
         with self.database.reading() as connection:
             return [Case.of(row) for row in connection.execute(query)]
+
+    def every(self, chosen: Filter) -> Iterator[Case]:
+        """Yields all cases of a filter by number, a few hundred in memory at a time.
+
+        Args:
+            chosen: Filter for the cases.
+        """
+        last = 0
+        while True:
+            condition = and_(chosen.condition(), cases.c.id > last)
+            query = select(cases).where(condition).order_by(cases.c.id).limit(_AT_A_TIME)
+            with self.database.reading() as connection:
+                found = [Case.of(row) for row in connection.execute(query)]
+            if not found:
+                return
+            yield from found
+            last = found[-1].id
 
     def get(self, number: int) -> Case:
         """Returns one case.
@@ -148,11 +165,11 @@ class CaseStore:
         Args:
             numbers: Of the cases.
             truth: What the reviewer found.
-            reviewer: Who.
+            reviewer: Name of the person who decides.
             note: Why; part of the dispute report.
             channel: Where the decision came from.
-            again: Decide anew what is decided; otherwise such cases are skipped, so that two people who have the same
-                case before them do not overwrite each other.
+            again: Also change cases that are already decided. Otherwise they are skipped, so that two people with the
+                same case open do not overwrite each other.
 
         Returns:
             What was decided and what was not.
@@ -229,7 +246,7 @@ def matching(connection: Connection, kind: str, value: str) -> list[Case]:
     Args:
         connection: To the database.
         kind: ``request_id``, ``sha256`` or ``reference``.
-        value: Of it.
+        value: Value of that field.
     """
     condition = cases.c[kind] == value if value else false()
     return [Case.of(row) for row in connection.execute(select(cases).where(condition))]

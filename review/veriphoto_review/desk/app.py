@@ -80,7 +80,7 @@ def _desk() -> None:
     if not me:
         st.info("Say who you are to decide cases.")
     if not counted:
-        st.markdown("No cases match." if chosen != Filter(state=State.OPEN) else "Nothing is open. Well done.")
+        st.markdown("No cases match." if chosen != Filter(state=State.OPEN) else "No open cases. Well done.")
         _undo(me)
     elif view == _VIEWS[0]:
         _one_by_one(chosen, order, counted, me)

@@ -14,7 +14,7 @@ WHY = {
     "flagged": "flagged by the model",
     "unsure": "the model is unsure",
     "audit": "drawn at random from what was called real",
-    "feedback": "somebody told the truth about it",
+    "feedback": "reported through feedback",
 }
 
 

@@ -1,4 +1,4 @@
-"""Who sits at the desk, and how far the day is."""
+"""Who uses the desk, and the day's progress."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def start_of_day(now: float) -> float:
 
 
 def progress(counts: Mapping[str, int], me: str, still_open: int) -> str:
-    """Words how far the day is."""
+    """Returns a line on the day's progress."""
     return f"Today: {sum(counts.values())} decided, {counts.get(me, 0)} of them by you · {still_open} open"

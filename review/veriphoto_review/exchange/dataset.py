@@ -140,7 +140,7 @@ def _one(case: Case, target: Path, clashing: set[str], rows: dict[str, list[str]
     if sha256 in rows:
         done.copies += 1
         return
-    path = Path(label) / f"{sha256}{_suffix(data)}"
+    path = Path(label) / f"{sha256}{suffix_of(data)}"
     if not (target / path).is_file() or (target / path).stat().st_size != len(data):
         fresh = target / label / f".{sha256}.tmp"
         fresh.write_bytes(data)
@@ -158,7 +158,8 @@ def _other(label: str) -> str:
     return next(other for other in _LABELS.values() if other != label)
 
 
-def _suffix(data: bytes) -> str:
+def suffix_of(data: bytes) -> str:
+    """Returns the ending that a picture file's first bytes call for."""
     return next((suffix for head, suffix in _SUFFIXES if data.startswith(head)), ".jpg")
 
 

@@ -19,7 +19,7 @@ CHANNEL = "feedback"
 _GATEWAY_PATIENCE_S = 2.0
 LONGEST_VALUE = 4000
 
-Status = Literal["decided", "unchanged", "kept", "waiting"]
+Status = Literal["decided", "unchanged", "kept", "waiting", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,13 @@ class Receipt:
     """What became of a truth."""
 
     status: Status
-    """``waiting``: no case yet, kept until an import brings it; ``kept``: a reviewer has decided otherwise."""
+    """``waiting``: no case yet, kept until an import brings it; ``kept``: a reviewer has decided otherwise;
+    ``unknown``: no case, and nothing to wait for."""
     cases: int
 
 
 class FeedbackDesk:
-    """Takes truths; what the gateway finds under the entry point ``veriphoto.feedback``."""
+    """Takes truths; which the gateway finds under the entry point ``veriphoto.feedback``."""
 
     def __init__(self, database: Database) -> None:
         """Takes a database.
@@ -51,7 +52,7 @@ class FeedbackDesk:
         """
         return cls(Database(url, patience=_GATEWAY_PATIENCE_S))
 
-    def take(self, *, kind: str, value: str, truth: str, note: str, actor: str) -> Receipt:
+    def take(self, *, kind: str, value: str, truth: str, note: str, actor: str, wait: bool = True) -> Receipt:
         """Takes one truth.
 
         A reviewer's decision stays; an open case, and one that feedback has decided, follows. The same truth again
@@ -59,10 +60,11 @@ class FeedbackDesk:
 
         Args:
             kind: ``request_id``, ``sha256`` or ``reference``.
-            value: Of it.
-            truth: ``real`` or ``ai_generated``.
+            value: Value of that field.
+            truth: ``real`` or ``ai_generated``; empty where a person looked and cannot tell.
             note: Why, in the caller's words.
             actor: Who tells.
+            wait: Remember the truth where there is no case yet. A tool that was given our cases has no others.
 
         Raises:
             UsageError: If an argument is none of these.
@@ -74,9 +76,11 @@ class FeedbackDesk:
         with self._database.writing() as connection:
             cases = matching(connection, kind, value)
             if not cases:
+                if not (wait and found):
+                    return Receipt("unknown", 0)
                 return _wait(connection, kind, value, found, note, actor)
-            same = [case for case in cases if case.truth == found]
-            ours = [case.id for case in cases if case.truth != found and _free(case)]
+            same = [case.id for case in cases if case.state != State.OPEN and case.truth == found]
+            ours = [case.id for case in cases if case.id not in same and _free(case)]
             if ours:
                 decide_in(connection, ours, found, reviewer=actor, note=note, channel=CHANNEL, again=True)
                 return Receipt("decided", len(ours))

@@ -29,7 +29,7 @@ class Batch:
     first: int
     """Number of the first row in the file, counted as an editor counts its lines."""
     rows: list[Any]
-    """Dictionaries; anything else is no row, and told."""
+    """Dictionaries; anything else is reported as a bad row."""
     written: float | None
     """When the file was written, for rows that have no time of their own."""
 
@@ -68,7 +68,7 @@ def _text(path: Path, suffix: str, size: int) -> Iterator[Batch]:
                 first += len(some)
     except (OSError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read: {reason}; mend it and import again, nothing counts twice") from error
+        raise DataError(f"{path} cannot be read: {reason}; repair it and import again; nothing counts twice") from error
 
 
 def _csv_rows(path: Path, file: TextIO) -> Iterator[Any]:
@@ -99,7 +99,9 @@ def _parquet(source: str, size: int) -> Iterator[Batch]:
         for part in _parts(place(source), source):
             yield from _rows(part, size)
     except (OSError, ArrowException) as error:
-        raise DataError(f"{source} cannot be read: {error}; mend it and import again, nothing counts twice") from error
+        raise DataError(
+            f"{source} cannot be read: {error}; repair it and import again; nothing counts twice"
+        ) from error
 
 
 def _parts(root: Place, source: str) -> list[Place]:

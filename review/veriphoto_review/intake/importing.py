@@ -78,7 +78,7 @@ def import_batches(
     Args:
         database: To bring them into.
         found: The rows.
-        options: How.
+        options: Which rows become cases, and what is kept.
         progress: Told after each batch.
 
     Returns:

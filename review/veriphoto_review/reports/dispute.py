@@ -112,7 +112,7 @@ def _pictures(case: Case, gateway: Gateway | None) -> tuple[str, str, str]:
     image.save(buffer, "JPEG", quality=85)
     photo = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     if gateway is None:
-        return photo, "", "an evidence map was not asked for"
+        return photo, "", ""
     try:
         drawn = overlay(case, data, gateway)
     except PageError as error:

@@ -38,12 +38,12 @@ def report_page(found: Figures) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Words a share; a dash where it is not known."""
+    """Formats a share; a dash if it is not known."""
     return "–" if value is None else f"{value:.1%}"
 
 
 def interval(share: Share) -> str:
-    """Words a share with its interval."""
+    """Formats a share with its interval."""
     if share.value is None:
         return "–"
     low, high = share.interval
@@ -51,5 +51,5 @@ def interval(share: Share) -> str:
 
 
 def day(moment: float | None) -> str:
-    """Words a time."""
+    """Formats a time."""
     return "–" if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")

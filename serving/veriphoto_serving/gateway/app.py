@@ -26,14 +26,16 @@ from veriphoto_serving.gateway.health.probe import probe_picture
 from veriphoto_serving.gateway.health.process_watch import ProcessWatch
 from veriphoto_serving.gateway.health.revival import LocalReviver
 from veriphoto_serving.gateway.health.watchdog import Watchdog
+from veriphoto_serving.gateway.kserve.schema import InferRequest
 from veriphoto_serving.gateway.metrics import Metrics
 from veriphoto_serving.gateway.middleware.admission import Bound
 from veriphoto_serving.gateway.middleware.keys import ANONYMOUS, KeyRing
 from veriphoto_serving.gateway.middleware.memory import upload_budget
 from veriphoto_serving.gateway.middleware.ratelimit import RateLimit
-from veriphoto_serving.gateway.middleware.request import PREFIX, RequestMiddleware
+from veriphoto_serving.gateway.middleware.request import PREFIX, RequestMiddleware, refusal_body
 from veriphoto_serving.gateway.middleware.upload import Uploads
-from veriphoto_serving.gateway.routes import about, feedback, health, predict
+from veriphoto_serving.gateway.models import FeedbackRequest
+from veriphoto_serving.gateway.routes import about, documentation, feedback, health, kserve, predict
 from veriphoto_serving.gateway.services import Services
 from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.triton.launcher import TritonServer
@@ -71,9 +73,12 @@ def create_app(
     )
     services = _services(replace(settings, api_keys=""), keys, detector, server)  # from here on only digests are kept
     app = FastAPI(
-        title="Veriphoto",
+        title="Veriphoto API",  # generated clients take their name from it, and veriphoto_client is ours
         version=__version__,
         summary="Tells whether a product photo was taken by a camera or made by an AI generator.",
+        docs_url=None,  # FastAPI's own loads Swagger from the internet; ours is in routes/documentation.py
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,  # behind TLS it would redirect to http://; RequestMiddleware strips the slash
         lifespan=lambda _: _lifespan(services, detector, server),
     )
@@ -82,7 +87,9 @@ def create_app(
     parts = [predict.router, health.router, about.router, *([feedback.router] if services.feedback else [])]
     for part in parts:
         app.include_router(part)
-        app.include_router(part, prefix=PREFIX)
+        app.include_router(part, prefix=PREFIX, include_in_schema=False)
+    app.include_router(documentation.router)
+    app.include_router(kserve.router)
     app.add_exception_handler(HTTPException, _refused_by_router)
     app.add_middleware(RequestMiddleware, services=services, keys=keys)
     if settings.origins:
@@ -96,10 +103,19 @@ def create_app(
 
 
 def _described(app: FastAPI) -> dict[str, Any]:
-    """Adds the API key to FastAPI's description; the middleware checks it, so FastAPI does not know of it."""
+    """Adds to FastAPI's description what it does not know of: the API key and the bodies, which we read ourselves."""
     description = FastAPI.openapi(app)
-    schemes = description.setdefault("components", {}).setdefault("securitySchemes", {})
-    schemes["ApiKey"] = {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "Where keys are set."}
+    components = description.setdefault("components", {})
+    components.setdefault("securitySchemes", {})["ApiKey"] = {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "Where keys are set.",
+    }
+    components["schemas"] |= predict.FORMS
+    for model in (FeedbackRequest, InferRequest):
+        body = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        components["schemas"] |= {**body.pop("$defs", {}), model.__name__: body}
     return description
 
 
@@ -172,5 +188,5 @@ async def _refused_by_router(request: Request, error: Exception) -> JSONResponse
     }
     refusal = kinds.get(status, BadRequestError("the request cannot be read"))
     request.app.state.services.metrics.refused(refusal.code)
-    body = {"error": refusal.code, "detail": refusal.message, "request_id": request.state.request_id}
+    body = refusal_body(request.scope["path"], refusal, request.state.request_id)
     return JSONResponse(body, status if status in kinds else 400, headers=headers)

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from veriphoto.verdict import Confidence, Label, Prediction, Reason
+from veriphoto_serving.gateway import examples
 
 _SUBJECTS: Final = ("request_id", "sha256", "reference")
 
@@ -46,6 +47,33 @@ class SecondOpinionSays(_Answer):
 
     asked: bool = Field(description="Whether a second model looked at the picture, and the probability is of both.")
     first_probability: float = Field(ge=0, le=1, description="The probability by the classifier alone.")
+    first_logit: float = Field(description="Its logit.")
+    first_threshold: float = Field(
+        ge=0, le=1, description="Probability from which the classifier alone calls a picture AI-generated."
+    )
+    second_logit: float = Field(description="The second opinion's own logit, not calibrated; 0 where it was not asked.")
+
+
+class Gates(_Answer):
+    """Beyond these the verdict is `unsure`, whatever the probability."""
+
+    min_side: float = Field(description="Shorter side in pixels under which a picture is too small to judge.")
+    max_blockiness: float = Field(description="Blockiness above which it is too degraded.")
+
+
+class Statistics(_Answer):
+    """What was measured of the upright picture."""
+
+    width: float
+    height: float
+    bytes: float = Field(description="Size of the file.")
+    format: float = Field(description="0 JPEG, 1 PNG, 2 WebP, 3 HEIC, 4 AVIF.")
+    jpeg_quality: float = Field(description="Estimated, 1 to 100; 0 where it is no JPEG.")
+    brightness: float
+    contrast: float
+    saturation: float
+    sharpness: float
+    blockiness: float = Field(description="How clearly the 8-pixel grid of JPEG shows; 1 is not at all.")
 
 
 class Score(_Answer):
@@ -58,6 +86,9 @@ class Score(_Answer):
     threshold: float = Field(ge=0, le=1)
     unsure_band: tuple[float, float] = Field(description="From the first up to the second the verdict is `unsure`.")
     reason: Reason = Field(description="Why the verdict is `unsure`; empty otherwise.")
+    logit: float = Field(description="Of the probability, which is its sigmoid.")
+    gates: Gates
+    statistics: Statistics
     inference_time_ms: float = Field(ge=0)
     model_version: int
     second_opinion: SecondOpinionSays
@@ -70,6 +101,7 @@ class Score(_Answer):
 class PredictAnswer(Score):
     """Answer of `/predict`."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.PREDICT})
     request_id: str
 
 
@@ -108,6 +140,7 @@ class BatchFailure(_Answer):
 class BatchAnswer(_Answer):
     """Answer of `/predict/batch`."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.BATCH})
     results: list[BatchScore | BatchFailure]
     total: int
     successful: int
@@ -122,7 +155,7 @@ class FeedbackRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"oneOf": [{"required": [name]} for name in ("request_id", "sha256", "reference")]},
+        json_schema_extra={"example": examples.FEEDBACK},
     )
     request_id: str = Field(default="", max_length=128, description="As the answer had it; of a batch `id#place`.")
     sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$", description="Of the file.")
@@ -156,6 +189,7 @@ class FeedbackAnswer(_Answer):
 class ErrorAnswer(_Answer):
     """Every refusal."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.ERROR})
     error: str = Field(description="Stable code.")
     detail: str
     request_id: str
@@ -171,12 +205,33 @@ class CanaryAnswer(_Answer):
 class HealthAnswer(_Answer):
     """Answer of `/health`."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.HEALTH})
     status: Literal["ok", "starting", "down", "draining"]
     model_version: int | None
+    threshold: float | None = Field(description="Of that version.")
+    key: str | None = Field(description="Name of the key that was shown; null where it is missing or wrong.")
+    feedback: bool = Field(description="Whether that key may send feedback here.")
     uptime_s: float
     canary: CanaryAnswer | None
     drift: dict[str, Any] = Field(description="`state`: `ok`, `drift`, `unknown` or `away`.")
     version: str
+
+
+class AboutAnswer(_Answer):
+    """Answer of `/`."""
+
+    name: str
+    version: str
+    what: str
+    documentation: str
+    routes: list[str]
+
+
+class PrivacyAnswer(BaseModel):
+    """Answer of `/privacy`: a sentence on each kind of thing that is sent."""
+
+    model_config = ConfigDict(extra="allow")
+    pictures: str
 
 
 class StateAnswer(_Answer):

@@ -16,7 +16,7 @@ from veriphoto.second_opinion import ENCODER_FILE, MODE_VARIABLE, Mode
 from veriphoto.shared_names import ADMIN_HEADER, TRITON_FOLDER
 from veriphoto_client.commandline.options import option, port
 from veriphoto_serving.triton.installation import Installation
-from veriphoto_serving.triton.ports import LOOPBACK, free_ports
+from veriphoto_serving.triton.ports import LOOPBACK, free_ports, obstacle
 from veriphoto_serving.triton.shared_memory import PREFIX
 
 RESTRICTED: Final = ("shared-memory", "model-repository", "model-config", "statistics", "trace", "logging")
@@ -136,6 +136,14 @@ class TritonOptions:
         spare = iter(free_ports(self.ports.count(0), avoid=self.ports))
         http, grpc, metrics = (one or next(spare) for one in self.ports)
         return replace(self, flavour=flavour, http_port=http, grpc_port=grpc, metrics_port=metrics)
+
+    def on_free_ports(self) -> TritonOptions:
+        """Returns a copy with port 0 for each usual port that is taken; one that was chosen stays."""
+        usual = (TRITON_HTTP_PORT, TRITON_GRPC_PORT, TRITON_METRICS_PORT)
+        http, grpc, metrics = (
+            0 if port == default and obstacle(port) else port for port, default in zip(self.ports, usual, strict=True)
+        )
+        return replace(self, http_port=http, grpc_port=grpc, metrics_port=metrics)
 
     def argv(self, installation: Installation) -> list[str]:
         """Returns the command line; the server must be started in ``runtime``.

@@ -23,7 +23,7 @@ from veriphoto.errors import ServiceError
 from veriphoto.preprocessing import preprocess
 from veriphoto.verdict import OperatingPoint
 from veriphoto_client import FakeTransport
-from veriphoto_client.sdk.answers import canary, decode_answer
+from veriphoto_client.sdk.answers import canary, decode_answer, encode_answer
 from veriphoto_client.triton.grpc import _message
 from veriphoto_client.triton.transport import OUTPUT_SHAPES
 
@@ -66,6 +66,14 @@ def test_what_a_version_does_not_know_is_none():
     assert detection.real_share is None
 
 
+@pytest.mark.parametrize("real_share", [0.25, -1.0])
+def test_a_detection_takes_its_form_again_to_the_last_bit(real_share):
+    tensors = answer(0.3, **{OPINIONS: [1.0, -0.1, 0.7, 3.3, real_share]})
+    again = encode_answer(decode_answer(tensors))
+    assert set(again) == set(tensors)
+    assert all(np.array_equal(again[name], tensors[name]) and again[name].dtype == np.float32 for name in tensors)
+
+
 @pytest.mark.parametrize(
     ("probability", "verdict"), [(0.1, "real"), (0.45, "unsure"), (0.55, "unsure"), (0.61, "ai_generated")]
 )
@@ -88,7 +96,13 @@ def test_a_detection_as_json_is_plain():
     assert shown["verdict"] == "ai_generated"
     assert shown["logit"] == 2.25
     assert shown["statistics"]["height"] == 480
-    assert shown["second_opinion"] == {"asked": True, "first_probability": pytest.approx(0.37754, abs=1e-5)}
+    assert shown["second_opinion"] == {
+        "asked": True,
+        "first_probability": pytest.approx(0.37754, abs=1e-5),
+        "first_logit": -0.5,
+        "first_threshold": 0.75,
+        "second_logit": 3.0,
+    }
     assert shown["real_photos_this_high"] == 0.25
     assert "evidence" not in shown
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from veriphoto.contract import CONTRACT
+from veriphoto.contract import CONTRACT, SUFFIXES
 from veriphoto.preprocessing import crop_boxes, preprocess
 
 SAMPLES = Path(__file__).parents[3] / "samples"
@@ -87,7 +87,7 @@ def test_boxes_lie_inside(size: tuple[int, int]) -> None:
 
 
 def test_the_same_bytes_give_the_same_arrays() -> None:
-    for path in SAMPLES.iterdir():
+    for path in (path for path in SAMPLES.iterdir() if path.suffix in SUFFIXES):
         first, second = preprocess(path.read_bytes()), preprocess(path.read_bytes())
         np.testing.assert_array_equal(first.crops, second.crops)
         np.testing.assert_array_equal(first.statistics, second.statistics)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from veriphoto.contract import CONTRACT
@@ -40,6 +42,14 @@ def test_decide(
         reason,
     )
     assert (found.threshold, found.model_version, found.probability) == (0.6, 3, probability)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.05, 0.87), (0.4, 0.95), (0.001, 0.999)])
+def test_just_over_a_cut_nothing_is_sure(low: float, high: float) -> None:
+    point = replace(POINT, unsure_low=low, unsure_high=high)
+    for probability in (low * 0.99, high * 1.0001):
+        found = decide(probability, GOOD, point)
+        assert (found.verdict != "unsure", found.confidence) == (True, "low")
 
 
 def test_the_operating_point_survives_its_tensor() -> None:

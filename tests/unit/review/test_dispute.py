@@ -93,11 +93,11 @@ def test_it_says_all_that_it_must_in_one_file(store: CaseStore, tmp_path: Path) 
     page = dispute_page(store, number, policy, gateway(1))
     words = Words(page)
     for part in (
-        "an estimate and no proof",
+        "an estimate, not proof",
         "probably made by an AI generator",
         "90.0%",
-        "from 50.0%",
-        "between 40.0% and 60.0%",
+        "above 60.0%",
+        "from 40.0% to 60.0% it is unsure",
         "model version 1",
         "Of this shop's real photos, about",
         "Of real product photos used to test the detector, 0.4%",
@@ -107,7 +107,7 @@ def test_it_says_all_that_it_must_in_one_file(store: CaseStore, tmp_path: Path) 
         "disagrees with the detector. Found: a real photo.",
         "Reason given: Shadows fit.",
         "Write within six months.",
-        "a person decided, with the detector's answer before them",
+        "a person decided, having seen the detector's answer",
         *ARTICLE_17,
     ):
         assert part in words.text, part

@@ -8,10 +8,11 @@ from typing import Final
 
 import numpy as np
 
+from veriphoto.intervals import wilson
 from veriphoto_training.audit.result import Doubt, ModelFindings
 from veriphoto_training.data.dataset import LABELS, Picture
-from veriphoto_training.evaluation.intervals import estimate
-from veriphoto_training.evaluation.judgement import Indices
+from veriphoto_training.evaluation.figure import Figure, Indices
+from veriphoto_training.evaluation.intervals import estimate, independent, rarer_class
 from veriphoto_training.scoring.deliveries import reencode
 from veriphoto_training.scoring.metrics import Floats, Labels, balanced_accuracy, sigmoid
 from veriphoto_training.scoring.scorers import Scorer, Track, score_pictures
@@ -42,17 +43,25 @@ def ask_model(pictures: Sequence[Picture], scorer: Scorer, track: Track = lambda
     def accuracy(scores: Floats, indices: Indices) -> float:
         return balanced_accuracy(labels[indices], scores[indices], threshold)
 
+    changed = float(((plain >= threshold) != (moved >= threshold)).mean())
     return ModelFindings(
         name=scorer.name,
         threshold=threshold,
-        plain=estimate(groups, lambda indices: accuracy(plain, indices)),
-        reencoded=estimate(groups, lambda indices: accuracy(moved, indices)),
-        shift=estimate(groups, lambda indices: accuracy(moved, indices) - accuracy(plain, indices)),
+        plain=estimate(groups, lambda indices: accuracy(plain, indices), rarer_class(labels, groups)),
+        reencoded=estimate(groups, lambda indices: accuracy(moved, indices), rarer_class(labels, groups)),
+        shift=_shift(estimate(groups, lambda i: accuracy(moved, i) - accuracy(plain, i)), changed, groups),
         doubts=tuple(
             Doubt(path=pictures[index].path, label=LABELS[labels[index]], probability=float(plain[index]))
             for index in contradictions(plain, labels)
         ),
     )
+
+
+def _shift(found: Figure, changed: float, groups: Sequence[str]) -> Figure:
+    """Widens the interval by the answers that may change though none of so few pictures showed it."""
+    worth = independent(groups)
+    slack = wilson(changed * worth, worth)[1] - changed
+    return Figure(value=found.value, low=min(found.low, found.value - slack), high=max(found.high, found.value + slack))
 
 
 def contradictions(probability: Floats, labels: Labels) -> list[int]:

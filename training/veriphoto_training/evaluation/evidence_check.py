@@ -21,8 +21,8 @@ from veriphoto.decoding import decode
 from veriphoto.errors import DataError, ImageError
 from veriphoto.preprocessing import Box, crop_boxes, preprocess
 from veriphoto_training.data.dataset import Picture
+from veriphoto_training.evaluation.figure import Figure
 from veriphoto_training.evaluation.intervals import share
-from veriphoto_training.evaluation.judgement import Figure
 from veriphoto_training.scoring.scorers import BATCH, Scorer
 
 GOAL: Final = 0.8

@@ -12,30 +12,16 @@ import numpy.typing as npt
 from veriphoto.manifest import Findings
 from veriphoto_training.calibration.fit import calibrated
 from veriphoto_training.data.dataset import Picture
+from veriphoto_training.evaluation.figure import Figure, Indices
+from veriphoto_training.evaluation.intervals import estimate, independent, rarer_class, share
 from veriphoto_training.scoring.logits import Scores
 from veriphoto_training.scoring.metrics import (
     auroc,
     balanced_accuracy,
-    bootstrap,
     ece,
-    rates,
     threshold_at_fpr,
     tpr_at_fpr,
 )
-
-Indices = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One figure with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,20 +65,24 @@ def _judge(name: str, scores: Scores, findings: Findings, patterns: Sequence[str
         limit = threshold_at_fpr(p[i][product[i]], 0.02)
         return float((p[i][labels[i] == 1] >= limit).mean()) if labels[i].any() else float("nan")
 
-    parts: dict[str, Callable[[Indices], float]] = {
-        "auroc": lambda i: auroc(labels[i], p[i]),
-        "balanced_accuracy": lambda i: balanced_accuracy(labels[i], p[i], threshold),
-        "tpr": lambda i: rates(labels[i], p[i], threshold)[0],
-        "fpr": lambda i: rates(labels[i], p[i], threshold)[1],
-        "fpr_product": lambda i: float((p[i][product[i]] >= threshold).mean()) if product[i].any() else float("nan"),
-        "tpr_at_1%_fpr": lambda i: tpr_at_fpr(labels[i], p[i], 0.01),
-        "tpr_at_2%_fpr": lambda i: tpr_at_fpr(labels[i], p[i], 0.02),
-        "tpr_at_2%_product_fpr": product_tpr,
-        "ece": lambda i: ece(labels[i], p[i]),
+    def of(chosen: npt.NDArray[np.bool_]) -> float:
+        return independent([group for group, one in zip(scores.groups, chosen, strict=True) if one])
+
+    def flagged(chosen: npt.NDArray[np.bool_]) -> Figure:
+        return share(float((p[chosen] >= threshold).mean()) if chosen.any() else float("nan"), of(chosen))
+
+    ai, both = of(labels == 1), rarer_class(labels, scores.groups)
+    # With the number of independent pictures that each rests on.
+    parts: dict[str, tuple[Callable[[Indices], float], float]] = {
+        "auroc": (lambda i: auroc(labels[i], p[i]), both),
+        "balanced_accuracy": (lambda i: balanced_accuracy(labels[i], p[i], threshold), both),
+        "tpr_at_1%_fpr": (lambda i: tpr_at_fpr(labels[i], p[i], 0.01), ai),
+        "tpr_at_2%_fpr": (lambda i: tpr_at_fpr(labels[i], p[i], 0.02), ai),
+        "tpr_at_2%_product_fpr": (product_tpr, ai),
+        "ece": (lambda i: ece(labels[i], p[i]), of(labels >= 0)),
     }
-    everything = np.arange(len(labels))
-    figures = {}
-    for key, figure in parts.items():
-        low, high = bootstrap(scores.groups, figure, rounds=rounds)
-        figures[key] = Figure(value=figure(everything), low=low, high=high)
+    figures = {key: estimate(scores.groups, figure, trials, rounds) for key, (figure, trials) in parts.items()}
+    figures |= {"tpr": flagged(labels == 1), "fpr": flagged(labels == 0), "fpr_product": flagged(product)}
+    if not (product != (labels == 0)).any():  # the same figures, twice
+        del figures["fpr_product"], figures["tpr_at_2%_product_fpr"]
     return Judgement(delivery=name, figures=figures, failed=scores.failed)

@@ -16,8 +16,9 @@ from veriphoto.manifest import Calibration, Findings
 from veriphoto.verdict import OperatingPoint, decide
 from veriphoto_training.data.dataset import LABELS, Picture
 from veriphoto_training.evaluation.evidence_check import EvidenceCheck
-from veriphoto_training.evaluation.intervals import estimate, share
-from veriphoto_training.evaluation.judgement import Figure, is_product, judge_deliveries
+from veriphoto_training.evaluation.figure import Figure
+from veriphoto_training.evaluation.intervals import independent, share
+from veriphoto_training.evaluation.judgement import is_product, judge_deliveries
 from veriphoto_training.scoring import metrics
 from veriphoto_training.scoring.logits import Scores
 
@@ -146,8 +147,8 @@ def tabulate(scores: Mapping[str, Scores], threshold: float, key: Callable[[Pict
             inside = np.array([picture.path in paths for picture in one.pictures], dtype=bool)
             if not inside.any():
                 continue
-            # Near-duplicates are not independent: the interval is that of as many pictures as there are groups.
-            flagged[delivery] = share(float((probabilities[inside] >= threshold).mean()), count)
+            worth = independent([picture.group for picture in one.pictures if picture.path in paths])
+            flagged[delivery] = share(float((probabilities[inside] >= threshold).mean()), worth)
             against = inside | (one.labels != label)
             areas[delivery] = metrics.auroc(one.labels[against], probabilities[against])
         rows.append(
@@ -193,10 +194,10 @@ def _verdicts(scores: Scores, product: Flags, point: OperatingPoint) -> dict[str
         ]
     )
     unsure, flagged = verdicts == "unsure", verdicts == CONTRACT.labels[1]
-    figures = {"unsure": estimate(scores.groups, lambda indices: float(unsure[indices].mean()))}
+    figures = {"unsure": share(float(unsure.mean()), independent(scores.groups))}
     if product.any():
-        groups = len({picture.group for picture, one in zip(scores.pictures, product, strict=True) if one})
-        figures["red_flags_product"] = share(float(flagged[product].mean()), groups)
+        worth = independent([group for group, one in zip(scores.groups, product, strict=True) if one])
+        figures["red_flags_product"] = share(float(flagged[product].mean()), worth)
     return figures
 
 

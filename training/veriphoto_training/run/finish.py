@@ -31,6 +31,21 @@ class CalibrationSet:
         """All of them."""
         return self.seen + self.unseen
 
+    def require_both(self) -> None:
+        """Checks that there is something to calibrate on.
+
+        Raises:
+            DataError: If the set lacks a class or product photos.
+        """
+        real = sum(not picture.label for picture in self.pictures)
+        products = _products(self.pictures, self.product_sources)
+        if not products or real == len(self.pictures):
+            raise DataError(
+                f"{real} real photos ({len(products)} of them product photos) and {len(self.pictures) - real} "
+                "AI-generated ones are kept out of training, and calibration needs some of each; add photos, or keep "
+                "out more with --set validation_share=0.3"
+            )
+
     def for_threshold(self) -> tuple[frozenset[str], ...]:
         """Paths of the real product photos that set the threshold: in sets, none of which may be flagged too often.
 
@@ -64,9 +79,8 @@ def write_findings(checkpoint: Path, chosen: CalibrationSet, *, half: bool = Fal
     Raises:
         DataError: If the calibration set lacks a class or product photos.
     """
+    chosen.require_both()
     deciding = chosen.for_threshold()
-    if not all(deciding) or not any(picture.label for picture in chosen.pictures):
-        raise DataError("calibration needs held-out real product photos and AI pictures; keep out more")
     network, metadata = load_checkpoint(checkpoint)
     size = scoring_size(metadata["recipe"])
     deliveries = DELIVERIES if size is None else ("clean",)

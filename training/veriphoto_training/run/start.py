@@ -12,6 +12,7 @@ from veriphoto.errors import UsageError
 from veriphoto.manifest import FINDINGS_FILE
 from veriphoto_training.data.dataset import read_dataset
 from veriphoto_training.data.splits import split_dataset, thinned
+from veriphoto_training.network.weights import check_weights
 from veriphoto_training.recipes import Recipe, get_recipe
 from veriphoto_training.run.finish import CalibrationSet, write_findings
 from veriphoto_training.run.loop import LAST, Job, parts, resumable_run, train
@@ -73,15 +74,22 @@ def run_training(
     """
     progress = progress or Progress()
     recipe = override(get_recipe(recipe_name), [*changes, *([f"epochs={epochs}"] if epochs else [])])
+    run_id = resumable_run(output)
+    if run_id and not resume:
+        raise UsageError(f"{output / LAST} exists; add --resume to continue that run, or give another --output")
+    check_weights(weights)  # before the data, whose reading may take long
     dataset = read_dataset(data)
     for path, reason in list(dataset.broken.items())[:10]:
         progress.note(f"left out {path}: {reason}")
     split = split_dataset(dataset.pictures, recipe.validation_share, holdout_sources, holdout_generators, seed)
     if max_per_class is not None:
         split = thinned(split, max_per_class)
-    run_id = resumable_run(output)
-    if run_id and not resume:
-        raise UsageError(f"{output / LAST} exists; add --resume to continue that run, or give another --output")
+    kept_out = CalibrationSet(
+        seen=split.validation,
+        unseen=split.holdout if calibrate_holdout else (),
+        product_sources=tuple(product_sources),
+    )
+    kept_out.require_both()
     tracker: Tracker = MlflowTracker(f"{recipe.name}-{output.name}", var, run_id) if tracking else NoTracker(run_id)
     job = Job(
         recipe=recipe,
@@ -103,25 +111,18 @@ def run_training(
     try:
         best = train(job, tracker, progress)
         if stop_after is None:
-            _finish(job, best, tuple(product_sources), calibrate_holdout, tracker, progress)
+            _finish(best, kept_out, tracker, progress)
         return best
     finally:
         tracker.close()
 
 
 def _finish(
-    job: Job,
     best: Path,
-    product_sources: tuple[str, ...],
-    calibrate_holdout: bool,
+    kept_out: CalibrationSet,
     tracker: Tracker,
     progress: Progress,
 ) -> None:
-    kept_out = CalibrationSet(
-        seen=job.split.validation,
-        unseen=job.split.holdout if calibrate_holdout else (),
-        product_sources=product_sources,
-    )
     progress.note(f"calibrating on {len(kept_out.pictures)} pictures")
     findings = write_findings(best, kept_out)
     tracker.metrics({f"final_{name}": value for name, value in findings.metrics.items()})

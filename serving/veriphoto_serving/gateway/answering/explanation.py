@@ -26,6 +26,8 @@ _AI: Final = np.array([214, 39, 40], dtype=np.float32)
 _REAL: Final = np.array([31, 119, 180], dtype=np.float32)
 _STRONGEST: Final = 0.65
 """Opacity of the map where evidence is strongest."""
+_CLEAR: Final = 1.0
+"""Evidence in logits that is drawn in full where nothing is stronger; a map of less stays pale."""
 _UNSEEN: Final = 0.55
 """Brightness of areas that no crop covers."""
 
@@ -75,11 +77,13 @@ def explain(data: bytes, detection: Detection) -> Explanation:
     boxes = crop_boxes(*size)
     photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE))  # in place: two copies of 40 megapixels would be 240 MB
     heat, seen = _lay(detection.evidence, boxes, size, photo.size)
+    # Red on a photo that is answered "real" would say the opposite of the answer.
+    painted = np.minimum(heat, 0.0) if detection.verdict.verdict == "real" else heat
     return Explanation(
         evidence=[[[round(float(v), 5) for v in row] for row in crop] for crop in detection.evidence],
         evidence_bias=detection.second_opinion.first_logit - float(detection.evidence.mean()),
         boxes=[{"left": box.left, "top": box.top, "side": box.side} for box in boxes],
-        overlay=base64.b64encode(_png(_blend(photo, heat, seen))).decode("ascii"),
+        overlay=base64.b64encode(_png(_blend(photo, painted, seen))).decode("ascii"),
         sentence=_sentence(detection, heat, seen),
     )
 
@@ -105,7 +109,7 @@ def _lay(
 
 def _blend(photo: Image.Image, heat: Floats, seen: npt.NDArray[np.bool_]) -> Image.Image:
     pixels = np.asarray(photo, dtype=np.float32)
-    strength = np.abs(heat) / max(float(np.abs(heat).max()), 1e-6)
+    strength = np.abs(heat) / max(float(np.abs(heat).max()), _CLEAR)
     opacity = (_STRONGEST * strength)[..., np.newaxis]
     colour = np.where(heat[..., np.newaxis] > 0, _AI, _REAL)
     mixed = np.where(seen[..., np.newaxis], pixels * (1 - opacity) + colour * opacity, pixels * _UNSEEN)
@@ -135,9 +139,10 @@ def _about_the_map(detection: Detection, heat: Floats, seen: npt.NDArray[np.bool
         return f"No single area speaks for {side}; the score follows from the photo as a whole."
     row, column = np.unravel_index(int(np.argmax(np.where(seen, leaning, -np.inf))), heat.shape)
     place = _place(int(row) / heat.shape[0], int(column) / heat.shape[1])
+    rest = " and is not coloured" if detection.verdict.verdict == "real" else ""
     return (
         f"{share:.0%} of the examined area speaks for {side} ({colour}), most strongly {place}; "
-        f"the rest speaks for {other}, and darkened parts were not examined."
+        f"the rest speaks for {other}{rest}, and darkened parts were not examined."
     )
 
 

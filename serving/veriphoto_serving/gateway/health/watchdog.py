@@ -64,6 +64,7 @@ class ProbeResult:
     """``time.monotonic()``."""
     milliseconds: float
     model_version: int
+    threshold: float
 
 
 class Watchdog:
@@ -265,12 +266,12 @@ class Watchdog:
         return await asyncio.to_thread(self._reviver.snapshot) if self._reviver else Snapshot()
 
     def _plausible(self, detection: Detection, started: float) -> bool:
-        version = detection.verdict.model_version
+        version, threshold = detection.verdict.model_version, detection.verdict.threshold
         if abs(detection.logit - self._logits.setdefault(version, detection.logit)) > _SAME:
             _LOG.error("version %d scores the test picture differently than before", version)
             self._observe("wrong")
             return False
-        self.last_probe = ProbeResult(time.monotonic(), 1000.0 * (time.monotonic() - started), version)
+        self.last_probe = ProbeResult(time.monotonic(), 1000.0 * (time.monotonic() - started), version, threshold)
         self._observe("ok")
         return True
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 _MOST_HEADER_BYTES: Final = 65_536
 _MOST_AHEAD: Final = 8
 """Requests that a caller may pipeline. One read of the socket could contain ten thousand."""
-_PROBES: Final = frozenset({b"/health", b"/healthz", b"/readyz", b"/startup", b"/metrics"})
+_PROBES: Final = frozenset(
+    {b"/health", b"/healthz", b"/readyz", b"/startup", b"/metrics", b"/v2/health/live", b"/v2/health/ready"}
+)
 
 
 class GuardedProtocol(HttpToolsProtocol):

@@ -16,15 +16,19 @@ from typing import Any, Final
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from veriphoto.contract import ENSEMBLE
 from veriphoto.errors import VeriphotoError
 from veriphoto.prediction_log.record import PROBE_PREFIX, keep_id
 from veriphoto_serving.gateway.errors import UnauthorizedError, UploadTimeoutError, detail_of, retry_after, status_of
 from veriphoto_serving.gateway.middleware.keys import ANONYMOUS, KeyRing, shown_key
+from veriphoto_serving.gateway.routes.documentation import OPEN_PAGES
 from veriphoto_serving.gateway.services import Services
 
-OPEN: Final = frozenset(
-    {"/", "/privacy", "/health", "/healthz", "/readyz", "/startup", "/docs", "/redoc", "/openapi.json"}
-)
+KSERVE: Final = "/v2"
+OPEN: Final = OPEN_PAGES | {
+    *("/", "/privacy", "/health", "/healthz", "/readyz", "/startup"),
+    *(KSERVE, f"{KSERVE}/health/live", f"{KSERVE}/health/ready", f"{KSERVE}/models/{ENSEMBLE}/ready"),
+}
 """Paths that need no key."""
 PREFIX: Final = "/v1"
 
@@ -94,12 +98,13 @@ class _Exchange:
             await self._refuse(VeriphotoError("internal error"))
 
     def _admit(self) -> None:
+        state = self._scope["state"]
+        state["key"] = None
         try:
-            self._key = self._keys.identify(shown_key(self._headers))
+            self._key = state["key"] = self._keys.identify(shown_key(self._headers))
         except UnauthorizedError:
             if bare_path(self._scope["path"]) not in OPEN:
                 raise
-        self._scope["state"]["key"] = self._key
         if self._scope["method"] == "POST":
             self._services.rate.take(self._key)
 
@@ -125,7 +130,7 @@ class _Exchange:
     async def _refuse(self, error: VeriphotoError) -> None:
         self._services.metrics.refused(error.code)
         response = JSONResponse(
-            {"error": error.code, "detail": detail_of(error), "request_id": self._id},
+            refusal_body(self._scope["path"], error, self._id),
             status_of(error),
             headers=refusal_headers(error),
         )
@@ -182,6 +187,20 @@ def refusal_headers(error: VeriphotoError) -> dict[str, str]:
     if isinstance(error, UnauthorizedError):
         headers["www-authenticate"] = 'Bearer realm="veriphoto"'
     return headers
+
+
+def refusal_body(path: str, error: VeriphotoError, request_id: str) -> dict[str, str]:
+    """Returns the body of a refusal: Triton's clients show their users the field ``error`` and nothing else.
+
+    Args:
+        path: Of the request.
+        error: Why it was refused.
+        request_id: Of the request.
+    """
+    code, detail = error.code, detail_of(error)
+    if path == KSERVE or path.startswith(f"{KSERVE}/"):
+        return {"error": f"[{code}] {detail}", "request_id": request_id}
+    return {"error": code, "detail": detail, "request_id": request_id}
 
 
 def bare_path(path: str) -> str:

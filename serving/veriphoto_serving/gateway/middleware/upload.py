@@ -96,8 +96,8 @@ class Uploads:
             yield form.files()
 
     @asynccontextmanager
-    async def whole(self, request: Request, limit: int) -> AsyncIterator[bytes]:
-        """Reads a body that is no picture.
+    async def whole(self, request: Request, limit: int) -> AsyncIterator[bytearray]:
+        """Reads a body that is no picture by itself.
 
         Args:
             request: The request.
@@ -111,7 +111,7 @@ class Uploads:
         """
         body = bytearray()
         async with self._body(request, limit, BodyTooLargeError, body.extend):
-            yield bytes(body)
+            yield body
 
     @asynccontextmanager
     async def _body(
@@ -124,8 +124,9 @@ class Uploads:
         """Reads a body chunk by chunk; its memory is counted until the block ends."""
         limit = min(limit, self.memory.places)  # a larger body would never fit, so say that it is too large
         announced = _length(request.headers)
+        told = min(limit, MAX_FILE_BYTES) if too_large is FileTooLargeError else limit
         if announced > limit:
-            raise too_large(_too_large(limit))
+            raise too_large(_too_large(told))
         self.memory.check(max(1, announced))
         size = 0
         try:
@@ -134,7 +135,7 @@ class Uploads:
                     size += len(chunk)
                     self.memory.taken += len(chunk)
                     if size > limit:
-                        raise too_large(_too_large(limit))
+                        raise too_large(_too_large(told))
                     if self.memory.taken > self.memory.places:
                         raise BusyError("too many uploads at a time; try again in a moment")
                     take(chunk)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from fastapi import APIRouter
 
 from veriphoto import __version__
+from veriphoto_serving.gateway.models import AboutAnswer, PrivacyAnswer
 
 router: Final = APIRouter(tags=["about"])
 
@@ -15,7 +16,7 @@ _ABOUT: Final = {
     "version": __version__,
     "what": "Tells whether a product photo was taken by a camera or made by an AI generator.",
     "documentation": "/docs",
-    "routes": ["/predict", "/predict/batch", "/predict/explain", "/health", "/drift", "/metrics", "/privacy"],
+    "routes": ["/predict", "/predict/batch", "/predict/explain", "/health", "/drift", "/metrics", "/privacy", "/v2"],
 }
 _PRIVACY: Final = {
     "pictures": "A picture is held in memory while it is scored, and nowhere else. It is never stored or passed on.",
@@ -29,13 +30,13 @@ _PRIVACY: Final = {
 }
 
 
-@router.get("/")
+@router.get("/", responses={200: {"model": AboutAnswer}})
 async def root() -> dict[str, Any]:
     """What this service is and where its routes are."""
     return _ABOUT
 
 
-@router.get("/privacy")
+@router.get("/privacy", responses={200: {"model": PrivacyAnswer}})
 async def privacy() -> dict[str, str]:
     """What happens to what you send."""
     return _PRIVACY

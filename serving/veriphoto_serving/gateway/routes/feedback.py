@@ -34,7 +34,7 @@ _BODY: Final[dict[str, Any]] = {
     **NEEDS_KEY,
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": FeedbackRequest.model_json_schema()}},
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/FeedbackRequest"}}},
     },
 }
 

@@ -29,6 +29,9 @@ async def health(request: Request) -> JSONResponse:
     body = {
         "status": status,
         "model_version": beat.model_version if beat else None,
+        "threshold": beat.threshold if beat else None,
+        "key": request.state.key,
+        "feedback": services.feedback is not None and request.state.key in services.feedback_from,
         "uptime_s": round(time.monotonic() - services.started, 1),
         "canary": _last_probe(services),
         "drift": {"state": await services.drift_monitor.state()},

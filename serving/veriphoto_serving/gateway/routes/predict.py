@@ -34,20 +34,22 @@ NEEDS_KEY: Final[dict[str, Any]] = {"security": [{"ApiKey": []}]}
 _BINARY: Final = {"type": "string", "format": "binary"}
 
 
-def _form(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"schema": {"type": "object", "required": [name], "properties": {name: schema}}}
-
-
+FORMS: Final[dict[str, dict[str, Any]]] = {
+    "PhotoForm": {"type": "object", "required": ["file"], "properties": {"file": _BINARY}},
+    "PhotosForm": {
+        "type": "object",
+        "required": ["files"],
+        "properties": {"files": {"type": "array", "items": _BINARY, "minItems": 1}},
+    },
+}
+"""Schemas of the forms, by name."""
 _ONE: Final[dict[str, Any]] = {
     **NEEDS_KEY,
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": _form("file", _BINARY),
-            **{
-                kind: {"schema": _BINARY}
-                for kind in ("image/jpeg", "image/png", "image/webp", "image/heic", "image/avif")
-            },
+            "multipart/form-data": {"schema": {"$ref": "#/components/schemas/PhotoForm"}},
+            # Whatever the content type says; code generators know this one.
             "application/octet-stream": {"schema": _BINARY},
         },
     },
@@ -56,7 +58,7 @@ _MANY: Final[dict[str, Any]] = {
     **NEEDS_KEY,
     "requestBody": {
         "required": True,
-        "content": {"multipart/form-data": _form("files", {"type": "array", "items": _BINARY, "minItems": 1})},
+        "content": {"multipart/form-data": {"schema": {"$ref": "#/components/schemas/PhotosForm"}}},
     },
 }
 

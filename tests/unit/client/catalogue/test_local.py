@@ -16,6 +16,7 @@ from photo_corpus import write_broken
 
 pytest.importorskip("onnxruntime", reason="needs the extra `local`")
 
+from veriphoto.contract import SUFFIXES
 from veriphoto.errors import CorruptImageError, ImageError, ModelError, TooCostlyError, UsageError
 from veriphoto_client import AsyncDetector, Detection
 from veriphoto_client.local import processes as local
@@ -24,7 +25,7 @@ from veriphoto_client.local.processes import LocalModel, LocalTransport
 from veriphoto_client.sdk.answers import decode_answer
 
 ROOT = Path(__file__).parents[4]
-SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix != ".md")
+SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix in SUFFIXES)
 POISON = draw(99)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
+import json
+import re
 import zipfile
 from typing import Any
 
@@ -13,7 +17,7 @@ import pytest
 from photo_corpus import picture
 
 from veriphoto.contract import MAX_FILE_BYTES
-from veriphoto_client.page.drawing import scale, table, to_csv
+from veriphoto_client.page.drawing import COLOURS, gate, scale, table, to_csv
 from veriphoto_client.page.gateway import MOST_FILES, Gateway, PageError, Photo, portions
 from veriphoto_client.page.uploads import MOST_PHOTOS, photos_of
 
@@ -126,7 +130,40 @@ def test_csv_runs_nothing_in_a_spreadsheet() -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(answers))))
     assert [row["filename"] for row in rows] == ["'=1+1.jpg", 'a,"b".jpg']
     assert [row["error"] for row in rows] == ["", "not_an_image"]
-    assert [row["verdict"] for row in table(answers)] == ["No sign of AI generation found", "not judged"]
+    shown = table(answers)
+    assert [row["verdict"] for row in shown] == ["No sign of AI generation found", "not judged"]
+    assert list(shown[0])[:2] == ["photo", "probability"], "a narrow screen shows these"
+
+
+def test_the_scale_has_the_colour_of_each_verdict_where_it_holds() -> None:
+    source = scale(0.6, 0.87, (0.05, 0.87)).partition("base64,")[2].partition('"')[0]
+    drawn = base64.b64decode(source).decode()
+    bars = re.findall(r'<rect x="([\d.]+)" y="30" width="([\d.]+)" height="14" fill="(#\w+)"', drawn)
+    assert [colour for *_, colour in bars] == [COLOURS[name] for name in ("real", "unsure", "ai_generated")]
+    start, width, _ = map(str, bars[1])
+    mark = float(re.findall(r'<path d="M([\d.]+)', drawn)[0])
+    assert float(start) < mark < float(start) + float(width), "a score in the band stands in its colour"
+
+
+def test_a_mistake_is_told_by_checksum_alone() -> None:
+    told: list[dict[str, str]] = []
+
+    def take(request: httpx.Request) -> httpx.Response:
+        told.append(json.loads(request.content))
+        return httpx.Response(200, json={"status": "waiting"})
+
+    Gateway("http://gateway", transport=httpx.MockTransport(take)).tell(Photo("private.jpg", b"x"), "real", "seen")
+    assert told == [{"sha256": hashlib.sha256(b"x").hexdigest(), "truth": "real", "note": "seen"}]
+
+
+def test_what_decided_is_said_where_it_was_not_the_score() -> None:
+    answer = {
+        "statistics": {"width": 90.0, "height": 40.0, "blockiness": 3.14},
+        "gates": {"min_side": 96.0, "max_blockiness": 2.8},
+    }
+    assert gate({**answer, "reason": "too_small"}) == "Its shorter side has **40 px**; photos are judged from 96 px on"
+    assert "**3.1**" in gate({**answer, "reason": "too_degraded"})
+    assert gate({**answer, "reason": "borderline"}) == gate({**answer, "reason": ""}) == ""
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])

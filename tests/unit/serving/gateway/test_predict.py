@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from veriphoto.contract import EVIDENCE
 from veriphoto.errors import ServiceUnavailableError
+from veriphoto_client import FakeTransport
+from veriphoto_client.triton.transport import Outputs
 from veriphoto_serving.gateway.middleware.admission import PATIENCE_S
 from veriphoto_serving.gateway.models import BatchAnswer, ExplainAnswer, PredictAnswer
 
@@ -116,6 +119,23 @@ async def test_explanation_adds_up_and_is_a_picture(gateway: Gateway) -> None:
     overlay = Image.open(io.BytesIO(base64.b64decode(body.overlay_png_base64)))
     assert (overlay.format, overlay.size) == ("PNG", (1024, 512))
     assert "AI generation (red)" in body.explanation
+
+
+@pytest.mark.parametrize(("brightness", "red", "blue"), [(30, False, True), (127, True, True), (220, True, True)])
+async def test_a_photo_answered_real_is_not_painted_red(
+    gateway: Gateway, brightness: int, red: bool, blue: bool
+) -> None:
+    def mixed(data: bytes) -> Outputs:
+        answer = dict(FakeTransport.answer(data))
+        answer[EVIDENCE] = answer[EVIDENCE] * 0 + np.linspace(-5, 5, 7, dtype=np.float32)
+        return answer
+
+    gateway.triton._handler = mixed
+    answer = (await gateway.http.post("/predict/explain", content=picture(brightness))).json()
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["overlay_png_base64"]))), np.int16)
+    warmth = pixels[..., 0] - pixels[..., 2]
+    assert (bool((warmth > 20).any()), bool((warmth < -20).any())) == (red, blue)
+    assert ("not coloured" in answer["explanation"]) is (not red)
 
 
 async def test_explanations_have_a_bound_of_their_own(gateway: Gateway, photo: bytes) -> None:

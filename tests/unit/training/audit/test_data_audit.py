@@ -13,7 +13,9 @@ from brightness_model import draw
 from typer.testing import CliRunner
 
 from veriphoto.errors import DataError, ModelError, UsageError
+from veriphoto_training.audit.result import Limit
 from veriphoto_training.commands.data import register
+from veriphoto_training.evaluation.figure import Figure
 
 Tree = Callable[..., Path]
 
@@ -50,7 +52,23 @@ def test_a_sound_set_passes_and_the_raw_leak_is_told(app: typer.Typer, write_tre
     assert body["pictures"] == {"real": COUNT, "ai": COUNT}
     assert body["copies"] == []
     assert body["broken"] == {}
-    assert body["holds"] == (body["aligned"]["auroc"]["value"] <= 0.55)
+    assert body["raw"]["auroc"]["low"] < 1.0, "so few pictures prove no certainty"
+    assert body["holds"] == (body["limits"][0]["state"] != "exceeded") == (body["aligned"]["auroc"]["low"] <= 0.55)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "state"),
+    [
+        (0.52, 0.45, 0.60, "holds"),
+        (0.60, 0.50, 0.70, "may be chance"),
+        (0.60, 0.56, 0.64, "exceeded"),
+        (-0.60, -0.70, -0.50, "may be chance"),
+        (-0.60, -0.64, -0.56, "exceeded"),
+        (float("nan"), float("nan"), float("nan"), "exceeded"),
+    ],
+)
+def test_chance_is_told_from_a_leak_by_the_interval(value: float, low: float, high: float, state: str) -> None:
+    assert Limit(name="", figure=Figure(value=value, low=low, high=high), limit=0.55, advice="").state == state
 
 
 def test_the_limit_can_be_chosen(app: typer.Typer, write_tree: Tree, tmp_path: Path) -> None:
@@ -69,7 +87,7 @@ def test_copies_broken_files_and_two_labels_fail_it(app: typer.Typer, write_tree
     assert copies["exact"]
     assert "both real and ai" in copies["problem"]
     assert list(body["broken"]) == ["real/shop/cut.jpg"]
-    assert [limit["holds"] for limit in body["limits"]][1:] == [False, False]
+    assert [limit["state"] for limit in body["limits"]][1:] == ["exceeded", "exceeded"]
 
 
 def test_a_copy_in_the_test_set_is_a_leak(app: typer.Typer, write_tree: Tree, tmp_path: Path) -> None:
@@ -94,7 +112,7 @@ def test_copies_joined_by_a_group_are_no_problem(app: typer.Typer, write_tree: T
     run(app, root, "--output", tmp_path / "report")
     body = json.loads((tmp_path / "report" / "audit.json").read_text())
     assert [copies["problem"] for copies in body["copies"]] == [""]
-    assert body["limits"][1]["holds"]
+    assert body["limits"][1]["state"] == "holds"
 
 
 def test_the_page_needs_nothing_else_and_escapes_names(app: typer.Typer, write_tree: Tree, tmp_path: Path) -> None:

