@@ -23,7 +23,7 @@ class Truth:
     hardest: bool
     """Whether it is of the kinds that detectors miss: listed apart."""
     held_out: bool
-    """Whether the model saw neither the photo nor others of its generator or source when it was fitted."""
+    """Whether no photo of its object was in any training or fit; others of its source may have been."""
 
 
 def read_truths(directory: Path) -> dict[str, Truth]:
