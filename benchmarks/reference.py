@@ -31,10 +31,15 @@ def reference(data: bytes) -> tuple[npt.NDArray[np.uint8], dict[str, float]]:
         UINT8 [K, S, S, 3] and the statistics by name.
     """
     with Image.open(io.BytesIO(data)) as image:
+        stored = image.size
+        scale = next((scale for scale in (8, 4, 2) if min(stored) >= 720 * scale), 1)
+        image.draft(None, (stored[0] // scale, stored[1] // scale))  # a JPEG's decoder reduces it, others do not
         image.load()
         kind = FORMATS.index((image.format or "").lower().replace("mpo", "jpeg"))
         quality = estimate_jpeg_quality(getattr(image, "quantization", {}))
         raw = _rgb(image)
+        if raw.size == stored and scale > 1:
+            raw = raw.reduce(scale)
         try:
             orientation = image.getexif().get(0x0112, 1)
         except Exception:  # noqa: BLE001 - broken EXIF: the pixels stand as stored
@@ -42,15 +47,21 @@ def reference(data: bytes) -> tuple[npt.NDArray[np.uint8], dict[str, float]]:
     upright = raw.copy()
     upright.getexif()[0x0112] = orientation
     upright = ImageOps.exif_transpose(upright)
-    size = (CONTRACT.crop_size, CONTRACT.crop_size)
-    crops = []
-    for box in crop_boxes(*upright.size):
-        part = upright.crop((box.left, box.top, box.left + box.side, box.top + box.side))
-        if box.side != CONTRACT.crop_size:
-            part = part.resize(size, Image.Resampling.BICUBIC, reducing_gap=preprocessing._REDUCING_GAP)
-        crops.append(np.array(part))
-    known = {"width": upright.width, "height": upright.height, "bytes": len(data), "format": kind}
-    return np.stack(crops), {**known, "jpeg_quality": quality, **_measure(raw)}
+    width, height = stored if (raw.width < raw.height) == (upright.width < upright.height) else stored[::-1]
+    (box,) = crop_boxes(width, height)
+    side = min(round(box.side / scale), *upright.size)
+    left, top = (
+        min(round(place / scale), length - side) for place, length in zip((box.left, box.top), upright.size, strict=True)
+    )
+    part = upright.crop((left, top, left + side, top + side))
+    if side != CONTRACT.crop_size:
+        size = (CONTRACT.crop_size, CONTRACT.crop_size)
+        part = part.resize(size, Image.Resampling.BICUBIC, reducing_gap=preprocessing._REDUCING_GAP)
+    measured = _measure(raw)
+    if scale > 1:
+        measured["blockiness"] = 1.0  # the encoder's grid is gone
+    known = {"width": width, "height": height, "bytes": len(data), "format": kind}
+    return np.array(part)[None], {**known, "jpeg_quality": quality, **measured}
 
 
 def _rgb(image: Image.Image) -> Image.Image:
