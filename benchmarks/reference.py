@@ -51,7 +51,8 @@ def reference(data: bytes) -> tuple[npt.NDArray[np.uint8], dict[str, float]]:
     (box,) = crop_boxes(width, height)
     side = min(round(box.side / scale), *upright.size)
     left, top = (
-        min(round(place / scale), length - side) for place, length in zip((box.left, box.top), upright.size, strict=True)
+        min(round(place / scale), length - side)
+        for place, length in zip((box.left, box.top), upright.size, strict=True)
     )
     part = upright.crop((left, top, left + side, top + side))
     if side != CONTRACT.crop_size:

@@ -30,9 +30,6 @@ def second_opinion(
         Path, typer.Option(envvar="VERIPHOTO_MODEL_REPOSITORY", help="Directory that holds the models.")
     ] = Path("model_repository"),
     version: Annotated[int | None, typer.Option(min=1, help="Version to start from; the newest by default.")] = None,
-    teacher: Annotated[
-        Path | None, typer.Option(help="File for what it teaches the next classifier: veriphoto train --teacher FILE.")
-    ] = None,
     cache: Annotated[Path, typer.Option(help="Directory that keeps features between runs.")] = Path(
         "var/second-opinion"
     ),
@@ -53,8 +50,6 @@ def second_opinion(
         version=version,
         track=lambda pictures: track(pictures, description="scoring"),
     )
-    if teacher is not None:
-        fitted.teacher.write(teacher)
     typer.echo(f"{fitted.pictures} pictures; on sources left out of the fit:")
     for name, value in fitted.opinion.metrics.items():
         typer.echo(f"  {name:32} {value:.3f}")

@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
         app: The command line to add to.
     """
     app.command()(train)
+    app.command()(teacher)
     app.command()(average)
     evaluate.register(app)
     data.register(app)
@@ -38,7 +39,7 @@ def train(
     ] = "model_repository/classifier",
     teacher: Annotated[
         Path | None,
-        typer.Option(help="Targets of a second opinion, as 'veriphoto second-opinion --teacher' writes them."),
+        typer.Option(help="What an encoder teaches: a file of 'veriphoto teacher'."),
     ] = None,
     output: Annotated[Path, typer.Option(help="Directory for the run's files.")] = Path("var/run"),
     seed: Annotated[int, typer.Option(help="Random seed for training and for the data split.")] = 0,
@@ -98,6 +99,31 @@ def train(
         var=var,
     )
     typer.echo(str(best))
+
+
+def teacher(
+    data: Annotated[Path, typer.Argument(help="Data set: a folder with manifest.csv or with real/ and ai/, or a zip.")],
+    output: Annotated[Path, typer.Option(help="File for the targets.")] = Path("var/teacher.npz"),
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Source that the teacher must not learn from, or a pattern; may be repeated."),
+    ] = None,
+    model_repository: Annotated[
+        Path, typer.Option(envvar="VERIPHOTO_MODEL_REPOSITORY", help="Directory that holds the encoder.")
+    ] = Path("model_repository"),
+    cache: Annotated[Path, typer.Option(help="Directory that keeps features between runs.")] = Path("var/teacher"),
+) -> None:
+    """Ask the second opinion's encoder about every photo, for 'veriphoto train --teacher'."""
+    try:
+        from rich.progress import track  # noqa: PLC0415
+
+        from veriphoto_training.opinion.teacher import ask_encoder  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("train", error.name) from error
+    ask_encoder(data, leave_out or (), model_repository, cache, lambda pictures: track(pictures, "scoring")).write(
+        output
+    )
+    typer.echo(str(output))
 
 
 def average(

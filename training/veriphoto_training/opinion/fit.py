@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,13 +17,10 @@ from veriphoto.second_opinion import SecondOpinion
 from veriphoto.sessions import OUTPUTS, open_session
 from veriphoto.verdict import OperatingPoint
 from veriphoto_training.data.dataset import Picture
-from veriphoto_training.opinion.looks import Look, Looks, look_at
+from veriphoto_training.opinion.looks import Look, Looks, Track, look_at
 from veriphoto_training.opinion.probe import FOLDS, choose_strength, fit_probe
 from veriphoto_training.opinion.rule import MISSED, Sample, assemble, fit_rule, weighted_quantile
-from veriphoto_training.opinion.teacher import Teacher
 from veriphoto_training.scoring.metrics import sigmoid
-
-Track = Callable[[Iterable[Picture]], Iterable[Picture]]
 
 DELIVERIES: Final = ("clean", "mixed")
 _SOURCES: Final = 2 * FOLDS
@@ -49,8 +46,6 @@ class Fitted:
     """Both cuts of the classifier alone, for servers that ask nobody else."""
     pictures: int
     strength: float
-    teacher: Teacher
-    """What the second opinion teaches the next classifier of these pictures."""
 
 
 def open_looks(graph: Path, encoder: EncoderPackage, threads: int) -> list[Look]:
@@ -113,7 +108,6 @@ def fit_opinion(
         first_point=_two_cuts(point, samples),
         pictures=len(sources),
         strength=strength,
-        teacher=Teacher.of(seen[0], scores[0]),
     )
 
 

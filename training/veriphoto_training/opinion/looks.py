@@ -21,6 +21,8 @@ from veriphoto_training.scoring.deliveries import deliver
 Look = Callable[[npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], float]]
 """Crops UINT8 [K, S, S, 3] of a picture in; the encoder's features FP32 [D] and the classifier's logit out."""
 
+Track = Callable[[Iterable[Picture]], Iterable[Picture]]
+
 _HASH: Final = 24
 _HALF: Final = 0.5
 
@@ -54,7 +56,7 @@ def look_at(
     delivery: str,
     opened: Sequence[Look],
     cache: Path,
-    track: Callable[[Iterable[Picture]], Iterable[Picture]] = lambda pictures: pictures,
+    track: Track = lambda pictures: pictures,
 ) -> Looks:
     """Runs both models on pictures, except on those whose results are in the cache.
 

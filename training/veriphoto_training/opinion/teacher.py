@@ -6,20 +6,27 @@ photo's source answers with its label, which the classifier knows already.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from veriphoto.contract import ENCODER
 from veriphoto.errors import UsageError
-from veriphoto_training.data.dataset import Picture
-from veriphoto_training.opinion.looks import Looks
-from veriphoto_training.opinion.probe import source_weights
+from veriphoto.opinions import EncoderPackage
+from veriphoto.second_opinion import Mode
+from veriphoto_training.data.dataset import Picture, read_dataset
+from veriphoto_training.opinion.looks import Look, Looks, Track, look_at
+from veriphoto_training.opinion.probe import choose_strength, source_weights
 
 Floats = npt.NDArray[np.float32]
 
+_KEY: Final = 12
 FEATURES: Final = 256
 """Principal components of the encoder's features that are taught: 2,304 of them hold mostly noise."""
 
@@ -74,7 +81,30 @@ class Teacher:
                     rows={name: row for row, name in enumerate(names)},
                 )
         except (OSError, KeyError, ValueError) as error:
-            raise UsageError(f"{path} is not from 'veriphoto second-opinion --teacher': {error}") from error
+            raise UsageError(f"{path} is not from 'veriphoto teacher': {error}") from error
+
+    @classmethod
+    def ask(
+        cls, pictures: Sequence[Picture], encoder: EncoderPackage, cache: Path, track: Track = lambda pictures: pictures
+    ) -> Self:
+        """Shows photos to an encoder, and fits the probes whose answers are taught.
+
+        Args:
+            pictures: Photos of both classes and many sources.
+            encoder: The encoder.
+            cache: Directory for the features.
+            track: Shows progress.
+        """
+        square = encoder.encoder.square
+
+        def opened() -> Look:
+            features = encoder.open()
+            return lambda crops: (features(crops[square][None])[0], 0.0)
+
+        looks = [opened() for _ in range(os.cpu_count() or 1)]
+        clean = look_at(pictures, "clean", looks, cache, track)
+        _, scores = choose_strength([clean])
+        return cls.of(clean, scores[0])
 
     def write(self, path: Path) -> None:
         """Writes the targets."""
@@ -97,3 +127,31 @@ class Teacher:
         logits = np.where(known, self.logits[rows], 0.0).astype(np.float32)
         features = np.where(known[:, None], self.features[rows], 0.0).astype(np.float32)
         return logits, features, known
+
+
+def ask_encoder(data: Path, leave_out: Sequence[str], repository: Path, cache: Path, track: Track) -> Teacher:
+    """Makes a teacher of a data set.
+
+    Args:
+        data: The data set.
+        leave_out: Patterns of sources that it must not learn from, as those that judge the classifier.
+        repository: The Triton model repository, which holds the encoder.
+        cache: Directory for the features, by encoder.
+        track: Shows progress.
+
+    Returns:
+        The targets.
+
+    Raises:
+        DataError: If the data cannot be used.
+        ModelError: If there is no encoder.
+    """
+    encoder = EncoderPackage.read(repository / ENCODER / "1", Mode.ALWAYS)
+    if encoder is None:  # the mode ``always`` raises where there is none
+        raise AssertionError
+    pictures = [
+        picture
+        for picture in read_dataset(data).pictures
+        if not any(fnmatch(picture.source, pattern) for pattern in leave_out)
+    ]
+    return Teacher.ask(pictures, encoder, cache / encoder.encoder.identity[:_KEY], track)
