@@ -50,10 +50,8 @@ def reference(data: bytes) -> tuple[npt.NDArray[np.uint8], dict[str, float]]:
     width, height = stored if (raw.width < raw.height) == (upright.width < upright.height) else stored[::-1]
     (box,) = crop_boxes(width, height)
     side = min(round(box.side / scale), *upright.size)
-    left, top = (
-        min(round(place / scale), length - side)
-        for place, length in zip((box.left, box.top), upright.size, strict=True)
-    )
+    left = min(round(box.left / scale), upright.width - side)
+    top = min(round(box.top / scale), upright.height - side)
     part = upright.crop((left, top, left + side, top + side))
     if side != CONTRACT.crop_size:
         size = (CONTRACT.crop_size, CONTRACT.crop_size)

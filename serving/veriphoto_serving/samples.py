@@ -104,8 +104,8 @@ def _warn_of_the_seen(console: Console, scored: Sequence[SampleScore], truths: M
     seen = sum(not truths[sample.path.name].held_out for sample in scored if sample.path.name in truths)
     if seen:
         console.print(
-            f"{seen} of these {len(scored)} are photos that the model learned from: they show what an answer looks like, "
-            "not how good it is.",
+            f"{seen} of these {len(scored)} are photos that the model learned from: they show what an answer "
+            "looks like, not how good it is.",
             soft_wrap=True,
         )
 

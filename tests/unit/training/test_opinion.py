@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from veriphoto.errors import DataError
+from veriphoto.errors import DataError, UsageError
 from veriphoto.second_opinion import Mode, Rule
 from veriphoto.verdict import OperatingPoint
 from veriphoto_training.data.dataset import Picture
@@ -17,6 +17,7 @@ from veriphoto_training.opinion.fit import Fitted, Roles, fit_opinion
 from veriphoto_training.opinion.looks import Looks, look_at
 from veriphoto_training.opinion.probe import FOLDS, fit_probe, folds, out_of_source, source_weights
 from veriphoto_training.opinion.rule import Sample, fit_logistic, joint_logits, weighted_quantile
+from veriphoto_training.opinion.teacher import Teacher
 from veriphoto_training.scoring.metrics import auroc, sigmoid
 
 POINT = OperatingPoint(
@@ -158,3 +159,26 @@ def test_a_sample_knows_its_labels() -> None:
     everything = np.ones(len(looks.pictures), bool)
     sample = Sample(looks=looks, second=looks.first, product=everything, unseen=everything)
     assert sample.labels.tolist() == looks.labels.tolist()
+
+
+def test_a_teacher_is_written_and_knows_the_photos_that_it_has_seen(tmp_path: Path) -> None:
+    looks = _looks()
+    files = [tmp_path / str(index) for index in range(len(looks.pictures))]
+    for index, file in enumerate(files):
+        file.write_bytes(str(index).encode())
+    pictures = tuple(replace(picture, file=file) for picture, file in zip(looks.pictures, files, strict=True))
+    scores = looks.features[:, 0].astype(np.float64)
+    Teacher.of(replace(looks, pictures=pictures), scores).write(tmp_path / "teacher.npz")
+    teacher = Teacher.read(tmp_path / "teacher.npz")
+    stranger = tmp_path / "stranger"
+    stranger.write_bytes(b"never seen")
+    logits, features, known = teacher.known([pictures[7], replace(pictures[0], file=stranger), pictures[400]])
+    assert known.tolist() == [True, False, True]
+    assert (logits[1], features[1].any()) == (0.0, False)
+    assert features.shape == (3, DIMENSIONS)
+    everything, _, _ = teacher.known(list(pictures))
+    # Calibrated: as likely as it says, and in the order of the scores.
+    assert sigmoid(everything.astype(np.float64)).mean() == pytest.approx(0.5, abs=0.02)
+    assert (np.diff(everything[np.argsort(scores)]) >= 0).all()
+    with pytest.raises(UsageError, match="veriphoto teacher"):
+        Teacher.read(stranger)

@@ -14,8 +14,6 @@ from typer.main import get_command
 from veriphoto_release.commands import calibrate as calibrate_cli
 from veriphoto_release.commands import export as export_cli
 from veriphoto_training.commands import train as training_cli
-from veriphoto_training.recipes import get_recipe
-from veriphoto_training.run.start import override
 
 ROOT = Path(__file__).parents[3]
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -62,7 +60,7 @@ def _paths(entries: list[Any]) -> list[str]:
 
 
 def test_the_stages_are_those_of_the_design() -> None:
-    assert list(PIPELINE) == ["prepare", "train", "finetune", "calibrate", "evaluate", "export"]
+    assert list(PIPELINE) == ["prepare", "teacher", "train", "calibrate", "evaluate", "export"]
     # On a clean checkout `dvc repro` ends with an error at a frozen stage, whose outputs nobody has made.
     assert not any(stage.get("frozen") for stage in PIPELINE.values())
 
@@ -83,16 +81,9 @@ def test_a_word_that_no_command_knows_is_not_accepted() -> None:
         _commands().commands["train"].make_context("train", ["--data", "x", "--nonsense", "1"])
 
 
-@pytest.mark.parametrize("stage", ["train", "finetune"])
-def test_the_recipe_takes_the_changes(stage: str) -> None:
-    recipe = override(get_recipe(PARAMS[stage]["recipe"]), PARAMS[stage]["set"])
-    assert recipe.crop_size == {"train": 128, "finetune": 160}[stage]
-
-
-def test_both_links_of_the_chain_keep_the_same_pictures_out() -> None:
-    """Or the second would train on what the first is calibrated with."""
-    assert PARAMS["train"]["holdout-source"] == PARAMS["finetune"]["holdout-source"]
-    assert PARAMS["train"]["seed"] == PARAMS["finetune"]["seed"]
+def test_the_teacher_learns_nothing_from_the_sources_that_training_keeps_out() -> None:
+    """Or what judges the classifier would have taught it."""
+    assert PARAMS["train"]["holdout-source"] == PARAMS["teacher"]["leave-out"]
 
 
 def test_dvc_spells_options_as_this_test_does() -> None:

@@ -120,9 +120,8 @@ def teacher(
         from veriphoto_training.opinion.teacher import ask_encoder  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtraError("train", error.name) from error
-    ask_encoder(data, leave_out or (), model_repository, cache, lambda pictures: track(pictures, "scoring")).write(
-        output
-    )
+    made = ask_encoder(data, leave_out or (), model_repository, cache, lambda photos: track(photos, "scoring"))
+    made.write(output)
     typer.echo(str(output))
 
 

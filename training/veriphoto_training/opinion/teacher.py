@@ -27,8 +27,8 @@ from veriphoto_training.opinion.probe import choose_strength, source_weights
 Floats = npt.NDArray[np.float32]
 
 _KEY: Final = 12
-FEATURES: Final = 256
-"""Principal components of the encoder's features that are taught: 2,304 of them hold mostly noise."""
+_MOST: Final = 256
+"""Principal components of the encoder's features that are taught: the rest of its 2,304 hold mostly noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Teacher:
     logits: Floats
     """[n]: calibrated logits of out-of-source probes."""
     features: Floats
-    """[n, FEATURES]: principal components, each divided by the root of its deviation."""
+    """[n, D]: principal components, each divided by the root of its deviation."""
     rows: dict[str, int]
     """sha256 to row."""
 
@@ -57,7 +57,8 @@ class Teacher:
         scale = LogisticRegression(C=1e6).fit(scores[:, None], looks.labels, weights)
         logits = scale.decision_function(scores[:, None]).astype(np.float32)
         spread = looks.features.std(axis=0) + 1e-6
-        parts = PCA(FEATURES, random_state=0).fit_transform((looks.features - looks.features.mean(axis=0)) / spread)
+        scaled = (looks.features - looks.features.mean(axis=0)) / spread
+        parts = PCA(min(_MOST, *scaled.shape), random_state=0).fit_transform(scaled)
         features = (parts / np.sqrt(parts.std(axis=0))).astype(np.float32)
         return cls(
             logits=logits,
@@ -120,7 +121,7 @@ class Teacher:
             pictures: N photos.
 
         Returns:
-            Logits [N], features [N, FEATURES], and which photos the teacher knows [N]; zeros for the others.
+            Logits [N], features [N, D], and which photos the teacher knows [N]; zeros for the others.
         """
         rows = np.array([self.rows.get(picture.sha256, -1) for picture in pictures])
         known = rows >= 0

@@ -32,7 +32,7 @@ from veriphoto_training.network.model import (
 )
 from veriphoto_training.network.published import is_published, measure_norms
 from veriphoto_training.network.weights import describe_weights, load_weights
-from veriphoto_training.opinion.teacher import FEATURES, Teacher
+from veriphoto_training.opinion.teacher import Teacher
 from veriphoto_training.recipes import Recipe
 from veriphoto_training.run.batches import Maker, Sampler, batches
 from veriphoto_training.run.loss import distance_to_teacher, training_loss
@@ -131,7 +131,8 @@ class _Run:
         )
         self._teacher = Teacher.read(job.teacher) if job.teacher else None
         # What puts the network's features into the teacher's space; it is thrown away after training.
-        self._projection = nn.Linear(network.num_features, FEATURES).to(self._device)  # type: ignore[arg-type]
+        taught = self._teacher.features.shape[1] if self._teacher else 1
+        self._projection = nn.Linear(network.num_features, taught).to(self._device)  # type: ignore[arg-type]
         self._average = WeightAverage(self._network, recipe.ema_decay)
         if self._device.type == "cpu":
             speed_up(self._network)

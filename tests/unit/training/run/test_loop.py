@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from veriphoto.errors import UsageError
 from veriphoto.manifest import Findings
 from veriphoto_training.data.dataset import read_dataset
 from veriphoto_training.network.model import load_checkpoint
+from veriphoto_training.opinion.teacher import Teacher
 from veriphoto_training.run.batches import Sampler, batches
 from veriphoto_training.run.progress import Progress
 from veriphoto_training.run.start import run_training
@@ -70,3 +72,24 @@ def test_batches_do_not_depend_on_where_a_run_starts_or_on_threads(tree: Path) -
     for (views, pictures), (again, pictures_again) in zip(whole[3:], rest, strict=True):
         assert (views == again).all()
         assert pictures == pictures_again
+
+
+def test_a_run_with_a_teacher_learns_what_it_sees_and_resumes_to_the_same(tree: Path, tmp_path: Path) -> None:
+    pictures = read_dataset(tree).pictures
+    random = np.random.default_rng(0)
+    Teacher(
+        logits=random.normal(size=len(pictures)).astype(np.float32),
+        features=random.normal(size=(len(pictures), 4)).astype(np.float32),
+        rows={picture.sha256: row for row, picture in enumerate(pictures)},
+    ).write(tmp_path / "teacher.npz")
+    changes = ["frozen_stages=2", "frozen_norms=true", "head_rate=3"]
+    taught = {"teacher": tmp_path / "teacher.npz", "changes": changes}
+    whole, _ = load_checkpoint(run(tree, tmp_path / "whole", stop_after=1000, **taught))
+    run(tree, tmp_path / "killed", stop_after=4, **taught)
+    resumed, _ = load_checkpoint(run(tree, tmp_path / "killed", resume=True, **taught))
+    alone, _ = load_checkpoint(run(tree, tmp_path / "alone", changes, stop_after=1000))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    last, first = "blocks.6.0.conv_pw.weight", "blocks.0.0.conv_pw.weight"
+    assert not torch.equal(whole.state_dict()[last], alone.state_dict()[last])
+    assert torch.equal(whole.state_dict()[first], alone.state_dict()[first]), "the first stages are frozen"

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from veriphoto_training.augment.splice import STRIDE, Spliced, splice
 from veriphoto_training.network.model import Outputs, build_network, forward, place_logits
-from veriphoto_training.run.loss import disagreement, training_loss
+from veriphoto_training.run.loss import disagreement, distance_to_teacher, training_loss
 
 SIDE = 4 * STRIDE
 
@@ -76,3 +76,12 @@ def test_views_that_agree_cost_nothing_more() -> None:
         0, abs=1e-5
     )
     assert float(disagreement(torch.stack([pooled, -pooled]), torch.stack([logits, -logits]))) > 1.0
+
+
+def test_the_distance_to_the_teacher_counts_the_crops_that_it_knows() -> None:
+    taught = torch.eye(3)
+    views = torch.cat([taught, -taught])  # the first view says what the teacher does, the second the opposite
+    used = torch.tensor([True, True, False])
+    assert float(distance_to_teacher(views, taught, used)) == pytest.approx(1.0)
+    assert float(distance_to_teacher(torch.cat([taught, taught]), taught, used)) == pytest.approx(0.0)
+    assert float(distance_to_teacher(views, taught, torch.zeros(3, dtype=torch.bool))) == 0.0
