@@ -299,7 +299,8 @@ def _positions(known: Floats, side: int) -> Floats:
         return known
     planes = known.astype(np.float32).reshape(old, old, -1).transpose(2, 0, 1)
     resized = [Image.fromarray(plane).resize((side, side), Image.Resampling.BICUBIC) for plane in planes]
-    return np.stack([np.asarray(plane) for plane in resized], axis=-1).reshape(side * side, -1)
+    grown: Floats = np.stack([np.asarray(plane) for plane in resized], axis=-1).reshape(side * side, -1)
+    return grown
 
 
 def write_encoder(tower: Tower, identity: str, source: str, directory: Path) -> Encoder:

@@ -42,8 +42,8 @@ def build_network() -> nn.Module:
     network: nn.Module = timm.create_model("tf_efficientnet_b0", num_classes=1, act_layer=nn.ReLU6, se_layer=squeeze)
     for name, module in network.named_modules():
         if name.endswith("se.conv_expand"):
-            nn.init.zeros_(module.weight)  # type: ignore[arg-type]
-            nn.init.constant_(module.bias, _GATE)  # type: ignore[arg-type]
+            nn.init.zeros_(module.weight)
+            nn.init.constant_(module.bias, _GATE)
     return network
 
 

@@ -137,7 +137,7 @@ class _Run:
         if self._device.type == "cpu":
             speed_up(self._network)
         freeze(self._network, recipe.frozen_stages)
-        new = [*self._network.classifier.parameters(), *(self._projection.parameters() if self._teacher else ())]  # type: ignore[union-attr]
+        new = [*self._network.classifier.parameters(), *(self._projection.parameters() if self._teacher else ())]
         known = set(new)
         old = [p for p in self._network.parameters() if p.requires_grad and p not in known]
         self._optimizer = torch.optim.AdamW([*_groups(old, recipe, 1.0), *_groups(new, recipe, recipe.head_rate)])
