@@ -79,22 +79,40 @@ UNMEASURED: Final[Mapping[CpuKind, tuple[Variant, ...]]] = {
 """Order on a kind of CPU that a version was not measured on: what docs/variants.md found faster there, then fp32."""
 
 
-def cpu_kind(cpuinfo: str | None = None) -> CpuKind:
-    """Tells what kind of CPU this is.
+def cpu_flags(cpuinfo: str | None = None) -> set[str]:
+    """Returns what this machine's processor can do, in the kernel's words.
 
     Args:
-        cpuinfo: The text of ``/proc/cpuinfo``; read where None.
+        cpuinfo: The text of ``/proc/cpuinfo``; read where None. Where there is none, nothing is known.
     """
     if cpuinfo is None:
         try:
             cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
         except OSError:
-            return CpuKind.PLAIN
+            return set()
     lines = (line.partition(":") for line in cpuinfo.splitlines())
-    flags = next((set(value.split()) for name, _, value in lines if name.strip() in ("flags", "Features")), set())
+    return next((set(value.split()) for name, _, value in lines if name.strip() in ("flags", "Features")), set())
+
+
+def cpu_kind(cpuinfo: str | None = None) -> CpuKind:
+    """Says what kind of processor this machine has.
+
+    Args:
+        cpuinfo: The text of ``/proc/cpuinfo``; read where None.
+    """
+    flags = cpu_flags(cpuinfo)
     if {"amx_tile", "amx_bf16"} <= flags:
         return CpuKind.AMX
     return CpuKind.VNNI if flags & {"avx512_vnni", "avx_vnni"} else CpuKind.PLAIN
+
+
+def bfloat16_is_fast(cpuinfo: str | None = None) -> bool:
+    """Says whether the processor multiplies bfloat16 itself; others emulate it, twenty times as slowly as FP32.
+
+    Args:
+        cpuinfo: The text of ``/proc/cpuinfo``; read where None.
+    """
+    return bool(cpu_flags(cpuinfo) & {"amx_bf16", "avx512_bf16", "bf16"})
 
 
 def read_variants(directory: Path, onnx_sha256: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from veriphoto.variants import (
     VARIANTS_FILE,
     CpuKind,
     Variant,
+    bfloat16_is_fast,
     choose,
     cpu_kind,
     read_variants,
@@ -137,3 +138,11 @@ def test_what_was_measured_of_the_shipped_version_is_of_its_graph() -> None:
     assert read_variants(directory, shipped.onnx_sha256)["fastest"] == Variant.OPENVINO_BF16
     assert choose(directory, shipped, AUTO, kind=CpuKind.AMX) == SETUPS[Variant.OPENVINO_BF16]
     assert choose(directory, shipped, AUTO, kind=CpuKind.PLAIN) == SETUPS[Variant.FP32]
+
+
+@pytest.mark.parametrize(
+    ("flags", "fast"),
+    [("avx2 avx512f", False), ("avx512_bf16", True), ("amx_tile amx_bf16", True), ("asimd bf16", True), ("", False)],
+)
+def test_bfloat16_is_used_where_the_processor_has_it(flags: str, fast: bool) -> None:
+    assert bfloat16_is_fast(f"processor : 0\nflags : {flags}\n") is fast

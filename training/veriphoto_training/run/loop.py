@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from veriphoto.errors import UsageError
+from veriphoto.variants import bfloat16_is_fast
 from veriphoto_training.augment.alignment import Chain, whole
 from veriphoto_training.augment.splice import splice
 from veriphoto_training.data.dataset import Dataset, Picture, thin
@@ -198,8 +199,10 @@ class _Run:
             targets = torch.lerp(targets, logits.sigmoid(), recipe.teacher_share * known.float())
         draws = np.random.default_rng((_draws(self._job), self._state.step, _SPLICING))
         batch = splice(normalise(views.flatten(0, 1).to(self._device)), targets, recipe.splice_share, draws)
-        kind = torch.bfloat16 if self._device.type == "cpu" else torch.float16
-        with torch.autocast(self._device.type, kind):
+        cpu = self._device.type == "cpu"
+        with torch.autocast(
+            self._device.type, torch.bfloat16 if cpu else torch.float16, enabled=not cpu or bfloat16_is_fast()
+        ):
             outputs = forward(self._network, batch.x_nchw)
         loss = training_loss(self._network, outputs, batch, targets, recipe.consistency)
         if self._teacher:
