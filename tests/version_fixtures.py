@@ -50,7 +50,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def noise() -> Crops:
-    return np.random.default_rng(0).integers(0, 256, (3, 1, 192, 192, 3), dtype=np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (3, 1, 224, 224, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="session")

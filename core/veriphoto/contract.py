@@ -18,11 +18,11 @@ class Contract:
     A copy travels in every manifest; a manifest whose copy differs is refused.
     """
 
-    crop_size: int = 192
+    crop_size: int = 224
     """Side S of a square crop, in pixels."""
     crops: int = 1
     """Number K of crops taken from one picture."""
-    grid: int = 6
+    grid: int = 7
     """Side G of a crop's evidence map: EfficientNet-B0 has stride 32, so G = S / 32."""
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     """Channel means of RGB in 0..1 that the starting weights were trained with, applied inside the graph."""

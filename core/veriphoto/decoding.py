@@ -57,7 +57,7 @@ _AT_REST: Final = 12 * _MEGA
 _BAND: Final = 1 << 19
 """Pixels that are converted at a time, so that intermediate steps do not multiply the memory of a large picture."""
 _KEPT_SIDE: Final = 720
-"""Pixels of the shorter side that are always left: what shops serve is no larger, and a square of 192 pixels shows no
+"""Pixels of the shorter side that are always left: what shops serve is no larger, and a square of 224 pixels shows no
 more of it."""
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
 
 from veriphoto.contract import CONTRACT, CROPS, FEATURES
 from veriphoto.errors import ChecksumError, DataError
@@ -243,8 +242,7 @@ class _Graph:
             strides=[_PATCH, _PATCH],
         )
         flat = self.op("Reshape", grid, self.constant(np.array([0, _WIDTH, -1], np.int64)))
-        grown = _positions(positions[1:], CONTRACT.crop_size // _PATCH)
-        places = self.op("Add", self.op("Transpose", flat, perm=[0, 2, 1]), self.constant(grown[None]))
+        places = self.op("Add", self.op("Transpose", flat, perm=[0, 2, 1]), self.constant(positions[None, 1:]))
         token = tensors["embeddings.class_embedding"].reshape(-1) + positions[0]
         count = self.op("Shape", pixels, start=0, end=1)
         shape = self.op("Concat", count, self.constant(np.array([1, _WIDTH], np.int64)), axis=0)
@@ -290,17 +288,6 @@ class _Graph:
         tensors = self.tower.tensors
         weight, bias = self.constant(tensors[f"{name}.weight"]), self.constant(tensors[f"{name}.bias"])
         return self.op("LayerNormalization", value, weight, bias, axis=-1, epsilon=1e-5)
-
-
-def _positions(known: Floats, side: int) -> Floats:
-    """Brings the embeddings of a grid of places [n * n, D] to another grid [side * side, D], as timm does."""
-    old = round(len(known) ** 0.5)
-    if old == side:
-        return known
-    planes = known.astype(np.float32).reshape(old, old, -1).transpose(2, 0, 1)
-    resized = [Image.fromarray(plane).resize((side, side), Image.Resampling.BICUBIC) for plane in planes]
-    grown: Floats = np.stack([np.asarray(plane) for plane in resized], axis=-1).reshape(side * side, -1)
-    return grown
 
 
 def write_encoder(tower: Tower, identity: str, source: str, directory: Path) -> Encoder:

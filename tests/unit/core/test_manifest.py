@@ -91,7 +91,7 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
-        (_set("contract.crop_size", 256), errors.ContractMismatchError, "crop_size is 256, the code says 192"),
+        (_set("contract.crop_size", 256), errors.ContractMismatchError, "crop_size is 256, the code says 224"),
         (_set("contract", None), errors.ContractMismatchError, "export the model again"),
         (_set("schema", 99), errors.ManifestError, "schema 99"),
         (_set("onnx_sha256", None), errors.ManifestError, "lacks a value"),

@@ -10,7 +10,6 @@ import onnxruntime
 import pytest
 import torch
 
-from veriphoto.contract import CONTRACT
 from veriphoto.errors import ChecksumError
 from veriphoto.opinions import EncoderPackage
 from veriphoto.second_opinion import Mode
@@ -18,16 +17,14 @@ from veriphoto.variants import CpuKind
 from veriphoto_export.encoder import PACKAGE_MEMBER, TAPS, Tower, build, from_timm, read_package, write_encoder
 from veriphoto_training.network.model import import_timm
 
-SIZE = CONTRACT.crop_size
-SQUARES = np.random.default_rng(3).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
+SQUARES = np.random.default_rng(3).integers(0, 256, (2, 224, 224, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Module:
     """timm's CLIP tower with drawn weights: the arithmetic is the same whatever they are."""
     torch.manual_seed(5)
-    create = import_timm().create_model
-    return create("vit_base_patch16_clip_quickgelu_224", pretrained=False, num_classes=0, img_size=SIZE).eval()
+    return import_timm().create_model("vit_base_patch16_clip_quickgelu_224", pretrained=False, num_classes=0).eval()
 
 
 @pytest.fixture(scope="module")

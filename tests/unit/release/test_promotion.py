@@ -160,8 +160,8 @@ def test_a_corrupt_graph(ground: Ground, server: RepositoryServer, tmp_path: Pat
 def test_another_contract(ground: Ground, server: RepositoryServer, tmp_path: Path, monkeypatch) -> None:
     artifact = tampered(ground, tmp_path, monkeypatch)
     text = (artifact / "manifest.json").read_text()
-    (artifact / "manifest.json").write_text(text.replace('"crop_size": 192', '"crop_size": 256'))
-    with pytest.raises(ContractMismatchError, match=r"stopped at 'verify'.*crop_size is 256, the code says 192"):
+    (artifact / "manifest.json").write_text(text.replace('"crop_size": 224', '"crop_size": 256'))
+    with pytest.raises(ContractMismatchError, match=r"stopped at 'verify'.*crop_size is 256, the code says 224"):
         promote("2", ground.place(server.triton), judge=content)
     assert unchanged(ground, server)
 

@@ -33,7 +33,7 @@ CASES: list[tuple[Callable[[Path], object], str]] = [
     (lambda r: (r / "classifier/3/manifest.json").unlink(), "manifest.json is missing; export the model again"),
     (lambda r: (r / "classifier/3/manifest.json").write_text("{"), "manifest.json cannot be read"),
     (lambda r: (r / "classifier/3").rename(r / "classifier/4"), "not of this directory; publish it anew"),
-    (other_contract, "crop_size is 256, the code says 192"),
+    (other_contract, "crop_size is 256, the code says 224"),
 ]
 
 

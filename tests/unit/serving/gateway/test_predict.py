@@ -115,7 +115,7 @@ async def test_explanation_adds_up_and_is_a_picture(gateway: Gateway) -> None:
     body = ExplainAnswer.model_validate(answer.json())
     logit = np.log(body.probability / (1 - body.probability))
     assert np.mean(body.evidence) + body.evidence_bias == pytest.approx(logit, abs=1e-3)
-    assert np.shape(body.evidence) == (2, 6, 6)
+    assert np.shape(body.evidence) == (1, 7, 7)
     overlay = Image.open(io.BytesIO(base64.b64decode(body.overlay_png_base64)))
     assert (overlay.format, overlay.size) == ("PNG", (1024, 512))
     assert "AI generation (red)" in body.explanation

@@ -46,7 +46,7 @@ def test_only_the_region_changes_and_the_detector_sees_it() -> None:
 
 
 def test_a_cell_is_inside_when_its_centre_is() -> None:
-    inside = cells_inside([Box(0, 0, 192), Box(32, 0, 192)], Box(32, 64, 64))
+    inside = cells_inside([Box(0, 0, 224), Box(32, 0, 224)], Box(32, 64, 64))
     assert sorted(map(tuple, np.argwhere(inside[0]))) == [(2, 1), (2, 2), (3, 1), (3, 2)]
     assert sorted(map(tuple, np.argwhere(inside[1]))) == [(2, 0), (2, 1), (3, 0), (3, 1)]
 

@@ -32,7 +32,7 @@ def test_a_published_version_scores_in_order_and_names_what_it_cannot(repository
     assert scores.logits == pytest.approx(expected, abs=1e-3)
     assert list(scores.failed) == ["cut.png"]
     crops = preprocess(pictures[0].data).crops[None]
-    assert scorer.evidence(crops).shape == (1, 1, 6, 6)
+    assert scorer.evidence(crops).shape == (1, 1, 7, 7)
     assert scorer.evidence(crops).mean() + scorer.manifest.evidence_bias == pytest.approx(
         scorer.logits(crops)[0], abs=1e-3
     )
