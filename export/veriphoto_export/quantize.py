@@ -3,8 +3,7 @@
 * Per-channel weights of 7 bits: AVX2 without VNNI adds pairs of products in 16 bits, and with full-range weights
   (127 * 255 * 2) those saturate; with 64 * 255 * 2 = 32,640 they cannot, so every CPU gives the same score.
 * In float stay the first and the last convolution, squeeze-excitation (sums over whole maps) and the depthwise
-  convolutions (nine numbers a channel: little to gain, much to lose), and the inputs of SiLU, whose long tail
-  one scale for a whole map would flatten: a convolution takes INT8 and gives float.
+  convolutions (nine numbers a channel: little to gain, much to lose). A convolution takes INT8 and gives float.
 """
 
 from __future__ import annotations
@@ -119,12 +118,8 @@ def _reaches_mean(tensor: str, makers: dict[str, Any], convolutions_left: int) -
         return True
     if node.op_type == "Conv":
         return convolutions_left > 0 and _reaches_mean(node.input[0], makers, convolutions_left - 1)
-    if node.op_type == "Mul":  # SiLU: x * sigmoid(x)
-        first, second = (makers.get(name) for name in node.input)
-        gates = [each for each in (first, second) if each is not None and each.op_type == "Sigmoid"]
-        others = [name for name, each in zip(node.input, (first, second), strict=True) if each not in gates]
-        silu = len(gates) == 1 and len(others) == 1 and gates[0].input[0] == others[0]
-        return silu and _reaches_mean(others[0], makers, convolutions_left)
+    if node.op_type in ("Clip", "Relu"):
+        return _reaches_mean(node.input[0], makers, convolutions_left)
     return False
 
 

@@ -105,7 +105,12 @@ def _constants(path: Path) -> dict[str, Tensor]:
     from onnx import numpy_helper  # noqa: PLC0415  (likewise)
 
     graph = onnx.load(path).graph
-    return {one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer}
+    found = {one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer}
+    # Export keeps one of several equal constants, so a bias may have the name of another layer's.
+    for node in graph.node:
+        if node.op_type == "Conv" and len(node.input) == 3 and node.input[1].endswith(".weight"):
+            found.setdefault(node.input[1].removesuffix("weight") + "bias", found[node.input[2]])
+    return found
 
 
 @torch.no_grad()

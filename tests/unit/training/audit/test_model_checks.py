@@ -22,8 +22,8 @@ class Blockiness:
         self.findings = findings
 
     def logits(self, crops: np.ndarray) -> np.ndarray:
-        steps = np.abs(np.diff(crops[:, 1].astype(np.float64).mean(axis=-1), axis=-1)).mean(axis=(1, 2))
-        return (steps - 2.35) * 5.0
+        steps = np.abs(np.diff(crops[:, 0].astype(np.float64).mean(axis=-1), axis=-1)).mean(axis=(1, 2))
+        return (steps - 1.86) * 5.0
 
     def evidence(self, crops: np.ndarray) -> np.ndarray:
         raise NotImplementedError
