@@ -1,6 +1,5 @@
 """The whole way round with a new model: wrong flags come in, people overturn them, the model is trained on what they
-decided, has to pass the gate, is promoted, gets its cut, and the same photos are right. Real commands, training and
-tritonserver.
+decided, passes the gate, is promoted, gets its cut, and the same photos are right. All real but the photos.
 
 The way round with a new cut is tests/unit/review/test_walk.py.
 """
