@@ -37,7 +37,7 @@ NAMES = ["a photo.jpg", "unsure.jpg", "two opinions.jpg", "skipped.jpg", "größ
 
 pytestmark = [
     pytest.mark.skipif(PROGRAM is None, reason="Label Studio is not installed"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1500),
 ]
 
 
@@ -74,7 +74,7 @@ def studio(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[htt
     address = f"http://127.0.0.1:{port}"
     try:
         with httpx.Client(base_url=address, headers={"Authorization": f"Token {TOKEN}"}, timeout=60) as http:
-            deadline = time.monotonic() + 300
+            deadline = time.monotonic() + 900
             while True:
                 with contextlib.suppress(httpx.HTTPError):
                     if http.get("/health").is_success:

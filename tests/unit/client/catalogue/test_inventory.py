@@ -113,9 +113,9 @@ def test_the_manifest_json_beside_the_lists(tmp_path: Path, copied_to: str, form
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{}", "no manifest of S3 Inventory"),
-        ("[1]", "no manifest of S3 Inventory"),
-        ("words", "no manifest of S3 Inventory"),
+        ("{}", "not a manifest of S3 Inventory"),
+        ("[1]", "not a manifest of S3 Inventory"),
+        ("words", "not a manifest of S3 Inventory"),
         (json.dumps({"destinationBucket": "b", "fileFormat": "ORC", "fileSchema": "", "files": []}), "ORC"),
         (
             json.dumps({"destinationBucket": "b", "fileFormat": "CSV", "fileSchema": "", "files": [{"key": "a.csv"}]}),

@@ -101,13 +101,22 @@ async def test_what_stands_still_is_noticed(
     assert alarms[0] == (f"{instance} is stuck" if instance else "the server's process was stopped")
 
 
+async def at_rest(server: Server) -> Snapshot:
+    """Waits until the processes have started, which takes seconds on a busy machine."""
+    for _ in range(40):
+        before = Snapshot(3, survey(server.process.pid))
+        await asyncio.sleep(0.5)
+        if Snapshot(3, survey(server.process.pid)).since(before) == "idle":
+            break
+    return Snapshot(3, survey(server.process.pid))
+
+
 async def test_who_computes_is_told_from_who_waits(server: Server) -> None:
     await server.start("preprocess_0_0")
     server.process.stdin.write("classifier_0_0\n")  # type: ignore[union-attr]
     server.process.stdin.flush()  # type: ignore[union-attr]
     await wait_for(lambda: len(stubs(server.process.pid)) == 2)
-    await asyncio.sleep(0.5)  # until they have started
-    before = Snapshot(3, survey(server.process.pid))
+    before = await at_rest(server)
     burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         await asyncio.sleep(0.5)
