@@ -67,7 +67,7 @@ def parse(how: str) -> Cut:
     """
     if _LOST.search(how):
         raise DataError(f"the list does not say where the photo was cut: {how!r}")
-    head = how.split(";")[0].strip()
+    head = how.split(";", maxsplit=1)[0].strip()
     edges, cell = _EDGES.search(how), _CELL.search(how)
     common: dict[str, Any] = {
         "edges": tuple(map(float, edges.groups())) if edges else (0.0, 0.0, 0.0, 0.0),
