@@ -13,6 +13,7 @@ from veriphoto.errors import MissingExtraError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from veriphoto_training.data.appearance import Content
     from veriphoto_training.scoring.scorers import Scorer
 
 _LIMIT_EXCEEDED: Final = 1
@@ -62,6 +63,15 @@ def audit(
             min=0.5, max=1.0, help="Highest AUROC allowed from metadata alone; small sets exceed 0.55 by chance."
         ),
     ] = 0.55,
+    max_looks: Annotated[
+        float,
+        typer.Option(
+            min=0.5, max=1.0, help="Highest AUROC allowed from looks alone (colour, contrast, white, content)."
+        ),
+    ] = 0.55,
+    teacher: Annotated[
+        Path | None, typer.Option(help="A second opinion's targets: content is found in its features of the photos.")
+    ] = None,
 ) -> None:
     """Measure how a model could cheat on a data set; list copies, broken files and doubtful labels.
 
@@ -83,6 +93,8 @@ def audit(
         recipe=get_recipe(recipe),
         max_per_class=max_per_class,
         max_auroc=max_auroc,
+        max_looks=max_looks,
+        content=_content(teacher),
         model=_model(onnx, checkpoint),
     )
     found, pictures = run_audit(options, lambda items, text: track(items, description=text))
@@ -90,6 +102,13 @@ def audit(
     for limit in found.limits:
         typer.echo(f"{'holds   ' if limit.holds else 'EXCEEDED'}  {limit.name}: {limit.figure} (limit {limit.limit})")
     typer.echo(f"for comparison, metadata alone on the files as they are: {found.raw.auroc}")
+    looks = found.looks
+    for name, shortcut, worth in (
+        ("without", looks.plain, looks.pictures),
+        ("with", looks.balanced, looks.balanced_pictures),
+    ):
+        pictures = ", ".join(f"{count:.0f} {label}" for label, count in worth.items())
+        typer.echo(f"looks alone, drawn {name} look weights: {shortcut.auroc}; worth {pictures} photos drawn alike")
     typer.echo(f"report: {output / HTML_FILE}")
     if not found.holds:
         raise typer.Exit(_LIMIT_EXCEEDED)
@@ -158,6 +177,15 @@ def _fetch_photos(target: Path, listed: Path, mirrors: Path | None, remote: str,
         reasons = ", ".join(f"{reason} {count}" for reason, count in fetched.reasons.items())
         typer.echo(f"missing: {len(fetched.missing)} ({reasons}); see {target / MISSING_FILE}")
         raise typer.Exit(_LIMIT_EXCEEDED)
+
+
+def _content(teacher: Path | None) -> Content | None:
+    if teacher is None:
+        return None
+    from veriphoto_training.opinion.teacher import Teacher  # noqa: PLC0415 - a light command line without it
+
+    known = Teacher.read(teacher).known
+    return lambda pictures: known(list(pictures))[1]
 
 
 def _model(onnx: Path | None, checkpoint: Path | None) -> Callable[[], Scorer] | None:

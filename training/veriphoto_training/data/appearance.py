@@ -20,7 +20,7 @@ from veriphoto.statistics import measure
 from veriphoto_training.data.dataset import Picture
 
 LOOKS: Final = ("chroma", "contrast", "brightness", "sharpness", "share of white", "content")
-"""Columns of a photo's looks. The last is the number of a cluster of photos with like colours and edges in like places."""
+"""Columns of a photo's looks; the last is the number of its cluster, of photos with like content."""
 
 CLUSTERS: Final = 16
 _SIDE: Final = 128
@@ -29,12 +29,14 @@ _WHITE: Final = 245
 _THREADS: Final = 2
 
 Looks = npt.NDArray[np.float32]
+Content = Callable[[Sequence[Picture]], Looks]
+"""Gives features [N, D] in which photos of like content lie close together."""
 Track = Callable[[Sequence[Picture]], Iterable[Picture]]
 
 
 def looks(
     pictures: Sequence[Picture],
-    content: Callable[[Sequence[Picture]], Looks] | None = None,
+    content: Content | None = None,
     track: Track = lambda pictures: pictures,
 ) -> Looks:
     """Measures photos.

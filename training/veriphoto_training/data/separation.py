@@ -1,4 +1,4 @@
-"""How well a few numbers a picture tell the classes apart: gradient-boosted trees, each group judged by one that never saw it."""
+"""Tells the classes apart by a few numbers a picture, with trees that never saw the picture or its group."""
 
 from __future__ import annotations
 
