@@ -19,7 +19,7 @@ MOST: Final = 8.0
 """A photo is drawn at most this many times as often, and as rarely, as without weights."""
 _ROUNDS: Final = 3
 """Trees fitted one after another, each on what the weights so far leave."""
-_SURE: Final = 0.02
+_SURE: Final = 1e-3
 
 
 def chances(pictures: Sequence[Picture], balance: float, weights: Chances | None = None) -> Chances:
@@ -54,8 +54,8 @@ def chances(pictures: Sequence[Picture], balance: float, weights: Chances | None
 def look_weights(pictures: Sequence[Picture], looks: Looks, balance: float, strength: float = 1.0) -> Chances:
     """Weighs photos so that a tree on their looks cannot tell the classes of what is drawn.
 
-    The tree's odds say how much more often a photo of such looks is drawn for one class than for the other; it is
-    drawn more rarely by that. Photos whose like the other class lacks cannot be balanced: they become rare.
+    The odds say how much more often a photo of such looks is drawn for one class than for the other; it is drawn
+    more rarely by that. Photos whose like the other class lacks cannot be balanced: they become rare.
 
     Args:
         pictures: Photos of both classes.
@@ -72,10 +72,23 @@ def look_weights(pictures: Sequence[Picture], looks: Looks, balance: float, stre
     total = np.zeros(len(pictures))
     for step in range(_ROUNDS):
         drawn = chances(pictures, balance, np.exp(total)) * len(pictures)
-        guess = out_of_fold(looks, labels, groups, step, drawn, (len(LOOKS) - 1,)).clip(_SURE, 1.0 - _SURE)
-        total = (total - side * np.log(guess / (1.0 - guess)) / 2.0).clip(-np.log(MOST), np.log(MOST))
+        guess = out_of_fold(looks, labels, groups, step, drawn, (len(LOOKS) - 1,))
+        total = (total - side * _odds(guess, labels, drawn) / 2.0).clip(-np.log(MOST), np.log(MOST))
     weights: Chances = np.exp(strength * total)
     return weights
+
+
+def _odds(guess: Chances, labels: npt.NDArray[np.int64], drawn: Chances) -> Chances:
+    """Returns log-odds that are true on average: a tree is surer than it should be, and weights would do too much."""
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - heavy, and of an extra
+
+    sure = guess.clip(_SURE, 1.0 - _SURE)
+    said = np.log(sure / (1.0 - sure))[:, None]
+    scale = LogisticRegression().fit(said, labels, drawn)
+    if scale.coef_[0, 0] <= 0:  # nothing is left to be told
+        return np.zeros(len(labels))
+    found: Chances = scale.decision_function(said)
+    return found
 
 
 def effective(drawn: Chances) -> float:

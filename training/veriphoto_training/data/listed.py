@@ -41,8 +41,8 @@ _COLUMNS: Final = ("repo", "commit", "blob", "original", "label", "source", "gen
 _MORE: Final = ("licence", "how")
 _SHAPES: Final = {
     "repo": re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}"),
-    "commit": re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}"),
-    "blob": re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}"),
+    "commit": re.compile(r"[0-9a-f]{40}"),
+    "blob": re.compile(r"[0-9a-f]{40}"),
     "label": re.compile("|".join(LABELS)),
     "source": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}"),
 }

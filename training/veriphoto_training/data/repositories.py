@@ -84,12 +84,13 @@ def download(url: str, commits: Sequence[str], blobs: Sequence[str], place: Path
         FetchError: If the repository is away, or the network fails.
     """
     _git(["init", "--quiet", "--bare", "--template=", "--", str(place)])
-    for key, value in (("url", url), ("promisor", "true"), ("partialclonefilter", "blob:none")):
-        _git([f"--git-dir={place}", "config", f"remote.origin.{key}", value])
+    _git([f"--git-dir={place}", "config", "remote.origin.url", url])
     _git([f"--git-dir={place}", "ls-remote", "--quiet", "origin", "HEAD"])
     for ids, depth in ((commits, ("--depth=1",)), (blobs, ())):
         for start in range(0, len(ids), _BATCH):
             _take(place, ids[start : start + _BATCH], depth)
+    # Or git would ask the remote again, one by one, for what it refused.
+    _git([f"--git-dir={place}", "config", "--remove-section", "remote.origin"])
 
 
 def sizes(place: Path, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
@@ -126,7 +127,7 @@ def read(place: Path, held: dict[str, int]) -> Iterator[tuple[str, bytes]]:
         for one in waiting:
             head = f"{one} blob {held[one]}\n".encode()
             content = bytes(answer[len(head) : len(head) + held[one]])
-            if bytes(answer[: len(head)]) != head or _hash(content, len(one)) != one:
+            if bytes(answer[: len(head)]) != head or _hash(content) != one:
                 raise FetchError(f"blob {one} is damaged", gone=False)
             yield one, content
             answer = answer[len(head) + held[one] + 1 :]
@@ -151,10 +152,8 @@ def _lines(ids: Sequence[str]) -> bytes:
     return "".join(f"{one}\n" for one in ids).encode()
 
 
-def _hash(content: bytes, length: int) -> str:
-    """Git's id of a blob; SHA-1 or, in the few repositories that use it, SHA-256."""
-    digest = hashlib.sha256() if length == 64 else hashlib.sha1(usedforsecurity=False)
-    digest.update(b"blob %d\0" % len(content))
+def _hash(content: bytes) -> str:
+    digest = hashlib.sha1(b"blob %d\0" % len(content), usedforsecurity=False)  # git's id of a file
     digest.update(content)
     return digest.hexdigest()
 

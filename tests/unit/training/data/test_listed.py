@@ -115,7 +115,7 @@ def test_a_list_becomes_a_data_set(app: typer.Typer, rows: list[Row], write: Wri
 def test_what_is_gone_is_told_and_the_rest_is_kept(
     app: typer.Typer, rows: list[Row], write: Write, tmp_path: Path
 ) -> None:
-    away = {**rows[0], "repo": "shop/away", "original": "away"}
+    away = {**rows[0], "repo": "shop/away", "blob": "5" * 40, "original": "away"}
     other = {**rows[0], "blob": "1" * 40, "original": "no blob"}
     lost = {**rows[0], "blob": "2" * 40, "commit": "3" * 40, "original": "no commit"}
     unknown = {**rows[0], "blob": "4" * 40, "how": "original bytes; cell 0 of grid", "original": "cell"}
