@@ -69,7 +69,9 @@ def test_without_a_cut_the_bytes_stay() -> None:
     assert apply(parse("commit: images of a generator"), data) == data
 
 
-@pytest.mark.parametrize("how", ["JPEG not scaled, JPEG q92; cell 0 of grid", "x, lossless (jpegtran) after lossless rotation"])
+@pytest.mark.parametrize(
+    "how", ["JPEG not scaled, JPEG q92; cell 0 of grid", "x, lossless (jpegtran) after lossless rotation"]
+)
 def test_words_that_do_not_suffice_are_refused(how: str) -> None:
     with pytest.raises(DataError, match="does not say"):
         parse(how)

@@ -18,7 +18,7 @@ from veriphoto_training.commands.data import register
 from veriphoto_training.data import listed, repositories
 from veriphoto_training.data.dataset import read_dataset
 
-COLUMNS = "repo,commit,blob,original,label,source,generator,group,product,licence,how".split(",")
+COLUMNS = ["repo", "commit", "blob", "original", "label", "source", "generator", "group", "product", "licence", "how"]
 Row = dict[str, str]
 Write = Callable[[list[Row]], Path]
 
@@ -179,8 +179,12 @@ def test_a_hostile_list_is_refused_whole(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("remote", ["ext::sh -c touch% pwned", "ssh://host/x", "-x", "http://host", "/tmp", "https://-o"])
-def test_only_https_and_file_are_asked(app: typer.Typer, rows: list[Row], write: Write, tmp_path: Path, remote: str) -> None:
+@pytest.mark.parametrize(
+    "remote", ["ext::sh -c touch% pwned", "ssh://host/x", "-x", "http://host", "/tmp", "https://-o"]
+)
+def test_only_https_and_file_are_asked(
+    app: typer.Typer, rows: list[Row], write: Write, tmp_path: Path, remote: str
+) -> None:
     with pytest.raises(UsageError, match="--remote"):
         fetch(app, "--list", write(rows), "--output", tmp_path / "out", "--remote", remote)
 
@@ -206,12 +210,19 @@ def test_what_is_no_photo_or_too_large_is_refused(
     app: typer.Typer, rows: list[Row], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listed, "MAX_FILE_BYTES", 50_000)
-    files = {"page.jpg": b"<html>", "lfs.png": b"version https://git-lfs.github.com/spec/v1\n", "big.png": FILES["b.png"]}
+    files = {
+        "page.jpg": b"<html>",
+        "lfs.png": b"version https://git-lfs.github.com/spec/v1\n",
+        "big.png": FILES["b.png"],
+    }
     commit, blobs = repository(tmp_path / "far" / "shop+odd", files)
     odd = [
-        {**rows[0], "repo": "shop/odd", "commit": commit, "blob": blob, "original": name} for name, blob in blobs.items()
+        {**rows[0], "repo": "shop/odd", "commit": commit, "blob": blob, "original": name}
+        for name, blob in blobs.items()
     ]
-    odd.append({**odd[0], "blob": git(tmp_path / "far" / "shop+odd", "rev-parse", f"{commit}^{{tree}}"), "original": "tree"})
+    odd.append(
+        {**odd[0], "blob": git(tmp_path / "far" / "shop+odd", "rev-parse", f"{commit}^{{tree}}"), "original": "tree"}
+    )
     code, _ = fetch(app, "--list", write(odd), "--output", tmp_path / "out", "--mirrors", tmp_path / "far")
     assert code == 1
     assert reasons(tmp_path / "out") == {
