@@ -11,6 +11,7 @@ from PIL import Image, ImageEnhance
 from training_pictures import encoded, textured
 
 from veriphoto_training.audit.appearance import judge_looks
+from veriphoto_training.data.appearance import LOOKS, looks
 from veriphoto_training.data.balancing import MOST, chances, effective, look_weights
 from veriphoto_training.data.dataset import Picture
 
@@ -70,15 +71,15 @@ def test_content_comes_from_features_where_they_are_given(
 def test_photos_without_their_like_in_the_other_class_become_rare_but_never_vanish(picture: Make) -> None:
     pictures = [picture(f"{label}/{number}.jpg", label) for label in (0, 1) for number in range(100)]
     rng = np.random.default_rng(0)
-    looks = np.column_stack([rng.normal(size=(200, 5)), np.zeros(200)]).astype(np.float32)
-    looks[150:, 0] += 20  # half of the AI photos look like no real one
-    weights = look_weights(pictures, looks, 0.5)
+    measured = np.column_stack([rng.normal(size=(200, 5)), np.zeros(200)]).astype(np.float32)
+    measured[150:, 0] += 20  # half of the AI photos look like no real one
+    weights = look_weights(pictures, measured, 0.5)
     assert weights.min() >= 1 / MOST - 1e-9
     assert weights.max() <= MOST + 1e-9
     drawn = chances(pictures, 0.5, weights)
     assert drawn[150:].sum() < 0.15
     assert drawn[150:].min() > 0
-    assert look_weights(pictures, looks, 0.5, strength=0.0) == pytest.approx(np.ones(200))
+    assert look_weights(pictures, measured, 0.5, strength=0.0) == pytest.approx(np.ones(200))
 
 
 def test_chances_are_those_of_class_source_group_and_photo(picture: Make) -> None:
@@ -97,8 +98,6 @@ def test_chances_are_those_of_class_source_group_and_photo(picture: Make) -> Non
 
 
 def test_white_and_grey_are_told_apart(picture: Make) -> None:
-    from veriphoto_training.data.appearance import LOOKS, looks
-
     pictures = [picture("white.png"), picture("grey.png"), picture("broken.png")]
     pictures[0].file.write_bytes(encoded(Image.new("RGB", SIDE, "white"), "PNG"))
     pictures[1].file.write_bytes(encoded(Image.new("RGB", SIDE, (128, 120, 128)), "PNG"))

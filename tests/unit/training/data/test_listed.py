@@ -180,7 +180,7 @@ def test_a_hostile_list_is_refused_whole(
 
 
 @pytest.mark.parametrize(
-    "remote", ["ext::sh -c touch% pwned", "ssh://host/x", "-x", "http://host", "/tmp", "https://-o"]
+    "remote", ["ext::sh -c touch% pwned", "ssh://host/x", "-x", "http://host", "/srv", "https://-o"]
 )
 def test_only_https_and_file_are_asked(
     app: typer.Typer, rows: list[Row], write: Write, tmp_path: Path, remote: str
