@@ -69,22 +69,26 @@ def look_weights(pictures: Sequence[Picture], looks: Looks, balance: float, stre
     groups = [one.group for one in pictures]
     side = np.where(labels == 1, 1.0, -1.0)
     drawn = chances(pictures, balance) * len(pictures)
-    odds = _odds(out_of_fold(looks, labels, groups, _SEED, drawn, (len(LOOKS) - 1,)), labels, drawn)
+    odds = _odds(out_of_fold(looks, labels, groups, _SEED, drawn, (len(LOOKS) - 1,)), looks, labels, drawn)
     # Half on either side: what is likelier in one class is drawn more rarely there, and more often in the other.
     weights: Chances = np.exp(strength * (-side * odds / 2.0).clip(-np.log(MOST), np.log(MOST)))
     return weights
 
 
-def _odds(guess: Chances, labels: npt.NDArray[np.int64], drawn: Chances) -> Chances:
+def _odds(guess: Chances, looks: Looks, labels: npt.NDArray[np.int64], drawn: Chances) -> Chances:
     """Returns log-odds that are true on average: a tree is surer than it should be, and weights would do too much."""
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - heavy, and of an extra
 
     sure = guess.clip(_SURE, 1.0 - _SURE)
-    said = np.log(sure / (1.0 - sure))[:, None]
-    scale = LogisticRegression().fit(said, labels, drawn)
-    if scale.coef_[0, 0] <= 0:  # nothing is left to be told
-        return np.zeros(len(labels))
-    found: Chances = scale.decision_function(said)
+    # Beside the tree, what is linear: calibrated alone, a tree leaves a part of it.
+    numbers = looks[:, :-1].astype(np.float64)
+    scaled = (numbers - numbers.mean(axis=0)) / (numbers.std(axis=0) + 1e-9)
+    columns = np.column_stack([np.log(sure / (1.0 - sure)), scaled])
+    scale = LogisticRegression().fit(columns, labels, drawn)
+    if scale.coef_[0, 0] < 0:  # the tree found nothing; turned round it would be noise
+        columns = scaled
+        scale.fit(columns, labels, drawn)
+    found: Chances = scale.decision_function(columns)
     return found
 
 

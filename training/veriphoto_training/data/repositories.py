@@ -174,23 +174,22 @@ def _git(arguments: Sequence[str], given: bytes = b"", *, local: bool = False) -
             "GIT_ALLOW_PROTOCOL": "none" if local else "https:file",
         }
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [program, *settings, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,  # a file: a pipe would be held open by git's own children after a timeout
             env={**passed, **fixed},
             start_new_session=True,
-        )
-        try:
-            answer, _ = process.communicate(given, timeout=_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            raise FetchError(f"git took more than {_TIMEOUT:.0f} s", gone=False) from None
-        finally:
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        ) as process:
+            try:
+                answer, _ = process.communicate(given, timeout=_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                raise FetchError(f"git took more than {_TIMEOUT:.0f} s", gone=False) from None
+            finally:
+                if process.poll() is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
         said.seek(0)
         message = said.read(10_000).decode("utf-8", "replace")
     if process.returncode:
