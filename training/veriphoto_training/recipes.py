@@ -56,6 +56,8 @@ class Recipe:
     """Weight of the distance between the teacher's features and a projection of the network's."""
     balance: float = 0.5
     """A source of n pictures is drawn in proportion to n ** balance: 1 as it comes, 0 all sources alike."""
+    balance_looks: float = 0.0
+    """How far photos are weighted so that their looks do not give the class away: 0 not, 1 fully."""
     validation_share: float = 0.08
     """Share of groups kept out of training: they choose the best checkpoint and calibrate."""
     validation_pictures: int = 300
@@ -77,6 +79,7 @@ class Recipe:
             "colour_share": self.colour_share,
             "splice_share": self.splice_share,
             "balance": self.balance,
+            "balance_looks": self.balance_looks,
             "teacher_share": self.teacher_share,
             "validation_share": self.validation_share,
         }

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from veriphoto_training.evaluation.figure import Figure
 
 MAX_AUROC: Final = 0.55
-"""What a tree on metadata alone may reach on what the network sees."""
+"""What a tree on metadata alone may reach on what the network sees, and one on looks in what training draws."""
 MAX_SHIFT: Final = 0.02
 """By how much balanced accuracy may move when everything is re-encoded."""
 
@@ -43,6 +43,20 @@ class Shortcut:
     auroc: Figure
     columns: dict[str, float]
     """AUROC of the strongest single columns."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LooksFound:
+    """How well the looks of photos, as training draws them, tell the classes apart."""
+
+    plain: Shortcut
+    """Drawn without look weights."""
+    balanced: Shortcut
+    """Drawn with them."""
+    pictures: dict[str, float]
+    """How many photos of each class, drawn alike, the plain draw is worth."""
+    balanced_pictures: dict[str, float]
+    """The same of the balanced draw: the price of balance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +111,7 @@ class Audit:
     """On the files as they are: how much there is to neutralise."""
     aligned: Shortcut
     """On what the network sees."""
+    looks: LooksFound
     copies: tuple[Copies, ...]
     broken: Mapping[str, str]
     """Path to reason."""

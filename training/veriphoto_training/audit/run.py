@@ -12,6 +12,7 @@ import numpy as np
 
 from veriphoto.errors import ImageError
 from veriphoto_training.audit.aligned import aligned_metadata
+from veriphoto_training.audit.appearance import judge_looks
 from veriphoto_training.audit.model_checks import REENCODE_QUALITY, ask_model
 from veriphoto_training.audit.result import (
     MAX_AUROC,
@@ -19,10 +20,12 @@ from veriphoto_training.audit.result import (
     Audit,
     Copies,
     Limit,
+    LooksFound,
     ModelFindings,
     Shortcut,
 )
 from veriphoto_training.audit.shortcuts import Features, check_classes, separate
+from veriphoto_training.data.appearance import Content
 from veriphoto_training.data.dataset import LABELS, Dataset, Picture, read_dataset, thin
 from veriphoto_training.data.duplicates import Pair, find_pairs
 from veriphoto_training.data.facts import Facts, measure_file
@@ -58,6 +61,10 @@ class AuditOptions:
     """Largest number of pictures per class, chosen by hash; None audits all."""
     max_auroc: float = MAX_AUROC
     """Highest AUROC that a tree may reach from metadata alone, on pictures as the network sees them."""
+    max_looks: float = MAX_AUROC
+    """Highest AUROC that a tree may reach from looks alone, on pictures as the recipe draws them."""
+    content: Content | None = None
+    """Features to find content in; None takes colours and edges."""
     model: Callable[[], Scorer] | None = None
     """Loads the model whose answers are checked; None checks none."""
 
@@ -96,6 +103,7 @@ def run_audit(options: AuditOptions, track: Track) -> tuple[Audit, dict[str, Pic
     ]
     raw = _shortcut(np.stack([item.facts.metadata for item in items]), own)
     aligned = _shortcut(_align(own, options.recipe, track), own)
+    looks = judge_looks(own, options.recipe.balance, options.content, lambda chosen: track(chosen, "measuring looks"))
     copies = _copies([*items, *others], len(items))
     model = ask_model(own, scorer, lambda starts: track(starts, f"asking {scorer.name}")) if scorer else None
     audit = Audit(
@@ -107,10 +115,11 @@ def run_audit(options: AuditOptions, track: Track) -> tuple[Audit, dict[str, Pic
         recipe=options.recipe.name,
         raw=raw,
         aligned=aligned,
+        looks=looks,
         copies=copies,
         broken=broken,
         model=model,
-        limits=_limits(options.max_auroc, aligned, copies, broken, model),
+        limits=_limits(options, aligned, looks, copies, broken, model),
     )
     return audit, {picture.path: picture for picture in own}
 
@@ -183,8 +192,9 @@ def _sources(pictures: Sequence[Picture]) -> tuple[tuple[str, str, int], ...]:
 
 
 def _limits(
-    max_auroc: float,
+    options: AuditOptions,
     aligned: Shortcut,
+    looks: LooksFound,
     copies: Sequence[Copies],
     broken: Mapping[str, str],
     model: ModelFindings | None,
@@ -193,7 +203,7 @@ def _limits(
         Limit(
             name="AUROC of metadata alone on what the network sees",
             figure=aligned.auroc,
-            limit=max_auroc,
+            limit=options.max_auroc,
             advice="the alignment chain leaves a shortcut: look at the strongest columns below",
         ),
         _count(
@@ -203,6 +213,15 @@ def _limits(
         ),
         _count("files that cannot be read", len(broken), "remove them or fetch them again"),
     ]
+    balanced = options.recipe.balance_looks > 0
+    limits.append(
+        Limit(
+            name=f"AUROC of looks alone, as training draws {'with' if balanced else 'without'} look weights",
+            figure=(looks.balanced if balanced else looks.plain).auroc,
+            limit=options.max_looks,
+            advice="add vivid real and dull AI photos, or train with --set balance_looks=1",
+        )
+    )
     if model is not None:
         advice = "the model reads compression; train with more of it"
         name = f"shift of balanced accuracy when everything is saved again as JPEG q{REENCODE_QUALITY}"

@@ -12,21 +12,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from veriphoto.errors import DataError
 from veriphoto_training.data.facts import METADATA
+from veriphoto_training.data.separation import FOLDS, Features, Scores, out_of_fold
 from veriphoto_training.scoring.metrics import Labels, auroc
 
-FOLDS: Final = 5
-_ROUNDS: Final = 100
-_LEAF: Final = (2, 20)
-"""Bounds of the fewest pictures in a leaf; scikit-learn's 20 would keep a small set from being split at all."""
 _SHOWN: Final = 8
 _TABLES: Final = "table"
-
-Features = npt.NDArray[np.float32]
-Scores = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +47,8 @@ def separate(features: Features, labels: Labels, groups: Sequence[str], seed: in
     Raises:
         DataError: If a class has fewer groups than there are folds.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - heavy, and of an extra
-    from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
-
     check_classes(labels, groups)
-    scores = np.zeros(len(labels), dtype=np.float64)
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    # Most entries of quantisation tables never vary; looking at them over and over is most of the work.
-    varied = features[:, np.ptp(np.nan_to_num(features, nan=-1.0), axis=0) > 0]
-    if not varied.shape[1]:
-        return Separation(np.full(len(labels), 0.5), _single(features, labels))
-    leaf = int(np.clip(len(labels) // 40, *_LEAF))
-    for inside, outside in folds.split(varied, labels, groups):
-        # Early stopping would split at random, groups and all; the number of rounds is fixed instead.
-        tree = HistGradientBoostingClassifier(
-            max_iter=_ROUNDS, min_samples_leaf=leaf, early_stopping=False, random_state=seed
-        )
-        # One thread: the trees are small, and OpenMP's threads spin at each of them while another program has a core.
-        with threadpool_limits(1):
-            tree.fit(varied[inside], labels[inside])
-            scores[outside] = tree.predict_proba(varied[outside])[:, 1]
-    return Separation(scores, _single(features, labels))
+    return Separation(out_of_fold(features, labels, groups, seed), _single(features, labels))
 
 
 def check_classes(labels: Labels, groups: Sequence[str]) -> None:

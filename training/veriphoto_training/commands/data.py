@@ -13,6 +13,7 @@ from veriphoto.errors import MissingExtraError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from veriphoto_training.data.appearance import Content
     from veriphoto_training.scoring.scorers import Scorer
 
 _LIMIT_EXCEEDED: Final = 1
@@ -22,6 +23,7 @@ class PublicSet(StrEnum):
     """Public data sets that ``fetch`` knows."""
 
     CIFAKE = "cifake"
+    PHOTOS = "photos"
 
 
 def register(app: typer.Typer) -> None:
@@ -59,6 +61,15 @@ def audit(
         float,
         typer.Option(min=0.5, max=1.0, help="Highest AUROC allowed from metadata alone."),
     ] = 0.55,
+    max_looks: Annotated[
+        float,
+        typer.Option(
+            min=0.5, max=1.0, help="Highest AUROC allowed from looks alone (colour, contrast, white, content)."
+        ),
+    ] = 0.55,
+    teacher: Annotated[
+        Path | None, typer.Option(help="A second opinion's targets: content is found in its features of the photos.")
+    ] = None,
 ) -> None:
     """Measure how a model could cheat on a data set; list copies, broken files and doubtful labels.
 
@@ -81,6 +92,8 @@ def audit(
         recipe=get_recipe(recipe),
         max_per_class=max_per_class,
         max_auroc=max_auroc,
+        max_looks=max_looks,
+        content=_content(teacher),
         model=_model(onnx, checkpoint),
     )
     found, pictures = run_audit(options, lambda items, text: track(items, description=text))
@@ -90,30 +103,90 @@ def audit(
         found_here = limit.figure if limit.limit else f"{limit.figure.value:.0f}"
         typer.echo(f"{word:13}  {limit.name}: {found_here} (limit {limit.limit})")
     typer.echo(f"for comparison, metadata alone on the files as they are: {found.raw.auroc}")
+    looks = found.looks
+    for name, shortcut, worth in (
+        ("without", looks.plain, looks.pictures),
+        ("with", looks.balanced, looks.balanced_pictures),
+    ):
+        pictures = ", ".join(f"{count:.0f} {label}" for label, count in worth.items())
+        typer.echo(f"looks alone, drawn {name} look weights: {shortcut.auroc}; worth {pictures} photos drawn alike")
     typer.echo(f"report: {output / HTML_FILE}")
     if not found.holds:
         raise typer.Exit(_LIMIT_EXCEEDED)
 
 
 def fetch(
-    name: Annotated[PublicSet, typer.Argument(help="Name of the public data set.")],
-    output: Annotated[Path | None, typer.Option(help="Folder to create; var/data/NAME by default.")] = None,
+    name: Annotated[
+        PublicSet, typer.Argument(help="cifake (32 px, from Kaggle), or photos (those of a list, by git).")
+    ],
+    output: Annotated[Path | None, typer.Option(help="Folder of the data set; var/data/NAME by default.")] = None,
     max_per_class: Annotated[
         int | None, typer.Option(min=1, help="Use at most this many pictures of each class in each part.")
     ] = None,
     source: Annotated[
-        Path | None, typer.Option(help="Folder of the unpacked download, if you have it already.")
+        Path | None, typer.Option(help="cifake: folder of the unpacked download, if you have it already.")
     ] = None,
+    photo_list: Annotated[
+        Path, typer.Option("--list", help="photos: CSV file of repositories, commits and blobs.")
+    ] = Path("training/photo_sources.csv"),
+    mirrors: Annotated[
+        Path | None, typer.Option(help="photos: folder of mirrors (owner+name or owner/name), instead of the network.")
+    ] = None,
+    remote: Annotated[
+        str, typer.Option(help="photos: https:// or file:// address that owner/name is appended to.")
+    ] = "https://github.com",
 ) -> None:
-    """Download a public data set and lay it out as training reads it."""
-    from veriphoto_training.data import cifake  # noqa: PLC0415 - the only set so far
+    """Fetch a public data set and lay it out as training reads it.
 
+    Run `photos` again after an interruption: it goes on. Exit code 0 if every photo of the list is there, 1 if some are
+    missing (the rest is a data set; missing.csv has a row for each), 2 if it could not run.
+    """
     target = output or Path("var/data") / name.value
+    if name is PublicSet.PHOTOS:
+        if source is not None:
+            raise UsageError("--source goes with cifake; photos takes --mirrors")
+        _fetch_photos(target, photo_list, mirrors, remote, max_per_class)
+        return
+    from veriphoto_training.data import cifake  # noqa: PLC0415 - a light command line without it
+
+    if mirrors is not None:
+        raise UsageError("--mirrors goes with photos; cifake takes --source")
     if target.exists():
         raise UsageError(f"{target} exists; name a folder that does not with --output, or remove it")
     counts = cifake.arrange(source or cifake.download(), target, max_per_class)
     for place, count in counts.items():
         typer.echo(f"{target / place}: {count} pictures")
+
+
+def _fetch_photos(target: Path, listed: Path, mirrors: Path | None, remote: str, maximum: int | None) -> None:
+    from rich.progress import track  # noqa: PLC0415 - a light command line without these
+
+    from veriphoto_training.data.listed import MISSING_FILE, build, read_list  # noqa: PLC0415
+
+    fetched = build(
+        read_list(listed),
+        target,
+        mirrors=mirrors,
+        remote=remote,
+        max_per_class=maximum,
+        track=lambda items, text: track(items, description=text),
+    )
+    for label, count in fetched.counts.items():
+        typer.echo(f"{target / label}: {count} photos")
+    typer.echo(f"{fetched.kept} of them were there before")
+    if fetched.missing:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in fetched.reasons.items())
+        typer.echo(f"missing: {len(fetched.missing)} ({reasons}); see {target / MISSING_FILE}")
+        raise typer.Exit(_LIMIT_EXCEEDED)
+
+
+def _content(teacher: Path | None) -> Content | None:
+    if teacher is None:
+        return None
+    from veriphoto_training.opinion.teacher import Teacher  # noqa: PLC0415 - a light command line without it
+
+    known = Teacher.read(teacher).known
+    return lambda pictures: known(list(pictures))[1]
 
 
 def _model(onnx: Path | None, checkpoint: Path | None) -> Callable[[], Scorer] | None:

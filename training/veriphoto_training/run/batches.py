@@ -6,7 +6,7 @@ pictures, crops and qualities that an unkilled one sees, and the number of threa
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from veriphoto.errors import ImageError
 from veriphoto_training.augment.alignment import Pixels
+from veriphoto_training.data.balancing import Chances, chances
 from veriphoto_training.data.dataset import Picture
 
 Maker = Callable[[bytes, np.random.Generator], tuple[Pixels, ...]]
@@ -25,39 +26,23 @@ _ATTEMPTS = 20
 
 
 class Sampler:
-    """Draws pictures: classes alike, then sources by size ** balance, then groups alike, then one of the group."""
+    """Draws pictures as ``balancing.chances`` says."""
 
-    def __init__(self, pictures: Sequence[Picture], balance: float) -> None:
-        """Groups the pictures by class, source and group.
+    def __init__(self, pictures: Sequence[Picture], balance: float, weights: Chances | None = None) -> None:
+        """Works out how likely each picture is.
 
         Args:
             pictures: Training pictures of both classes.
             balance: Exponent of a source's size; see ``Recipe.balance``.
+            weights: How much more often than others each picture is drawn; see ``look_weights``.
         """
-        self._real = _Class([one for one in pictures if not one.label], balance)
-        self._fake = _Class([one for one in pictures if one.label], balance)
+        self._pictures = tuple(pictures)
+        self._edges = np.cumsum(chances(pictures, balance, weights))
 
     def draw(self, rng: np.random.Generator) -> Picture:
         """Draws one picture."""
-        label = int(rng.random() < 0.5)
-        return (self._fake if label else self._real).draw(rng)
-
-
-class _Class:
-    def __init__(self, pictures: Sequence[Picture], balance: float) -> None:
-        sources: dict[str, dict[str, list[Picture]]] = defaultdict(lambda: defaultdict(list))
-        for picture in pictures:
-            # A source of several generators counts as several: half a gallery must not drown eight others.
-            sources[f"{picture.source}/{picture.generator}"][picture.group].append(picture)
-        self._sources = [list(groups.values()) for groups in sources.values()]
-        weights = np.array([len(groups) for groups in self._sources], np.float64) ** balance
-        self._edges = np.cumsum(weights / max(weights.sum(), 1e-9))
-
-    def draw(self, rng: np.random.Generator) -> Picture:
-        index = int(np.searchsorted(self._edges, rng.random(), side="right"))
-        groups = self._sources[min(index, len(self._sources) - 1)]
-        group = groups[int(rng.integers(len(groups)))]
-        return group[int(rng.integers(len(group)))]
+        index = int(np.searchsorted(self._edges, rng.random() * self._edges[-1], side="right"))
+        return self._pictures[min(index, len(self._pictures) - 1)]
 
 
 def batches(

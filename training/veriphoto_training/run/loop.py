@@ -18,6 +18,8 @@ from veriphoto.errors import UsageError
 from veriphoto.variants import bfloat16_is_fast
 from veriphoto_training.augment.alignment import Chain, whole
 from veriphoto_training.augment.splice import splice
+from veriphoto_training.data.appearance import looks
+from veriphoto_training.data.balancing import Chances, look_weights
 from veriphoto_training.data.dataset import Dataset, Picture, thin
 from veriphoto_training.data.splits import Split
 from veriphoto_training.network.depthwise import speed_up
@@ -122,7 +124,8 @@ class _Run:
         # timm draws the head's weights from -1..1, far too wide for 1,280 features and one output.
         nn.init.normal_(network.classifier.weight, std=0.01)  # type: ignore[union-attr, arg-type]
         load_weights(job.weights, network)
-        self._sampler = Sampler(job.split.train, recipe.balance)
+        self._teacher = Teacher.read(job.teacher) if job.teacher else None
+        self._sampler = Sampler(job.split.train, recipe.balance, self._look_weights())
         if is_published(job.weights):
             first = next(batches(self._sampler, _maker(recipe), batch_size=64, seed=_draws(job), start=0, stop=1))
             measure_norms(network, normalise(torch.from_numpy(first[0]).flatten(0, 1)))
@@ -130,7 +133,6 @@ class _Run:
         self._network: nn.Module = network.to(  # type: ignore[call-overload]
             self._device, memory_format=torch.channels_last
         )
-        self._teacher = Teacher.read(job.teacher) if job.teacher else None
         # What puts the network's features into the teacher's space; it is thrown away after training.
         taught = self._teacher.features.shape[1] if self._teacher else 1
         self._projection = nn.Linear(network.num_features, taught).to(self._device)  # type: ignore[arg-type]
@@ -147,6 +149,15 @@ class _Run:
         self._steps = self._epoch_steps * recipe.epochs
         self._state = _State()
         self._validation = thin(job.split.validation, max(1, recipe.validation_pictures // 2), "validate")
+
+    def _look_weights(self) -> Chances | None:
+        strength, pictures = self._job.recipe.balance_looks, self._job.split.train
+        if not strength:
+            return None
+        teacher = self._teacher
+        content = None if teacher is None else (lambda chosen: teacher.known(list(chosen))[1])
+        self._progress.note(f"measuring the looks of {len(pictures)} photos, to balance them")
+        return look_weights(pictures, looks(pictures, content), self._job.recipe.balance, strength)
 
     def go(self) -> Path:
         self._restore()
