@@ -18,7 +18,8 @@ from veriphoto_export.variant_files import load_variants
 from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.publish import latest, next_version, publish
 from veriphoto_training.data.dataset import read_dataset
-from veriphoto_training.opinion.fit import Fitted, Roles, Track, fit_opinion, open_looks
+from veriphoto_training.opinion.fit import Fitted, Roles, fit_opinion, open_looks
+from veriphoto_training.opinion.looks import Track
 from veriphoto_training.scoring.scorers import OnnxScorer
 
 _KEY: Final = 12

@@ -12,8 +12,8 @@ from veriphoto_training.data.appearance import LOOKS, Content, Looks, Track, loo
 from veriphoto_training.data.balancing import Chances, chances, effective, look_weights
 from veriphoto_training.data.dataset import LABELS, Picture
 from veriphoto_training.data.separation import Labels, Scores, out_of_fold
+from veriphoto_training.evaluation.figure import Indices
 from veriphoto_training.evaluation.intervals import estimate
-from veriphoto_training.evaluation.judgement import Indices
 
 _SEED: Final = 1000
 """Other folds than those that the weights were fitted on."""
