@@ -43,10 +43,10 @@ class BlockNetwork(ToyNetwork):
         self.eval()
 
     def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
-        silu = nn.functional.silu
-        x = silu(self.depthwise(silu(self.expand(torch.relu(self.stem(pixels))))))
-        gate = self.restore(silu(self.reduce(x.mean((2, 3), keepdim=True))))
-        return silu(self.head(self.project(x * torch.sigmoid(gate))))
+        relu = nn.functional.relu6
+        x = relu(self.depthwise(relu(self.expand(torch.relu(self.stem(pixels))))))
+        gate = self.restore(relu(self.reduce(x.mean((2, 3), keepdim=True))))
+        return relu(self.head(self.project(x * nn.functional.hardsigmoid(gate))))
 
 
 @pytest.fixture(scope="module")

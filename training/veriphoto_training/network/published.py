@@ -106,10 +106,11 @@ def _constants(path: Path) -> dict[str, Tensor]:
 
     graph = onnx.load(path).graph
     found = {one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer}
-    # Export keeps one of several equal constants, so a bias may have the name of another layer's.
+    # Export leaves out biases of zeros, and keeps one of several equal constants.
     for node in graph.node:
-        if node.op_type == "Conv" and len(node.input) == 3 and node.input[1].endswith(".weight"):
-            found.setdefault(node.input[1].removesuffix("weight") + "bias", found[node.input[2]])
+        if node.op_type == "Conv" and node.input[1].endswith(".weight"):
+            bias = found[node.input[2]] if len(node.input) > 2 else torch.zeros(len(found[node.input[1]]))
+            found.setdefault(node.input[1].removesuffix("weight") + "bias", bias)
     return found
 
 
