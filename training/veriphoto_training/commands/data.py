@@ -107,8 +107,8 @@ def audit(
         ("without", looks.plain, looks.pictures),
         ("with", looks.balanced, looks.balanced_pictures),
     ):
-        pictures = ", ".join(f"{count:.0f} {label}" for label, count in worth.items())
-        typer.echo(f"looks alone, drawn {name} look weights: {shortcut.auroc}; worth {pictures} photos drawn alike")
+        counts = ", ".join(f"{count:.0f} {label}" for label, count in worth.items())
+        typer.echo(f"looks alone, drawn {name} look weights: {shortcut.auroc}; worth {counts} photos drawn alike")
     typer.echo(f"report: {output / HTML_FILE}")
     if not found.holds:
         raise typer.Exit(_LIMIT_EXCEEDED)

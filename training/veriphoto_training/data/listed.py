@@ -197,8 +197,8 @@ def _repository(name: str, rows: Sequence[Row], output: Path, mirrors: Path | No
         try:
             if mirrors is None:
                 place = Path(folder, "git")
-                names = (list(dict.fromkeys(row[column] for row in rows)) for column in ("commit", "blob"))
-                repositories.download(f"{remote.rstrip('/')}/{name}", *names, place)
+                commits, blobs = (list(dict.fromkeys(row[column] for row in rows)) for column in ("commit", "blob"))
+                repositories.download(f"{remote.rstrip('/')}/{name}", commits, blobs, place)
             else:
                 found = repositories.find_mirror(mirrors, name)
                 if found is None:
