@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from veriphoto.errors import UsageError
+from veriphoto.errors import DataError, UsageError
 from veriphoto.manifest import Findings
 from veriphoto_training.data.dataset import read_dataset
 from veriphoto_training.network.model import load_checkpoint
@@ -70,3 +71,16 @@ def test_batches_do_not_depend_on_where_a_run_starts_or_on_threads(tree: Path) -
     for (views, pictures), (again, pictures_again) in zip(whole[3:], rest, strict=True):
         assert (views == again).all()
         assert pictures == pictures_again
+
+
+def test_look_weights_reach_the_draw_and_few_photos_are_refused(tree: Path, tmp_path: Path) -> None:
+    pictures = read_dataset(tree).pictures
+    weights = np.where([one.path == pictures[0].path for one in pictures], 1e6, 1.0)
+    drawn = [Sampler(pictures, 0.5, weights).draw(np.random.default_rng(seed)) for seed in range(60)]
+    assert {one.path for one in drawn if not one.label} == {pictures[0].path}
+    assert len({one.path for one in drawn if one.label}) > 4
+    run(tree, tmp_path / "run", ["balance_looks=1", "validation_share=0.2"], stop_after=1)
+    for file in sorted((tree / "real" / "source0").iterdir()):
+        file.unlink()
+    with pytest.raises(DataError, match="at least 5"):
+        run(tree, tmp_path / "few", ["balance_looks=1"])
