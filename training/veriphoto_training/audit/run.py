@@ -24,12 +24,12 @@ from veriphoto_training.audit.result import (
     ModelFindings,
     Shortcut,
 )
-from veriphoto_training.audit.shortcuts import check_classes, separate
+from veriphoto_training.audit.shortcuts import separate
 from veriphoto_training.data.appearance import Content
 from veriphoto_training.data.dataset import LABELS, Dataset, Picture, read_dataset, thin
 from veriphoto_training.data.duplicates import Pair, find_pairs
 from veriphoto_training.data.facts import Facts, measure_file
-from veriphoto_training.data.separation import Features
+from veriphoto_training.data.separation import Features, check_classes
 from veriphoto_training.evaluation.figure import Figure
 from veriphoto_training.evaluation.intervals import auroc
 from veriphoto_training.recipes import Recipe

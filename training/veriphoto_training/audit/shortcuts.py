@@ -13,9 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from veriphoto.errors import DataError
 from veriphoto_training.data.facts import METADATA
-from veriphoto_training.data.separation import FOLDS, Features, Scores, out_of_fold
+from veriphoto_training.data.separation import Features, Scores, out_of_fold
 from veriphoto_training.scoring.metrics import Labels, auroc
 
 _SHOWN: Final = 8
@@ -47,20 +46,7 @@ def separate(features: Features, labels: Labels, groups: Sequence[str], seed: in
     Raises:
         DataError: If a class has fewer groups than there are folds.
     """
-    check_classes(labels, groups)
     return Separation(out_of_fold(features, labels, groups, seed), _single(features, labels))
-
-
-def check_classes(labels: Labels, groups: Sequence[str]) -> None:
-    """Refuses a set too small to be split.
-
-    Raises:
-        DataError: If a class has fewer groups than there are folds.
-    """
-    for value, name in enumerate(("real", "AI")):
-        count = len({group for group, label in zip(groups, labels, strict=True) if label == value})
-        if count < FOLDS:
-            raise DataError(f"{count} independent {name} pictures; the audit needs at least {FOLDS} of each class")
 
 
 def _single(features: Features, labels: Labels) -> dict[str, float]:

@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from veriphoto.errors import DataError
+
 FOLDS: Final = 5
 _ROUNDS: Final = 100
 _LEAF: Final = (2, 20)
@@ -38,11 +40,15 @@ def out_of_fold(
 
     Returns:
         FP64 [N]: probability of AI.
+
+    Raises:
+        DataError: If a class has fewer groups than there are folds.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - heavy, and of an extra
     from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
+    check_classes(labels, groups)
     varies = np.ptp(np.nan_to_num(features, nan=-1.0), axis=0) > 0
     # Most entries of quantisation tables never vary; looking at them over and over is most of the work.
     varied = features[:, varies]
@@ -66,3 +72,15 @@ def out_of_fold(
             tree.fit(varied[inside], labels[inside], None if weights is None else weights[inside])
             scores[outside] = tree.predict_proba(varied[outside])[:, 1]
     return scores
+
+
+def check_classes(labels: Labels, groups: Sequence[str]) -> None:
+    """Refuses a set too small to be split.
+
+    Raises:
+        DataError: If a class has fewer groups than there are folds.
+    """
+    for value, name in enumerate(("real", "AI")):
+        count = len({group for group, label in zip(groups, labels, strict=True) if label == value})
+        if count < FOLDS:
+            raise DataError(f"{count} independent {name} pictures; it takes at least {FOLDS} of each class to judge")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from veriphoto.errors import UsageError
+from veriphoto.errors import DataError, UsageError
 from veriphoto.manifest import Findings
 from veriphoto_training.data.dataset import read_dataset
 from veriphoto_training.network.model import load_checkpoint
@@ -93,3 +93,16 @@ def test_a_run_with_a_teacher_learns_what_it_sees_and_resumes_to_the_same(tree: 
     last, first = "blocks.6.0.conv_pw.weight", "blocks.0.0.conv_pw.weight"
     assert not torch.equal(whole.state_dict()[last], alone.state_dict()[last])
     assert torch.equal(whole.state_dict()[first], alone.state_dict()[first]), "the first stages are frozen"
+
+
+def test_look_weights_reach_the_draw_and_few_photos_are_refused(tree: Path, tmp_path: Path) -> None:
+    pictures = read_dataset(tree).pictures
+    weights = np.where([one.path == pictures[0].path for one in pictures], 1e6, 1.0)
+    drawn = [Sampler(pictures, 0.5, weights).draw(np.random.default_rng(seed)) for seed in range(60)]
+    assert {one.path for one in drawn if not one.label} == {pictures[0].path}
+    assert len({one.path for one in drawn if one.label}) > 4
+    run(tree, tmp_path / "run", ["balance_looks=1", "validation_share=0.2"], stop_after=1)
+    for file in sorted((tree / "real" / "source0").iterdir()):
+        file.unlink()
+    with pytest.raises(DataError, match="at least 5"):
+        run(tree, tmp_path / "few", ["balance_looks=1"])
