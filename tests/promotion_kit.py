@@ -92,8 +92,10 @@ def die_at(action: Callable[..., None], step: str, arguments: Sequence[Any]) -> 
         _FORKS.set_forkserver_preload(_PRELOAD)
         process = _FORKS.Process(target=_act, args=(action, step, tuple(arguments)))
         process.start()
-    process.join(120)
+    process.join(240)
     code = process.exitcode
+    process.kill()  # where it did not come to the step in that time
+    process.join()
     process.close()
     return -999 if code is None else code
 
