@@ -20,8 +20,8 @@ FORMAT: Final = 1
 
 
 _GATE: Final = 2.984375
-"""Bias of a squeeze-excitation gate that is open to 0.997: nearly what Lite0 computes. Of what bfloat16 can say it is the
-largest below 3, from where on the gate has no gradient."""
+"""Bias of a squeeze-excitation gate that is open to 0.997: nearly what Lite0 computes. Of what bfloat16 can say it is
+the largest below 3, from where on the gate has no gradient."""
 
 
 def import_timm() -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -65,9 +65,9 @@ def load_published(option: str, network: nn.Module) -> None:
         MissingExtraError: If ``onnx`` is not installed.
     """
     manifest = check_published(option)
-    constants = _constants(_version(option) / ONNX_FILE)
+    graph = _read(_version(option) / ONNX_FILE)
     try:
-        _fill(network, constants, manifest)
+        _fill(network, graph, manifest)
     except (KeyError, RuntimeError) as error:
         raise UsageError(f"weights '{option}': its graph is not one that 'veriphoto export' made ({error})") from error
 
@@ -100,36 +100,49 @@ def _measure(norm: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
     old_variance.copy_(variance)
 
 
-def _constants(path: Path) -> dict[str, Tensor]:
+class _Graph(NamedTuple):
+    convolutions: list[tuple[Tensor, Tensor]]
+    """Weights and biases, in the order in which they are applied. Names are no help: export keeps one of several equal
+    constants, and leaves out biases of zeros."""
+    constants: dict[str, Tensor]
+
+
+def _read(path: Path) -> _Graph:
     import onnx  # noqa: PLC0415  (only starts of this kind need it)
     from onnx import numpy_helper  # noqa: PLC0415  (likewise)
 
     graph = onnx.load(path).graph
     found = {one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer}
-    # Export leaves out biases of zeros, and keeps one of several equal constants.
+    convolutions = []
     for node in graph.node:
-        if node.op_type == "Conv" and node.input[1].endswith(".weight"):
-            bias = found[node.input[2]] if len(node.input) > 2 else torch.zeros(len(found[node.input[1]]))
-            found.setdefault(node.input[1].removesuffix("weight") + "bias", bias)
-    return found
+        if node.op_type == "Conv":
+            weight = found[node.input[1]]
+            bias = found[node.input[2]] if len(node.input) > 2 else torch.zeros(len(weight))
+            convolutions.append((weight, bias))
+    return _Graph(convolutions, found)
 
 
 @torch.no_grad()
-def _fill(network: nn.Module, constants: dict[str, Tensor], manifest: Manifest) -> None:
+def _fill(network: nn.Module, graph: _Graph, manifest: Manifest) -> None:
     modules: dict[str, Any] = dict(network.named_modules())
-    previous: str | None = None
+    convolutions = iter(graph.convolutions)
+    previous: Tensor | None = None
     for name, module in modules.items():  # in the order in which they are applied
         if isinstance(module, nn.Conv2d):
-            module.weight.copy_(constants[f"network.{name}.weight"])
+            weight, bias = next(convolutions, (torch.empty(0), torch.empty(0)))
+            if weight.shape != module.weight.shape:
+                raise KeyError(f"{name} has other weights")
+            module.weight.copy_(weight)
             if module.bias is not None:
-                module.bias.copy_(constants[f"network.{name}.bias"])
+                module.bias.copy_(bias)
             else:
-                previous = name
+                previous = bias
         elif isinstance(module, nn.BatchNorm2d):
             if previous is None:
                 raise KeyError(f"{name} follows no convolution")
-            _only_add(module, constants[f"network.{previous}.weight_bias"])
+            _only_add(module, previous)
             previous = None
+    constants = graph.constants
     calibration = manifest.findings.calibration
     head: nn.Linear = modules["classifier"]
     # Export folds the calibration into the head; here the raw logit is wanted.

@@ -32,9 +32,10 @@ def run(tree: Path, output: Path, changes: Sequence[str] = (), **options: Any) -
 
 
 def test_a_killed_run_ends_as_one_that_was_not(tree: Path, tmp_path: Path) -> None:
-    whole = run(tree, tmp_path / "whole", stop_after=1000)  # further than it goes: all but the calibration
-    run(tree, tmp_path / "killed", stop_after=4)  # one step after the first epoch's save: that step is done again
-    resumed = run(tree, tmp_path / "killed", resume=True)
+    long = ["epochs=8", "learning_rate=3e-3"]  # long enough to learn something, which calibration asks for
+    whole = run(tree, tmp_path / "whole", long, stop_after=1000)  # further than it goes: all but the calibration
+    run(tree, tmp_path / "killed", long, stop_after=4)  # one step after the first epoch's save: that step is done again
+    resumed = run(tree, tmp_path / "killed", long, resume=True)
     first, second = (load_checkpoint(path) for path in (whole, resumed))
     for name, tensor in first[0].state_dict().items():
         assert torch.equal(tensor, second[0].state_dict()[name]), name
