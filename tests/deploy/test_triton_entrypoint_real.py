@@ -102,6 +102,6 @@ def status(url: str, key: str = "") -> int:
 
 def test_it_scores_and_its_administration_needs_the_key(address: str) -> None:
     with Detector(address, timeout=60.0) as detector:
-        assert detector.predict(ROOT / "samples" / "ai_peaches.jpg").second_opinion.first_probability > 0.99
+        assert detector.predict(ROOT / "samples" / "ai_office_chair.jpg").second_opinion.first_probability > 0.7
     index = f"{address}/v2/repository/index"
     assert [status(index), status(index, "wrong"), status(index, KEY)] == [403, 403, 200]
