@@ -153,6 +153,9 @@ def test_a_case_is_looked_at_and_decided_by_keys(
         page.locator("[data-testid=stImage] img").wait_for()
         assert page.title() == "Veriphoto", "a hostile name ran"
         assert page.get_by_text("onerror=").count() >= 1, "it is shown as text"
+        inside = page.locator("[data-testid=stMain] button *")
+        cut = inside.evaluate_all("all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)")
+        assert cut == [], "labels of buttons are shown whole"
         before = page.locator("[data-testid=stImage] img").get_attribute("src")
         slider = page.locator("[data-testid=stMain]").get_by_role("slider")
         slider.focus()

@@ -127,7 +127,7 @@ def _one_by_one(chosen: Filter, order: Any, counted: int, me: str) -> None:
     words, photo = st.columns([2, 3], gap="large")
     with words:
         # Buttons first: they must be in sight whatever a case has to say.
-        note = st.session_state.get(f"review note {case.id}", "")
+        note = f"review note {case.id}"
         st.caption(f"{place + 1} of {counted}")
         _buttons([case.id], me, note, shortcuts=True, again=case.state != State.OPEN)
         back, ahead = st.columns(2)
@@ -138,7 +138,7 @@ def _one_by_one(chosen: Filter, order: Any, counted: int, me: str) -> None:
         band = (case.unsure_low, case.unsure_high)
         if case.threshold is not None and None not in band:
             st.html(scale(case.probability, case.threshold, band))  # type: ignore[arg-type]
-        st.text_area("Note", key=f"review note {case.id}", max_chars=LONGEST_NOTE, height=80)
+        st.text_area("Note", key=note, max_chars=LONGEST_NOTE, height=80)
         st.html(facts(case))
         with st.expander("History"):
             st.html(changes(store().history(case.id)))
@@ -199,14 +199,16 @@ def _queue(chosen: Filter, order: Any, counted: int, me: str) -> None:
     )
     numbers = [found[index].id for index in table.selection.rows if index < len(found)]
     st.caption(f"{len(numbers)} selected · {counted} match")
-    note = st.text_input("Note for all selected", key="review bulk note", max_chars=LONGEST_NOTE)
-    _buttons(numbers, me, note, shortcuts=False, again=chosen.state is not State.OPEN)
+    st.text_input("Note for all selected", key="review bulk note", max_chars=LONGEST_NOTE)
+    _buttons(numbers, me, "review bulk note", shortcuts=False, again=chosen.state is not State.OPEN)
     _undo(me)
 
 
 def _buttons(numbers: list[int], me: str, note: str, *, shortcuts: bool, again: bool) -> None:
-    for column, (label, truth, key) in zip(st.columns(len(_CHOICES)), _CHOICES, strict=True):
-        column.button(
+    # Beside a photo there is no room for three labels in a row on a tablet.
+    places: Sequence[Any] = [st] * len(_CHOICES) if shortcuts else st.columns(len(_CHOICES))
+    for place, (label, truth, key) in zip(places, _CHOICES, strict=True):
+        place.button(
             label,
             key=f"review {key}",
             on_click=_guarded,
@@ -238,7 +240,9 @@ def _decide(numbers: list[int], truth: Truth, me: str, note: str, again: bool) -
     # Streamlit may stop a callback wherever it touches the session, when the next key is pressed. So the list is at
     # hand before the decision is stored, and nothing lies between the two: whatever is stored can be taken back.
     last = _last()
-    decision = store().decide(numbers, truth, reviewer=me, note=note.strip(), again=again)
+    # Read here and not when the button was drawn: a key may follow the note before the page is drawn again.
+    text = st.session_state.get(note, "").strip()
+    decision = store().decide(numbers, truth, reviewer=me, note=text, again=again)
     if decision.decided:
         last.append(decision.batch)
         del last[:-_UNDOABLE]
