@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from brightness_model import brightness_repository
 from PIL import Image
-from toy_model import SAMPLES, copy_repository
+from toy_model import REPOSITORY, SAMPLES, copy_repository
 from typer.testing import CliRunner
 
 from veriphoto.manifest import ONNX_FILE, read_manifest
@@ -36,7 +36,7 @@ PHOTOS = 32
 """Of each kind."""
 # As short as a training can be that learns to tell blue from red.
 TRAINING = [
-    *("--recipe", "smoke", "--weights", "none", "--epochs", "1", "--no-tracking"),
+    *("--recipe", "smoke", "--weights", str(REPOSITORY / "classifier" / "1"), "--epochs", "2", "--no-tracking"),
     *(f"--set={change}" for change in ("two_views=false", "consistency=0", "splice_share=0", "ema_decay=0.5")),
     *(f"--set={change}" for change in ("learning_rate=0.002", "validation_share=0.25")),
 ]

@@ -122,7 +122,7 @@ def test_every_engine_writes_the_same_rows(triton: TritonServer, tmp_path: Path)
         engines = {
             "triton": ("--url", f"http://{triton.http_url}"),
             "gateway": ("--url", url, "--api-key", "0123456789abcdef"),
-            "local": ("--engine", "local", "--model-repository", models),
+            "local": ("--engine", "local", "--variant", "fp32", "--model-repository", models),  # as the server here
         }
         tables = {}
         for name, options in engines.items():
