@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,8 +80,9 @@ UNMEASURED: Final[Mapping[CpuKind, tuple[Variant, ...]]] = {
 """Order on a kind of CPU that a version was not measured on: what docs/variants.md found faster there, then fp32."""
 
 
-def cpu_flags(cpuinfo: str | None = None) -> set[str]:
-    """Returns what this machine's processor can do, in the kernel's words.
+@cache
+def cpu_flags(cpuinfo: str | None = None) -> frozenset[str]:
+    """Returns what this machine's processor can do, in the kernel's words. Read once: training asks at every step.
 
     Args:
         cpuinfo: The text of ``/proc/cpuinfo``; read where None. Where there is none, nothing is known.
@@ -89,9 +91,10 @@ def cpu_flags(cpuinfo: str | None = None) -> set[str]:
         try:
             cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
         except OSError:
-            return set()
+            return frozenset()
     lines = (line.partition(":") for line in cpuinfo.splitlines())
-    return next((set(value.split()) for name, _, value in lines if name.strip() in ("flags", "Features")), set())
+    found = next((value.split() for name, _, value in lines if name.strip() in ("flags", "Features")), [])
+    return frozenset(found)
 
 
 def cpu_kind(cpuinfo: str | None = None) -> CpuKind:

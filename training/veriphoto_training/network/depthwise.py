@@ -46,31 +46,22 @@ class _FastDepthwise(nn.Conv2d):
         if not (self.training and torch.is_autocast_enabled("cpu")):
             return super().forward(input)
         padding = [int(side) for side in self.padding]
-        return _apply(input, self.weight, list(self.stride), padding)
+        out: Tensor = _Depthwise.apply(self._padded(input), self.weight, list(self.stride), padding)  # type: ignore[no-untyped-call]
+        return out
 
-
-def _fast_same() -> type[nn.Conv2d]:
-    layers = import_timm().layers
-
-    class _FastSame(layers.Conv2dSame):  # type: ignore[misc, name-defined]  # timm's padding depends on the input's size
-        def forward(self, input: Tensor) -> Tensor:
-            if not (self.training and torch.is_autocast_enabled("cpu")):
-                out: Tensor = super().forward(input)
-                return out
-            padded = layers.pad_same(input, self.kernel_size, self.stride, self.dilation)
-            return _apply(padded, self.weight, list(self.stride), [0, 0])
-
-    return _FastSame
-
-
-def _apply(x: Tensor, weight: Tensor, stride: list[int], padding: list[int]) -> Tensor:
-    out: Tensor = _Depthwise.apply(x, weight, stride, padding)  # type: ignore[no-untyped-call]
-    return out
+    def _padded(self, x: Tensor) -> Tensor:
+        return x
 
 
 def speed_up(network: nn.Module) -> None:
     """Swaps the class of a network's depthwise convolutions in place; only worth it on a CPU."""
-    same = _fast_same()
+    layers = import_timm().layers
+
+    class _FastSame(_FastDepthwise, layers.Conv2dSame):  # type: ignore[misc, name-defined]
+        def _padded(self, x: Tensor) -> Tensor:
+            padded: Tensor = layers.pad_same(x, self.kernel_size, self.stride, self.dilation)
+            return padded
+
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 and module.bias is None:
-            module.__class__ = same if isinstance(module, same.__mro__[1]) else _FastDepthwise
+            module.__class__ = _FastSame if isinstance(module, layers.Conv2dSame) else _FastDepthwise

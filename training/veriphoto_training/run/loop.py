@@ -222,7 +222,7 @@ class _Run:
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self._scaler.scale(loss))
         self._scaler.unscale_(self._optimizer)
-        nn.utils.clip_grad_norm_([p for p in self._network.parameters() if p.requires_grad], 5.0)
+        nn.utils.clip_grad_norm_(self._network.parameters(), 5.0)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._average.update(self._network, self._state.step)
