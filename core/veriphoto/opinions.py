@@ -53,8 +53,21 @@ class EncoderPackage:
     """Files, or their contents, by name."""
 
     @classmethod
-    def read(cls, directory: Path, mode: Mode) -> EncoderPackage | None:
+    def require(cls, directory: Path) -> EncoderPackage:
         """Reads and checks the encoder's directory.
+
+        Args:
+            directory: ``model_repository/encoder/1``.
+
+        Raises:
+            ManifestError: If the encoder is missing or broken.
+        """
+        encoder = read_encoder(directory)
+        return cls(encoder, {name: directory / name for name in encoder.files})
+
+    @classmethod
+    def read(cls, directory: Path, mode: Mode) -> EncoderPackage | None:
+        """Reads and checks the encoder's directory, where somebody is to be asked.
 
         Args:
             directory: ``model_repository/encoder/1``.
@@ -69,12 +82,11 @@ class EncoderPackage:
         if mode is Mode.OFF:
             return None
         try:
-            encoder = read_encoder(directory)
+            return cls.require(directory)
         except ManifestError:
             if mode is Mode.ALWAYS:
                 raise
             return None
-        return cls(encoder, {name: directory / name for name in encoder.files})
 
     def loaded(self) -> EncoderPackage:
         """Returns a copy that holds the one graph that other machines need."""
@@ -110,15 +122,15 @@ class EncoderPackage:
 
     def _check(self, features: Features) -> None:
         """Lets it look at one square: a graph for squares of another size may only fail at the first photo."""
-        side, found = CONTRACT.crop_size, ""
+        side = CONTRACT.crop_size
+        unfit = f"the encoder '{self.encoder.name}' does not fit squares of {side} pixels"
         try:
-            found = f"answers {features(np.zeros((1, side, side, 3), np.uint8)).shape}"
-        except Exception as error:  # noqa: BLE001 - each runtime has its own words for it
-            found = f"fails ({error})"
-        if found != f"answers {(1, self.encoder.features)}":
+            shape = features(np.zeros((1, side, side, 3), np.uint8)).shape
+        except Exception as error:  # each runtime has its own words for it
+            raise ManifestError(f"{unfit} ({error}); make it again: make encoder") from error
+        if shape != (1, self.encoder.features):
             raise ManifestError(
-                f"the encoder '{self.encoder.name}', given a square of {side} pixels, {found} instead of "
-                f"{self.encoder.features} features; make it again: make encoder"
+                f"{unfit}: it answers {shape} instead of {self.encoder.features} features; make it again: make encoder"
             )
 
     def _file(self) -> str:

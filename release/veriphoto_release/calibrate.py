@@ -116,10 +116,10 @@ def _score(
 
 def _open(model: OnnxScorer, repository: Path) -> Opinions:
     """Opens the version's second opinion as the server does, but never does without it."""
-    package = EncoderPackage.read(repository / ENCODER / "1", Mode.ALWAYS)
+    package = EncoderPackage.require(repository / ENCODER / "1")
     version = model.manifest.model_version
-    opinion = None if package is None else fitting(model.directory, package.encoder, version)
-    if package is None or opinion is None:
+    opinion = fitting(model.directory, package.encoder, version)
+    if opinion is None:
         raise ModelError(
             f"{model.directory / OPINION_FILE} was fitted for another encoder than the one in {repository / ENCODER}; "
             "fit it again: veriphoto second-opinion"

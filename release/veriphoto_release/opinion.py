@@ -13,13 +13,12 @@ import onnx
 from veriphoto.contract import CLASSIFIER, ENCODER
 from veriphoto.errors import UsageError
 from veriphoto.opinions import EncoderPackage
-from veriphoto.second_opinion import Mode
 from veriphoto_export.variant_files import load_variants
 from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.publish import latest, next_version, publish
 from veriphoto_training.data.dataset import read_dataset
-from veriphoto_training.opinion.fit import Fitted, Roles, fit_opinion, open_looks
-from veriphoto_training.opinion.looks import Track
+from veriphoto_training.opinion.fit import Fitted, Roles, fit_opinion
+from veriphoto_training.opinion.looks import Track, open_looks
 from veriphoto_training.scoring.scorers import OnnxScorer
 
 _KEY: Final = 12
@@ -57,9 +56,7 @@ def add_opinion(
     if not directory.is_dir():
         raise UsageError(f"{directory} is missing; publish a model first: veriphoto export")
     model = OnnxScorer(directory)
-    encoder = EncoderPackage.read(repository / ENCODER / "1", Mode.ALWAYS)
-    if encoder is None:  # the mode ``always`` raises where there is none
-        raise AssertionError
+    encoder = EncoderPackage.require(repository / ENCODER / "1")
     identity = encoder.encoder.identity
     pictures = [picture for root in data for picture in read_dataset(root).pictures]
     fitted = fit_opinion(

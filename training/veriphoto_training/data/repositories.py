@@ -50,7 +50,7 @@ class FetchError(Exception):
         """Notes the reason.
 
         Args:
-            message: What git said.
+            message: Reason, in git's words.
             gone: Whether trying again is of no use.
         """
         super().__init__(message)

@@ -48,15 +48,15 @@ def split_dataset(
     """
     names = [(picture, _names(picture), picture.generator) for picture in pictures]
     for pattern in holdout_sources:
-        if not any(_matches(own, [pattern]) for _, own, _ in names):
+        if not any(matches(own, [pattern]) for _, own, _ in names):
             raise DataError(f"no source matches '{pattern}'")
     for pattern in holdout_generators:
-        if not any(_matches([generator], [pattern]) for _, _, generator in names):
+        if not any(matches([generator], [pattern]) for _, _, generator in names):
             raise DataError(f"no generator matches '{pattern}'")
     left_out = {
         picture.group
         for picture, own, generator in names
-        if _matches(own, holdout_sources) or (generator and _matches([generator], holdout_generators))
+        if matches(own, holdout_sources) or (generator and matches([generator], holdout_generators))
     }
     rest = [picture for picture in pictures if picture.group not in left_out]
     kept = {picture.group for picture in rest if fraction(picture.group, f"validation{seed}") < validation_share}
@@ -162,5 +162,11 @@ def _names(picture: Picture) -> list[str]:
     return [picture.source, f"{'ai' if picture.label else 'real'}/{picture.source}"]
 
 
-def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
+def matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Returns whether one of the names fits one of the patterns, case and all.
+
+    Args:
+        names: Names of one thing, such as a source.
+        patterns: Shell patterns (``sdxl*``).
+    """
     return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from veriphoto.manifest import Findings
 from veriphoto_training.calibration.fit import calibrated
 from veriphoto_training.data.dataset import Picture
+from veriphoto_training.data.splits import matches
 from veriphoto_training.evaluation.figure import Figure, Indices
 from veriphoto_training.evaluation.intervals import estimate, independent, rarer_class, share
 from veriphoto_training.scoring.logits import Scores
@@ -52,7 +52,7 @@ def judge_deliveries(
 
 def is_product(picture: Picture, patterns: Sequence[str]) -> bool:
     """Tells whether a picture is a real product photo."""
-    return not picture.label and any(fnmatch.fnmatchcase(picture.source, pattern) for pattern in patterns)
+    return not picture.label and matches([picture.source], patterns)
 
 
 def _judge(name: str, scores: Scores, findings: Findings, patterns: Sequence[str], rounds: int) -> Judgement:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from veriphoto.contract import LOGIT
 from veriphoto.errors import DataError
-from veriphoto.opinions import EncoderPackage
 from veriphoto.second_opinion import SecondOpinion
-from veriphoto.sessions import OUTPUTS, open_session
 from veriphoto.verdict import OperatingPoint
 from veriphoto_training.data.dataset import Picture
+from veriphoto_training.data.splits import matches
 from veriphoto_training.opinion.looks import Look, Looks, Track, look_at
 from veriphoto_training.opinion.probe import FOLDS, choose_strength, fit_probe
 from veriphoto_training.opinion.rule import MISSED, Sample, assemble, fit_rule, weighted_quantile
@@ -48,24 +45,6 @@ class Fitted:
     strength: float
 
 
-def open_looks(graph: Path, encoder: EncoderPackage, threads: int) -> list[Look]:
-    """Opens both models once for each thread.
-
-    Args:
-        graph: ``model.onnx`` of the version.
-        encoder: The encoder.
-        threads: Number of threads.
-    """
-    square = encoder.encoder.square
-
-    def opened() -> Look:
-        classify, features = open_session(graph), encoder.open()
-        place = OUTPUTS.index(LOGIT)
-        return lambda crops: (features(crops[square][None])[0], float(classify(crops[None])[place][0, 0]))
-
-    return [opened() for _ in range(threads)]
-
-
 def fit_opinion(
     pictures: Sequence[Picture],
     roles: Roles,
@@ -81,7 +60,7 @@ def fit_opinion(
     Args:
         pictures: Pictures of both classes and many sources.
         roles: Says which sources may be used for what.
-        looks: Both models, from ``open_looks``.
+        looks: Both models, from ``looks.open_looks``.
         identity: Identity of the encoder.
         point: The classifier's present operating point; its threshold stays.
         cache: Directory for the scores and features of these two models.
@@ -96,8 +75,8 @@ def fit_opinion(
     _require(seen[0], roles)
     strength, scores = choose_strength(seen)
     sources = [picture.source for picture in seen[0].pictures]
-    product = np.array([_matches(source, roles.product) for source in sources])
-    unseen = np.array([not _matches(source, roles.learned) for source in sources])
+    product = np.array([matches([source], roles.product) for source in sources])
+    unseen = np.array([not matches([source], roles.learned) for source in sources])
     samples = [
         Sample(looks=look, second=score, product=product, unseen=unseen)
         for look, score in zip(seen, scores, strict=True)
@@ -127,10 +106,10 @@ def _require(looks: Looks, roles: Roles) -> None:
         if count < _SOURCES:
             raise DataError(f"{count} sources of {name} pictures; judging on sources left out takes {_SOURCES}")
     real = [picture.source for picture in looks.pictures if picture.label == 0]
-    if not any(_matches(source, roles.product) for source in real):
+    if not any(matches([source], roles.product) for source in real):
         raise DataError("no real product photos; name their sources with --product-source")
     ai = [picture.source for picture in looks.pictures if picture.label == 1]
-    if all(_matches(source, roles.learned) for source in ai):
+    if all(matches([source], roles.learned) for source in ai):
         raise DataError("the classifier learned from every AI source; add pictures that it has not seen")
 
 
@@ -143,7 +122,3 @@ def _only(looks: Looks, paths: set[str]) -> Looks:
         first=looks.first[keep],
         statistics=looks.statistics[keep],
     )
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch(name, pattern) for pattern in patterns)

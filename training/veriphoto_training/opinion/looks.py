@@ -13,8 +13,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from veriphoto.contract import LOGIT
 from veriphoto.errors import ImageError
+from veriphoto.opinions import EncoderPackage
 from veriphoto.preprocessing import preprocess
+from veriphoto.sessions import OUTPUTS, open_session
 from veriphoto_training.data.dataset import Picture, fraction
 from veriphoto_training.scoring.deliveries import deliver
 
@@ -25,6 +28,26 @@ Track = Callable[[Iterable[Picture]], Iterable[Picture]]
 
 _HASH: Final = 24
 _HALF: Final = 0.5
+
+
+def open_looks(graph: Path | None, encoder: EncoderPackage, threads: int) -> list[Look]:
+    """Opens the encoder, and a classifier, once for each thread.
+
+    Args:
+        graph: ``model.onnx`` of the classifier's version; without one its logits are 0.
+        encoder: The encoder.
+        threads: Number of threads.
+    """
+    square, place = encoder.encoder.square, OUTPUTS.index(LOGIT)
+
+    def opened() -> Look:
+        features = encoder.open()
+        if graph is None:
+            return lambda crops: (features(crops[square][None])[0], 0.0)
+        classify = open_session(graph)
+        return lambda crops: (features(crops[square][None])[0], float(classify(crops[None])[place][0, 0]))
+
+    return [opened() for _ in range(threads)]
 
 
 @dataclass(frozen=True, kw_only=True)

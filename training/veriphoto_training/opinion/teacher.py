@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final, Self
 
@@ -19,14 +18,13 @@ import numpy.typing as npt
 from veriphoto.contract import ENCODER
 from veriphoto.errors import UsageError
 from veriphoto.opinions import EncoderPackage
-from veriphoto.second_opinion import Mode
 from veriphoto_training.data.dataset import Picture, read_dataset
-from veriphoto_training.opinion.looks import Look, Looks, Track, look_at
+from veriphoto_training.data.splits import matches
+from veriphoto_training.opinion.looks import Looks, Track, look_at, open_looks
 from veriphoto_training.opinion.probe import choose_strength, source_weights
 
 Floats = npt.NDArray[np.float32]
 
-_KEY: Final = 12
 _MOST: Final = 256
 """Principal components of the encoder's features that are taught: the rest of its 2,304 hold mostly noise."""
 
@@ -84,29 +82,6 @@ class Teacher:
         except (OSError, KeyError, ValueError) as error:
             raise UsageError(f"{path} is not from 'veriphoto teacher': {error}") from error
 
-    @classmethod
-    def ask(
-        cls, pictures: Sequence[Picture], encoder: EncoderPackage, cache: Path, track: Track = lambda pictures: pictures
-    ) -> Self:
-        """Shows photos to an encoder, and fits the probes whose answers are taught.
-
-        Args:
-            pictures: Photos of both classes and many sources.
-            encoder: The encoder.
-            cache: Directory for the features.
-            track: Shows progress.
-        """
-        square = encoder.encoder.square
-
-        def opened() -> Look:
-            features = encoder.open()
-            return lambda crops: (features(crops[square][None])[0], 0.0)
-
-        looks = [opened() for _ in range(os.cpu_count() or 1)]
-        clean = look_at(pictures, "clean", looks, cache, track)
-        _, scores = choose_strength([clean])
-        return cls.of(clean, scores[0])
-
     def write(self, path: Path) -> None:
         """Writes the targets."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +106,7 @@ class Teacher:
 
 
 def ask_encoder(data: Path, leave_out: Sequence[str], repository: Path, cache: Path, track: Track) -> Teacher:
-    """Makes a teacher of a data set.
+    """Shows a data set to the encoder, and fits the probes whose answers are taught.
 
     Args:
         data: The data set.
@@ -147,12 +122,9 @@ def ask_encoder(data: Path, leave_out: Sequence[str], repository: Path, cache: P
         DataError: If the data cannot be used.
         ModelError: If there is no encoder.
     """
-    encoder = EncoderPackage.read(repository / ENCODER / "1", Mode.ALWAYS)
-    if encoder is None:  # the mode ``always`` raises where there is none
-        raise AssertionError
-    pictures = [
-        picture
-        for picture in read_dataset(data).pictures
-        if not any(fnmatch(picture.source, pattern) for pattern in leave_out)
-    ]
-    return Teacher.ask(pictures, encoder, cache / encoder.encoder.identity[:_KEY], track)
+    encoder = EncoderPackage.require(repository / ENCODER / "1")
+    pictures = [picture for picture in read_dataset(data).pictures if not matches([picture.source], leave_out)]
+    opened = open_looks(None, encoder, os.cpu_count() or 1)
+    clean = look_at(pictures, "clean", opened, cache / encoder.encoder.identity, track)
+    _, (scores,) = choose_strength([clean])
+    return Teacher.of(clean, scores)
