@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
-from functools import wraps
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from veriphoto.errors import MissingExtraError, UsageError
+from veriphoto.errors import UsageError
+from veriphoto.extras import needs_extra
 from veriphoto.files import replace_text
 from veriphoto_review.exchange import commands as exchange
 from veriphoto_review.options import DATABASE, EXIT_SOME_BAD, Shop, Url, opened_at
+
+_extra = needs_extra("review")
 
 
 def register(app: typer.Typer) -> None:
@@ -34,19 +36,6 @@ def register(app: typer.Typer) -> None:
     for name, command in exchange.COMMANDS.items():
         review.command(name)(_extra(command))
     app.add_typer(review, name="review")
-
-
-def _extra(command: Callable[..., None]) -> Callable[..., None]:
-    """Turns a missing package into an error that names the extra to install."""
-
-    @wraps(command)
-    def run(*arguments: Any, **options: Any) -> None:
-        try:
-            command(*arguments, **options)
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("review", error.name) from error
-
-    return run
 
 
 def import_command(

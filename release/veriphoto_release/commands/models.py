@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from veriphoto.errors import MissingExtraError
+from veriphoto.extras import needs_extra
 
 if TYPE_CHECKING:
     from veriphoto_release import gate
@@ -58,6 +58,9 @@ _REPOSITORY = Path("model_repository")
 _GOLDEN = Path("samples")
 
 
+_extra = needs_extra("export")
+
+
 def register(app: typer.Typer) -> None:
     """Adds this module's commands.
 
@@ -72,17 +75,6 @@ def register(app: typer.Typer) -> None:
     models.command("compare")(_extra(compare))
     models.command("shadow")(_extra(shadow))
     app.add_typer(models, name="models")
-
-
-def _extra(command: Callable[..., None]) -> Callable[..., None]:
-    @wraps(command)
-    def run(*args: Any, **options: Any) -> None:
-        try:
-            command(*args, **options)
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("export", error.name) from error
-
-    return run
 
 
 def list_models(
