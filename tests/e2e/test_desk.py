@@ -8,12 +8,12 @@ import os
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gateway_beside
 import pytest
 
 from veriphoto_client import FakeTransport
@@ -23,8 +23,6 @@ from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import Database
 from veriphoto_review.intake.files import Batch
 from veriphoto_review.intake.importing import ImportOptions, import_batches
-from veriphoto_serving.gateway.server import prepare
-from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.triton.ports import free_ports
 
 SAMPLES = sorted((Path(__file__).parent.parent.parent / "samples").glob("*.jpg"))
@@ -74,17 +72,8 @@ def store(tmp_path: Path, photos: list[Path]) -> CaseStore:
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[str]:
-    up = threading.Event()
-    (port,) = free_ports(1)
-    settings = GatewaySettings(gateway_port=port, drain=0)
-    server, door = prepare(settings, transport=FakeTransport(), ready=lambda _: up.set())
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
-    with door:
-        thread.start()
-        assert up.wait(30)
-        yield f"http://127.0.0.1:{port}"
-        server.should_exit = True
-        thread.join(15)
+    with gateway_beside.gateway(FakeTransport(), drain=0) as address:
+        yield address
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from processes import runs
+from processes import output_until, runs
 from toy_model import SAMPLES, copy_repository, publish_toy
 
 COMMAND = str(Path(sys.executable).parent / "veriphoto")
@@ -68,12 +68,7 @@ class Served:
             raise
 
     def _wait_until_ready(self) -> None:
-        assert self.process.stdout is not None
-        self.output = ""
-        while "Ctrl-C" not in self.output:
-            line = self.process.stdout.readline()
-            assert line, self.output
-            self.output += line
+        self.output = output_until(self.process, "Ctrl-C")
         self.url = re.findall(r"serves at (http://127\.0\.0\.1:\d+)", self.output)[0]
         eventually(lambda: httpx.get(f"{self.url}/readyz").status_code == 200, 180)
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import runs
+from processes import output_until, runs
 
 from veriphoto.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
 from veriphoto_serving.triton import shared_memory
@@ -42,12 +42,7 @@ class Serving:
             text=True,
             start_new_session=True,  # as a terminal's foreground job: a group of its own
         )
-        assert self.process.stdout is not None
-        self.output = ""
-        while "Ctrl-C" not in self.output:
-            line = self.process.stdout.readline()
-            assert line, self.output
-            self.output += line
+        self.output = output_until(self.process, "Ctrl-C")
         self.children = descendants(self.process.pid)
         self.server = next(pid for pid in self.children if command_line(pid)[0].endswith("/tritonserver"))
         setting = next(word for word in command_line(self.server) if "shm-region-prefix-name=" in word)

@@ -11,12 +11,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import gateway_beside
 import pytest
 
 from veriphoto_client import FakeTransport
-from veriphoto_serving.gateway.server import prepare
-from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.triton.ports import free_ports
 
 ROOT = Path(__file__).parent.parent.parent.parent
 PACKAGE = ROOT / "review" / "coop-integration"
@@ -60,17 +58,8 @@ def loaded(credential: Any, value: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[str]:
-    up = threading.Event()
-    (port,) = free_ports(1)
-    settings = GatewaySettings(gateway_port=port, drain=0, api_keys="coop=0123456789abcdef")
-    server, door = prepare(settings, transport=FakeTransport(), ready=lambda _: up.set())
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
-    with door:
-        thread.start()
-        assert up.wait(30)
-        yield f"http://127.0.0.1:{port}"
-        server.should_exit = True
-        thread.join(15)
+    with gateway_beside.gateway(FakeTransport(), drain=0, api_keys="coop=0123456789abcdef") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
