@@ -20,7 +20,7 @@ def put(at: Place, data: Any) -> None:
     """Writes a file, replacing one of this name.
 
     Args:
-        at: Where to write it; missing folders are created.
+        at: Path or object that the file is written to; missing folders are created.
         data: The content, as bytes or a pyarrow buffer.
 
     Raises:

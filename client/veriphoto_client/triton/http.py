@@ -18,15 +18,13 @@ from tritonclient.utils import InferenceServerException
 
 from veriphoto.contract import ENSEMBLE, IMAGE
 from veriphoto_client.triton.translate import translate
-from veriphoto_client.triton.transport import OUTPUT_SHAPES, Outputs
+from veriphoto_client.triton.transport import LENGTH_BYTES, LENGTH_HEADER, OUTPUT_SHAPES, Outputs
 
-_LENGTH: Final = "Inference-Header-Content-Length"
-_PREFIX: Final = 4  # bytes that hold the length of a BYTES element
 RAW_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         # Explicit, because some HTTP libraries call every body a form, and Triton crashes on forms over 4 MB.
         "Content-Type": "application/octet-stream",
-        _LENGTH: "0",
+        LENGTH_HEADER: "0",
         "Accept-Encoding": "identity",  # or Triton would spend time on compressing a few hundred floats
     }
 )
@@ -63,7 +61,7 @@ class HttpTransport:
             # A stream, although it is all in memory: it is sent piece by piece, and the event loop runs in between.
             async with self._connected().post(self._target, data=io.BytesIO(body), headers=headers) as answer:
                 said = await answer.read()
-                return _outputs(answer.status, said, answer.headers.get(_LENGTH))
+                return _outputs(answer.status, said, answer.headers.get(LENGTH_HEADER))
         except (TimeoutError, InferenceServerException, aiohttp.ClientError, OSError) as error:
             raise translate(error, self._url, self._timeout) from error
 
@@ -85,11 +83,12 @@ class HttpTransport:
 
 def _named(data: bytes, request_id: str) -> tuple[bytes, Mapping[str, str]]:
     """Makes a request with an id. A raw request cannot have one, so the file follows a JSON header."""
-    size = {"binary_data_size": _PREFIX + len(data)}
+    size = {"binary_data_size": LENGTH_BYTES + len(data)}
     image = {"name": IMAGE, "shape": [1, 1], "datatype": "BYTES", "parameters": size}
     header = {"id": request_id, "parameters": {"binary_data_output": True}, "inputs": [image]}
     head = json.dumps(header).encode()
-    return b"".join((head, len(data).to_bytes(_PREFIX, "little"), data)), {**RAW_HEADERS, _LENGTH: str(len(head))}
+    body = b"".join((head, len(data).to_bytes(LENGTH_BYTES, "little"), data))
+    return body, {**RAW_HEADERS, LENGTH_HEADER: str(len(head))}
 
 
 def _outputs(status: int, body: bytes, header_length: str | None) -> Outputs:

@@ -21,6 +21,11 @@ from veriphoto.contract import (
     TRITON_HTTP_PORT,
 )
 
+LENGTH_HEADER: Final = "Inference-Header-Content-Length"
+"""HTTP header of KServe's binary form: bytes of JSON in front of the binary data; 0 where the body is one file."""
+LENGTH_BYTES: Final = 4
+"""Bytes in front of an element of type BYTES that hold its length, little-endian."""
+
 Outputs: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
 """Tensors by name, the batch dimension of 1 in front."""
 

@@ -158,10 +158,10 @@ class Services:
         """Hands a truth to the review, one at a time.
 
         Args:
-            kind: By what the picture is named.
-            value: Its name.
-            truth: What it is.
-            note: Why.
+            kind: Kind of name: request id, sha256 or reference id.
+            value: The picture's name of that kind.
+            truth: What the picture really is.
+            note: Reason that the caller gives.
             actor: Name of the API key.
 
         Raises:

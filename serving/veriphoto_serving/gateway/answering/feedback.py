@@ -37,7 +37,7 @@ def open_desk(url: str) -> FeedbackDesk:
     """Opens the desk at a database.
 
     Args:
-        url: Of the review database.
+        url: URL of the review database.
 
     Raises:
         MissingExtraError: If nothing that takes truths is installed.

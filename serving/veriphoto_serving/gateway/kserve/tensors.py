@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from veriphoto_client.sdk.answers import encode_answer
-from veriphoto_client.triton.transport import OUTPUT_SHAPES, Outputs
+from veriphoto_client.triton.transport import LENGTH_BYTES, LENGTH_HEADER, OUTPUT_SHAPES, Outputs
 
-__all__ = ["OUTPUT_SHAPES", "Outputs", "encode_answer"]
+__all__ = ["LENGTH_BYTES", "LENGTH_HEADER", "OUTPUT_SHAPES", "Outputs", "encode_answer"]

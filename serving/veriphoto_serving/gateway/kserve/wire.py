@@ -18,16 +18,13 @@ from veriphoto.errors import FileTooLargeError
 from veriphoto_client import Detection
 from veriphoto_serving.gateway.errors import BadRequestError, TooManyFilesError
 from veriphoto_serving.gateway.kserve.schema import VERSION, InferInput, InferRequest
-from veriphoto_serving.gateway.kserve.tensors import OUTPUT_SHAPES, encode_answer
+from veriphoto_serving.gateway.kserve.tensors import LENGTH_BYTES, LENGTH_HEADER, OUTPUT_SHAPES, encode_answer
 
-LENGTH: Final = "Inference-Header-Content-Length"
-"""Header: bytes of JSON in front of the binary data; 0 where the body is one file."""
 HEAD_BYTES: Final = 64_000
 """Bytes of JSON besides the photos."""
 JSON_BYTES: Final = (MAX_FILE_BYTES + 2) // 3 * 4 + HEAD_BYTES
 """A body in JSON: one photo of the largest size in base64, or several smaller ones."""
 
-_PREFIX: Final = 4  # bytes that hold the length of a BYTES element
 _MOST_MARKS: Final = 5_000
 """Commas, colons and brackets of a request: a body of nothing but those would become gigabytes of objects."""
 
@@ -98,7 +95,7 @@ def write_answer(question: Question, detections: Sequence[Detection], request_id
     """Writes an answer.
 
     Args:
-        question: What was asked.
+        question: Request that is answered.
         detections: One for each photo.
         request_id: Id in the prediction log.
 
@@ -173,7 +170,7 @@ def _decoded(element: object, index: int) -> bytes:
         return _checked(base64.b64decode(text, validate=True), index)
     except (ValueError, binascii.Error) as error:
         raise BadRequestError(
-            f"{IMAGE}[{index}] is not base64: JSON holds no bytes; send base64, or binary data ({LENGTH})"
+            f"{IMAGE}[{index}] is not base64: JSON holds no bytes; send base64, or binary data ({LENGTH_HEADER})"
         ) from error
 
 
@@ -183,7 +180,7 @@ def _from_binary(image: InferInput, body: bytearray, head: int, count: int) -> l
     places = []
     at = head
     for index in range(count):
-        start = at + _PREFIX
+        start = at + LENGTH_BYTES
         at = start + int.from_bytes(body[at:start], "little")
         if start > len(body) or at > len(body):
             raise BadRequestError(f"{IMAGE}[{index}] ends behind the body")
@@ -216,4 +213,4 @@ def _binary(values: npt.NDArray[Any]) -> bytes:
     if values.dtype == np.float32:
         return bytes(values.astype("<f4").tobytes())
     texts = [str(text).encode() for text in values.ravel()]
-    return b"".join(len(text).to_bytes(_PREFIX, "little") + text for text in texts)
+    return b"".join(len(text).to_bytes(LENGTH_BYTES, "little") + text for text in texts)

@@ -193,9 +193,9 @@ def refusal_body(path: str, error: VeriphotoError, request_id: str) -> dict[str,
     """Returns the body of a refusal: Triton's clients show their users the field ``error`` and nothing else.
 
     Args:
-        path: Of the request.
+        path: Path of the request.
         error: Why it was refused.
-        request_id: Of the request.
+        request_id: Id of the request.
     """
     code, detail = error.code, detail_of(error)
     if path == KSERVE or path.startswith(f"{KSERVE}/"):

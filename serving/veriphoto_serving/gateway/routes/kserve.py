@@ -17,7 +17,8 @@ from veriphoto.errors import ImageError, VeriphotoError
 from veriphoto_serving.gateway import examples
 from veriphoto_serving.gateway.errors import BadRequestError, NotFoundError
 from veriphoto_serving.gateway.kserve import schema
-from veriphoto_serving.gateway.kserve.wire import JSON_BYTES, LENGTH, Question, one_photo, read_question, write_answer
+from veriphoto_serving.gateway.kserve.tensors import LENGTH_HEADER
+from veriphoto_serving.gateway.kserve.wire import JSON_BYTES, Question, one_photo, read_question, write_answer
 from veriphoto_serving.gateway.middleware.request import own_id
 from veriphoto_serving.gateway.routes.predict import NEEDS_KEY, RESPONSES
 from veriphoto_serving.gateway.services import Assessment, Services, services_of
@@ -41,7 +42,7 @@ _BODY: Final[dict[str, Any]] = {
     **NEEDS_KEY,
     "parameters": [
         {
-            "name": LENGTH,
+            "name": LENGTH_HEADER,
             "in": "header",
             "required": False,
             "schema": {"type": "integer", "minimum": 0},
@@ -125,14 +126,14 @@ async def kserve_infer(request: Request) -> Response:
     body, head = write_answer(question, [each.scored.detection for each in _all(answers)], request_id)
     if head is None:
         return Response(body, media_type="application/json")
-    return Response(body, media_type="application/octet-stream", headers={LENGTH: str(head)})
+    return Response(body, media_type="application/octet-stream", headers={LENGTH_HEADER: str(head)})
 
 
 @asynccontextmanager
 async def _question(services: Services, request: Request) -> AsyncIterator[Question]:
-    text = request.headers.get(LENGTH)
+    text = request.headers.get(LENGTH_HEADER)
     if text is not None and not text.isdecimal():
-        raise BadRequestError(f"{LENGTH} is not a number")
+        raise BadRequestError(f"{LENGTH_HEADER} is not a number")
     head = None if text is None else int(text)
     if head == 0:
         async with services.uploads.single(request) as file:

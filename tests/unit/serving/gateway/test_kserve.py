@@ -21,7 +21,8 @@ from veriphoto_client import FakeTransport
 from veriphoto_client.sdk.answers import decode_answer
 from veriphoto_client.triton.transport import OUTPUT_SHAPES
 from veriphoto_serving.gateway.kserve import schema
-from veriphoto_serving.gateway.kserve.wire import JSON_BYTES, LENGTH
+from veriphoto_serving.gateway.kserve.tensors import LENGTH_HEADER as LENGTH
+from veriphoto_serving.gateway.kserve.wire import JSON_BYTES
 
 from .conftest import KEYS, Gateway, Open, listening, picture, wait_for
 
