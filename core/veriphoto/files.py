@@ -8,11 +8,16 @@ from pathlib import Path
 
 
 def replace_text(path: Path, text: str) -> None:
+    """Does what ``replace_bytes`` does with text, in UTF-8."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
     """Writes a file under another name first, then renames.
 
     Args:
         path: The file; its folder is made where there is none.
-        text: Its content, UTF-8.
+        data: Its content.
 
     Raises:
         OSError: If the disk refuses; what was there before is left.
@@ -20,7 +25,7 @@ def replace_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        fresh.write_text(text, encoding="utf-8")
+        fresh.write_bytes(data)
         fresh.replace(path)
     finally:
         with contextlib.suppress(FileNotFoundError):

@@ -224,7 +224,7 @@ def ceiling(point: OperatingPoint) -> float:
     """Returns the joint logit that a picture which nobody was asked about stays below: just under the cut of ``real``.
 
     Args:
-        point: Of the joint score.
+        point: Cuts of the joint score.
     """
     return logit(point.unsure_low) - _EPSILON
 

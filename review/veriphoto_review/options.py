@@ -26,7 +26,7 @@ def opened_at(url: str) -> Database:
     """Opens the review database, which takes longer to import than a command line may take to answer.
 
     Args:
-        url: Of the database.
+        url: URL of the database.
 
     Raises:
         DatabaseError: If it cannot be used.

@@ -86,8 +86,8 @@ class Recorder:
         """Starts the background threads.
 
         Args:
-            segments: Where to write the log; None for no log.
-            meter: Where to count; None for no metrics.
+            segments: Segments that the log is written to; None writes no log.
+            meter: Metrics in which answers are counted; None counts none.
         """
         self.invalid = 0
         """Pictures whose tensors were not a valid answer."""
@@ -142,7 +142,7 @@ def from_environment(environment: Mapping[str, str], meter: Meter | None = None)
 
     Args:
         environment: Read for ``LOG_VARIABLE`` and ``SIZE_VARIABLE``; both are optional.
-        meter: Where to count; None for no metrics.
+        meter: Metrics in which answers are counted; None counts none.
 
     Returns:
         The recorder. An invalid size is replaced by the default, because logging must never keep the server down.

@@ -10,9 +10,9 @@ def overlay(case: Case, data: bytes, gateway: Gateway) -> str:
     """Has the map of a picture drawn.
 
     Args:
-        case: Whose picture it is.
-        data: Its file.
-        gateway: What draws.
+        case: Case that the picture belongs to.
+        data: Bytes of the picture's file.
+        gateway: Gateway that draws the map.
 
     Returns:
         The photo with the map over it, PNG in base64.

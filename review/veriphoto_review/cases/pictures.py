@@ -11,15 +11,24 @@ from veriphoto.files import flush
 from veriphoto_review.cases.case import Case
 
 
+def place_of(case: Case) -> str:
+    """Returns the path or URI of a case's picture; empty where the case names none."""
+    if case.picture:
+        return case.picture
+    unplaced = case.reference == case.request_id or case.reference.startswith("sha256:")
+    return "" if unplaced else case.reference
+
+
 def read_picture(case: Case) -> bytes:
     """Reads the file of a case: our own copy where there is one, else from its path or URI.
 
     Raises:
         UnreadableFileError: If it is gone, has changed, or the case names no place; the message is for people.
     """
-    if not case.picture and (case.reference == case.request_id or case.reference.startswith("sha256:")):
+    place = place_of(case)
+    if not place:
         raise UnreadableFileError("this case does not say where its picture lies")
-    return read_at(case.picture or case.reference, case.sha256)
+    return read_at(place, case.sha256)
 
 
 def read_at(reference: str, sha256: str) -> bytes:

@@ -163,11 +163,11 @@ class CaseStore:
         """Decides cases, all in one transaction.
 
         Args:
-            numbers: Of the cases.
-            truth: What the reviewer found.
+            numbers: Numbers of the cases.
+            truth: What the picture is, as the reviewer decides.
             reviewer: Name of the person who decides.
             note: Why; part of the dispute report.
-            channel: Where the decision came from.
+            channel: Way by which the decision came in: the desk, or the name of another tool.
             again: Also change cases that are already decided. Otherwise they are skipped, so that two people with the
                 same case open do not overwrite each other.
 

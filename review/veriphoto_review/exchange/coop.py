@@ -18,8 +18,8 @@ import httpx
 
 from veriphoto.errors import ServiceError, ServiceUnavailableError, UsageError
 from veriphoto_review.cases.case import Case, State, Truth
+from veriphoto_review.cases.pictures import place_of
 from veriphoto_review.cases.store import LONGEST_NOTE, CaseStore, Filter
-from veriphoto_review.exchange.label_studio import place_of
 from veriphoto_review.intake.feedback import FeedbackDesk, Receipt
 
 _AT_A_TIME: Final = 50

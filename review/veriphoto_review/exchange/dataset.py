@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import select
 
 from veriphoto.errors import ImageError, UsageError
-from veriphoto.files import replace_text
+from veriphoto.files import replace_bytes, replace_text
 from veriphoto_review.cases.case import Case, Truth
 from veriphoto_review.cases.pictures import read_picture
 from veriphoto_review.database.connection import Database
@@ -142,9 +142,7 @@ def _one(case: Case, target: Path, clashing: set[str], rows: dict[str, list[str]
         return
     path = Path(label) / f"{sha256}{suffix_of(data)}"
     if not (target / path).is_file() or (target / path).stat().st_size != len(data):
-        fresh = target / label / f".{sha256}.tmp"
-        fresh.write_bytes(data)
-        fresh.replace(target / path)
+        replace_bytes(target / path, data)
     rows[sha256] = [path.as_posix(), label, case.shop or "review", "", _group(case, sha256), str(case.id), case.why]
     done.pictures[label] += 1
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from veriphoto.errors import ImageError, UsageError
-from veriphoto.files import replace_text
+from veriphoto.files import replace_bytes, replace_text
 from veriphoto_review.cases.case import Case, State
 from veriphoto_review.cases.pictures import read_picture
 from veriphoto_review.cases.store import CaseStore, Filter
@@ -35,9 +35,9 @@ def write_dataset(store: CaseStore, target: Path, chosen: Filter) -> tuple[int, 
     """Writes cases and copies of their pictures.
 
     Args:
-        store: With the cases.
+        store: Store that holds the cases.
         target: A folder that is empty, or that an earlier run has written; what is no longer chosen is removed.
-        chosen: Which cases.
+        chosen: Filter that chooses the cases.
 
     Returns:
         How many samples there are, and why the pictures of the other cases could not be read.
@@ -62,9 +62,7 @@ def write_dataset(store: CaseStore, target: Path, chosen: Filter) -> tuple[int, 
                 continue
             name = f"{hashlib.sha256(picture).hexdigest()}{suffix_of(picture)}"
             if not (data / name).is_file():
-                fresh = data / f".{name}.tmp"
-                fresh.write_bytes(picture)
-                fresh.replace(data / name)
+                replace_bytes(data / name, picture)
             samples.append(_sample(case, name))
         wanted = {Path(sample["filepath"]).name for sample in samples}
         for path in data.iterdir():

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from veriphoto.errors import DataError, UsageError
 from veriphoto.files import replace_text
 from veriphoto_review.cases.case import Case, Truth
+from veriphoto_review.cases.pictures import place_of
 from veriphoto_review.cases.store import LONGEST_NOTE, CaseStore, Filter
 from veriphoto_review.database.connection import Database
 from veriphoto_review.intake.feedback import FeedbackDesk
@@ -80,14 +81,6 @@ def write_tasks(store: CaseStore, target: Path, chosen: Filter, *, document_root
         raise UsageError(f"{target} cannot be written: {error.strerror}; make room or name another") from error
     sent.tasks = len(tasks)
     return sent
-
-
-def place_of(case: Case) -> str:
-    """Returns the path or URI of a case's picture; empty where the case names none."""
-    if case.picture:
-        return case.picture
-    unplaced = case.reference == case.request_id or case.reference.startswith("sha256:")
-    return "" if unplaced else case.reference
 
 
 def _photo(case: Case, document_root: Path) -> str:

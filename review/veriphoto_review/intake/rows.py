@@ -67,8 +67,8 @@ def read_answer(row: Any, columns: Mapping[str, str], shop: str, written: float)
     Args:
         row: A dictionary of text (CSV) or values (JSON, Parquet).
         columns: Column's name -> ours, for rows that name things otherwise.
-        shop: Where the row names none.
-        written: Its time where it has none.
+        shop: Shop of a row that names none.
+        written: Time of a row that has none.
 
     Returns:
         The answer; None for a row of a file that could not be scored.

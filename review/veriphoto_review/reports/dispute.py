@@ -72,8 +72,8 @@ def dispute_page(store: CaseStore, number: int, policy: Policy, gateway: Gateway
     """Renders the report of a case, as one file.
 
     Args:
-        store: With the case.
-        number: Of the case.
+        store: Store that holds the case.
+        number: Number of the case.
         policy: The platform's part.
         gateway: Draws the evidence map; without it there is none.
 
