@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from veriphoto import logs
 from veriphoto.errors import MissingExtraError, ServiceUnavailableError, UsageError
 from veriphoto_client.commandline.parameters import with_options
 from veriphoto_monitoring.canary.command import INTERRUPTED
@@ -44,7 +44,7 @@ def monitor(settings: MonitorSettings) -> None:
         from veriphoto_monitoring.service import run  # noqa: PLC0415 - keeps the command line light
     except ImportError as error:
         raise MissingExtraError("monitor", error.name) from error
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.configure("monitor")
     try:
         run(settings, ready=lambda address: typer.echo(f"Veriphoto's monitor listens at {address}"))
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ from typing import Final
 
 import typer
 
+from veriphoto import logs
 from veriphoto.contract import SIDECAR_PORT
 from veriphoto.errors import MissingExtraError, StartupError, UsageError
 from veriphoto.prediction_log.recorder import LOG_VARIABLE
@@ -75,6 +76,7 @@ def serve(triton: TritonOptions, settings: GatewaySettings, options: ServeOption
     except ImportError as error:
         raise MissingExtraError("serving", error.name) from error
     conceal()
+    logs.configure("serve")
     if triton.prediction_log is None:
         # An empty variable means "no log", but Click treats it as unset.
         triton = replace(triton, prediction_log=os.environ.get(LOG_VARIABLE))

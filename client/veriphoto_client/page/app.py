@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import streamlit as st
 
+from veriphoto import logs
 from veriphoto.contract import GATEWAY_PORT, MAX_FILE_BYTES
 from veriphoto.errors import ImageError
 from veriphoto.headers import ACCEPTED
@@ -242,4 +243,5 @@ def _footer() -> None:
 
 
 if __name__ == "__main__":
+    logs.configure("page")
     main()

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from veriphoto.contract import ENSEMBLE
 from veriphoto.errors import VeriphotoError
@@ -81,7 +82,8 @@ class _Exchange:
         started = time.perf_counter()
         self._scope.setdefault("state", {})["request_id"] = self._id
         try:
-            await self._admit_and_answer()
+            with bound_contextvars(request_id=self._id):
+                await self._admit_and_answer()
         finally:
             self._count(time.perf_counter() - started)
 
@@ -92,7 +94,7 @@ class _Exchange:
         except VeriphotoError as error:
             await self._refuse(error)
         except Exception:
-            _LOG.exception("request %s failed", self._id)  # the log filter keeps only the error's type
+            _LOG.exception("request failed")  # the log filter keeps only the error's type
             if self._status:
                 raise
             await self._refuse(VeriphotoError("internal error"))
