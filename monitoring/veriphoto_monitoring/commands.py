@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from veriphoto import logs
 from veriphoto.errors import MissingExtraError, ServiceUnavailableError, UsageError
+from veriphoto.telemetry import logs
 from veriphoto_client.commandline.parameters import with_options
 from veriphoto_monitoring.canary.command import INTERRUPTED
 from veriphoto_monitoring.settings import BaselineSettings, DriftSettings, MonitorSettings

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import streamlit as st
 
-from veriphoto import logs
 from veriphoto.contract import GATEWAY_PORT, MAX_FILE_BYTES
 from veriphoto.errors import ImageError
 from veriphoto.headers import ACCEPTED
+from veriphoto.telemetry import logs
 from veriphoto.verdict import frequency
 from veriphoto_client.page.drawing import REASONS, WORDS, gate, overlaid, scale, table, thumbnail, to_csv
 from veriphoto_client.page.gateway import Gateway, PageError, Photo

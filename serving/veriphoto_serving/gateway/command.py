@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from veriphoto import logs
 from veriphoto.errors import MissingExtraError
+from veriphoto.telemetry import logs
 from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.secrecy import conceal
 

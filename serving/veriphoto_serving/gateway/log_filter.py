@@ -13,6 +13,7 @@ LOGGERS: Final = (
     "veriphoto_serving.gateway.middleware.request",
     "veriphoto_serving.gateway.answering.scoring",
     "uvicorn.error",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "asyncio",
 )
 _MINUTE: Final = 60.0

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from veriphoto import logs
 from veriphoto.errors import ServiceError, UsageError
+from veriphoto.telemetry import logs
 
 from .conftest import listening, picture
 from .test_http import ready
@@ -58,7 +58,7 @@ def test_every_line_of_a_request_is_json_and_has_its_id(undone: None, capsys: py
 def log(stderr: int, environment: dict[str, str]) -> None:
     """Lets a process of its own, whose standard error is a given file, log one warning and one detail of a library."""
     program = (
-        "import logging; from veriphoto import logs; logs.configure('gateway');"
+        "import logging; from veriphoto.telemetry import logs; logs.configure('gateway');"
         "logging.getLogger('httpx').info('GET http://...'); logging.getLogger('veriphoto.x').warning('full: %s', 'é')"
     )
     subprocess.run([sys.executable, "-c", program], env={**os.environ, **environment}, stderr=stderr, check=True)
