@@ -39,7 +39,8 @@ def test_triton_joins_the_gateways_trace(
             answer = httpx.post(f"{address}/predict", content=PHOTO, headers=headers, timeout=60)
             assert answer.status_code == 200
         asked, _ = collector.wait("veriphoto-gateway", 2)
-        found = collector.wait("veriphoto-triton", 4)
+        found = collector.wait("veriphoto-triton", 10)  # the request, the ensemble, and two for each of its steps
         assert {each.trace for each in collector.spans} == {trace}, "probes are not traced"
-    assert "InferRequest" in {each.name for each in found if each.parent == asked.span}
+    assert [each.name for each in found if each.parent == asked.span] == ["InferRequest"]
+    assert {"preprocess", "classifier", "second_opinion", "recorder", "detector"} < {each.name for each in found}
     assert PHOTO[:50] not in b"".join(collector.raw)
