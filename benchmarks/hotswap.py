@@ -68,7 +68,7 @@ def ask(url: str, pictures: Sequence[bytes], threads: int, stop: Any, answers: A
 
     def one(start: int) -> None:
         number = start
-        with Detector(f"http://{url}", door="triton") as detector:
+        with Detector(f"http://{url}", service="triton") as detector:
             while not stop.is_set():
                 picture = number % len(pictures)
                 number += 1

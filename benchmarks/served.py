@@ -156,7 +156,7 @@ def closed_loops(arguments: argparse.Namespace, served: Served, load: Worker) ->
 def open_loops(
     arguments: argparse.Namespace, served: Served, load: Worker, capacity: dict[str, float]
 ) -> list[dict[str, Any]]:
-    """Measures both doors at shares of their capacity, after what one caller alone waits."""
+    """Measures gateway and Triton at shares of their capacity, after what one caller alone waits."""
     rows = []
     seconds = 3 * arguments.seconds
     for name in ("raw", "gateway"):

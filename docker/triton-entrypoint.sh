@@ -40,6 +40,13 @@ for flag in "$@"; do
     esac
 done
 
+# As in `veriphoto serve`: Triton joins the traces of its callers (rate 0: it begins none of its own).
+if [ -n "${OTEL_EXPORTER_OTLP_ENDPOINT:-}" ]; then
+    set -- "$@" --trace-config=mode=opentelemetry --trace-config=rate=0 --trace-config=level=TIMESTAMPS \
+        "--trace-config=opentelemetry,url=${OTEL_EXPORTER_OTLP_ENDPOINT%/}/v1/traces" \
+        --trace-config=opentelemetry,resource=service.name=veriphoto-triton
+fi
+
 # Triton parses some request bodies on its stack: with the usual 8 MB, 4.2 MB of form data would end it.
 ulimit -s 65536
 

@@ -23,14 +23,14 @@ lock() { # NAME ARGUMENT ...
 
 # No hashes here: pip would ask for one of the project itself, and torch without CUDA is another file of the same version.
 compile constraints.txt --no-annotate --constraints docker/requirements/constraints.in --group dev \
-    --extra serving --extra monitor --extra page --extra review --extra ray --extra pipeline --extra data --extra tensorrt \
+    --extra serving --extra monitor --extra page --extra review --extra ray --extra pipeline --extra data --extra tensorrt --extra tracing \
     pyproject.toml docker/requirements/build.in
 # One version of everything, on every Python and machine; pip sees to itself.
 sed -i -e 's/ ;.*//' -e '/^pip==/d' constraints.txt
 lock build docker/requirements/build.in
 lock triton pyproject.toml
 # With `review`: the gateway takes feedback, the page has the desk, and both write the same database.
-lock gateway --extra gateway --extra review pyproject.toml
+lock gateway --extra gateway --extra review --extra tracing pyproject.toml
 lock sidecar --extra monitor pyproject.toml
 lock page --extra page --extra review pyproject.toml
 lock scanner --extra ray pyproject.toml

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -14,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from veriphoto.errors import MissingExtraError, ServiceUnavailableError, UsageError
+from veriphoto.telemetry import logs
 from veriphoto_client.commandline.parameters import with_options
 from veriphoto_monitoring.canary.command import INTERRUPTED
 from veriphoto_monitoring.settings import BaselineSettings, DriftSettings, MonitorSettings
@@ -44,7 +44,7 @@ def monitor(settings: MonitorSettings) -> None:
         from veriphoto_monitoring.service import run  # noqa: PLC0415 - keeps the command line light
     except ImportError as error:
         raise MissingExtraError("monitor", error.name) from error
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.configure("monitor")
     try:
         run(settings, ready=lambda address: typer.echo(f"Veriphoto's monitor listens at {address}"))
     except KeyboardInterrupt:

@@ -182,6 +182,7 @@ def run(settings: MonitorSettings, ready: Callable[[str], object]) -> None:
             build(service),
             host=settings.host,
             port=settings.port,
+            log_config=None,
             log_level="warning",
             access_log=False,
             lifespan="off",

@@ -78,7 +78,7 @@ class Triton:
         Raises:
             VeriphotoError: If there is no answer.
         """
-        with Detector(f"http://{self.http_url}", door="triton") as detector:
+        with Detector(f"http://{self.http_url}", service="triton") as detector:
             detection = detector.predict(picture, request_id=GOLDEN_ID)
         return Answer(version=detection.verdict.model_version, probability=detection.second_opinion.first_probability)
 

@@ -14,6 +14,7 @@ import typer
 from veriphoto.contract import SIDECAR_PORT
 from veriphoto.errors import MissingExtraError, StartupError, UsageError
 from veriphoto.prediction_log.recorder import LOG_VARIABLE
+from veriphoto.telemetry import logs, tracing
 from veriphoto_client.commandline.options import option, port
 from veriphoto_client.commandline.parameters import with_options
 from veriphoto_client.page.command import PAGE_PORT
@@ -75,9 +76,11 @@ def serve(triton: TritonOptions, settings: GatewaySettings, options: ServeOption
     except ImportError as error:
         raise MissingExtraError("serving", error.name) from error
     conceal()
+    logs.configure("serve")
     if triton.prediction_log is None:
         # An empty variable means "no log", but Click treats it as unset.
         triton = replace(triton, prediction_log=os.environ.get(LOG_VARIABLE))
+    triton = replace(triton, traces_url=tracing.traces_url())
     os.environ["VERIPHOTO_VARIANT"] = options.variant  # read by the classifier's processes; unset, they run fp32
     # SIGTERM and a closed terminal end like Ctrl-C: the stack unwinds, which stops the server.
     for ending in (signal.SIGTERM, signal.SIGHUP):

@@ -28,7 +28,7 @@ def predict(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="PICTURES...",
+            metavar="PHOTOS...",
             help="Files, folders, globs, .csv or .parquet lists with a column path; - reads a photo, or paths, from "
             "standard input.",
         ),

@@ -11,6 +11,7 @@ import streamlit as st
 from veriphoto.contract import GATEWAY_PORT, MAX_FILE_BYTES
 from veriphoto.errors import ImageError
 from veriphoto.headers import ACCEPTED
+from veriphoto.telemetry import logs
 from veriphoto.verdict import frequency
 from veriphoto_client.page.drawing import REASONS, WORDS, gate, overlaid, scale, table, thumbnail, to_csv
 from veriphoto_client.page.gateway import Gateway, PageError, Photo
@@ -242,4 +243,5 @@ def _footer() -> None:
 
 
 if __name__ == "__main__":
+    logs.configure("page")
     main()

@@ -23,10 +23,10 @@ def page(
     page_host: Annotated[str, typer.Option(envvar="VERIPHOTO_PAGE_HOST", help="Address to listen on.")] = "127.0.0.1",
     page_port: Annotated[int, typer.Option(envvar="VERIPHOTO_PAGE_PORT", help="Port to listen on.")] = PAGE_PORT,
     review: Annotated[
-        bool, typer.Option("--review", envvar="VERIPHOTO_REVIEW", help="Add the review desk, for those who may decide.")
+        bool, typer.Option("--review", envvar="VERIPHOTO_REVIEW", help="Add the review desk, where cases are decided.")
     ] = False,
     review_database: Annotated[
-        str, typer.Option(envvar="VERIPHOTO_REVIEW_DATABASE", help="Where the desk's cases are.")
+        str, typer.Option(envvar="VERIPHOTO_REVIEW_DATABASE", help="Database of the review cases.")
     ] = "sqlite:///var/review.db",
 ) -> None:
     """Start the web page in front of a gateway. Where that needs an API key, set VERIPHOTO_API_KEY."""

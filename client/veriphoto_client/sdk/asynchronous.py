@@ -12,7 +12,7 @@ from veriphoto.errors import UsageError, VeriphotoError
 from veriphoto_client.sdk.detection import Detection, Health
 from veriphoto_client.sdk.images import ImageInput, check_type, load
 from veriphoto_client.sdk.retry import patiently
-from veriphoto_client.sdk.services import Door, TensorService, connect
+from veriphoto_client.sdk.services import ServiceKind, TensorService, connect
 from veriphoto_client.triton.transport import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, Transport
 
 
@@ -29,7 +29,7 @@ class AsyncDetector:
         url: str | None = None,
         *,
         api_key: str | None = None,
-        door: str = Door.AUTO,
+        service: str = ServiceKind.AUTO,
         timeout: float = DEFAULT_TIMEOUT,
         max_in_flight: int = DEFAULT_IN_FLIGHT,
         patience: float | None = None,
@@ -42,7 +42,7 @@ class AsyncDetector:
                 ``https://host`` or ``grpc://host:port``. By default the variable ``VERIPHOTO_URL``, else Triton on this
                 machine.
             api_key: Key for the gateway; by default the variable ``VERIPHOTO_API_KEY``. It is never sent to Triton.
-            door: What the URL leads to, ``gateway`` or ``triton``; ``auto`` finds out at the first request
+            service: What the URL leads to, ``gateway`` or ``triton``; ``auto`` finds out at the first request
                 (``GET /healthz``, once).
             timeout: Seconds that one request may take, not counting the wait for a free slot.
             max_in_flight: Maximum number of requests at a time. Further ones wait, and their files are not read yet.
@@ -58,8 +58,8 @@ class AsyncDetector:
             raise UsageError(
                 "a detector needs a timeout over 0, at least 1 request in flight, and patience of 0 or more"
             )
-        if door not in tuple(Door):
-            raise UsageError(f"there is no door {door!r}; choose one of {', '.join(Door)}")
+        if service not in tuple(ServiceKind):
+            raise UsageError(f"there is no service {service!r}; choose one of {', '.join(ServiceKind)}")
         self.url = (os.environ.get("VERIPHOTO_URL") or DEFAULT_URL) if url is None else url
         self._patience = patience
         self._service = (
@@ -68,7 +68,7 @@ class AsyncDetector:
             else connect(
                 self.url,
                 api_key=api_key or os.environ.get("VERIPHOTO_API_KEY"),
-                door=Door(door),
+                kind=ServiceKind(service),
                 timeout=timeout,
                 in_flight=max_in_flight,
             )

@@ -20,7 +20,7 @@ HEALTH_ID: Final = f"{PROBE_PREFIX}health"
 """The request id of the test photos of ``health``: the prediction log does not count them as traffic."""
 
 
-class Door(StrEnum):
+class ServiceKind(StrEnum):
     """The two servers of a Veriphoto installation that a URL may lead to."""
 
     AUTO = "auto"
@@ -116,14 +116,14 @@ class _EitherService:
         return self._found
 
 
-def connect(url: str, *, api_key: str | None, door: Door, timeout: float, in_flight: int) -> Service:
+def connect(url: str, *, api_key: str | None, kind: ServiceKind, timeout: float, in_flight: int) -> Service:
     """Returns the service that a URL leads to. Nothing is sent yet.
 
     Args:
         url: ``http://host:port``, ``https://host`` or ``grpc://host:port``; without a port, ``http`` and ``grpc`` mean
             Triton's own.
         api_key: Key for the gateway; it is never sent to Triton.
-        door: The server that the URL leads to, if the caller knows.
+        kind: The server that the URL leads to, if the caller knows.
         timeout: Seconds for one request.
         in_flight: Largest number of requests at a time.
 
@@ -132,19 +132,19 @@ def connect(url: str, *, api_key: str | None, door: Door, timeout: float, in_fli
         MissingExtraError: If the packages of the extra ``client`` are not installed.
     """
     parts, port = _parse(url)
-    only = Door.TRITON if parts.scheme == "grpc" else Door.GATEWAY if _for_gateway(parts) else door
-    if Door.AUTO not in (door, only) and door is not only:
-        raise UsageError(f"{url!r} cannot be the address of the {door}; Triton speaks grpc and plain http")
-    chosen = only if door is Door.AUTO else door
+    only = ServiceKind.TRITON if parts.scheme == "grpc" else ServiceKind.GATEWAY if _for_gateway(parts) else kind
+    if ServiceKind.AUTO not in (kind, only) and kind is not only:
+        raise UsageError(f"{url!r} cannot be the address of the {kind}; Triton speaks grpc and plain http")
+    chosen = only if kind is ServiceKind.AUTO else kind
     # Imported late: these libraries take half a second, which `veriphoto train --help` should not pay for.
     try:
-        if chosen is Door.TRITON:
+        if chosen is ServiceKind.TRITON:
             return TensorService(_triton(parts, port, url, timeout, in_flight))
         from veriphoto_client.sdk.gateway import GatewayService  # noqa: PLC0415
 
-        base = url if chosen is Door.GATEWAY or port else f"{url.rstrip('/')}:{TRITON_HTTP_PORT}"
+        base = url if chosen is ServiceKind.GATEWAY or port else f"{url.rstrip('/')}:{TRITON_HTTP_PORT}"
         gateway = GatewayService(base, api_key=api_key, timeout=timeout, in_flight=in_flight)
-        if chosen is Door.GATEWAY:
+        if chosen is ServiceKind.GATEWAY:
             return gateway
         return _EitherService(
             lambda: TensorService(_triton(parts, port, url, timeout, in_flight)), gateway, gateway.is_gateway

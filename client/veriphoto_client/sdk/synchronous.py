@@ -13,7 +13,7 @@ from veriphoto.errors import VeriphotoError
 from veriphoto_client.sdk.asynchronous import AsyncDetector
 from veriphoto_client.sdk.detection import Detection, Health
 from veriphoto_client.sdk.images import ImageInput
-from veriphoto_client.sdk.services import Door
+from veriphoto_client.sdk.services import ServiceKind
 from veriphoto_client.triton.transport import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, Transport
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class Detector:
         url: str | None = None,
         *,
         api_key: str | None = None,
-        door: str = Door.AUTO,
+        service: str = ServiceKind.AUTO,
         timeout: float = DEFAULT_TIMEOUT,
         max_in_flight: int = DEFAULT_IN_FLIGHT,
         patience: float | None = None,
@@ -46,7 +46,7 @@ class Detector:
         self._detector = AsyncDetector(
             url,
             api_key=api_key,
-            door=door,
+            service=service,
             timeout=timeout,
             max_in_flight=max_in_flight,
             patience=patience,

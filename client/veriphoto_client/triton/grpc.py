@@ -15,6 +15,7 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
 from tritonclient.utils import InferenceServerException
 
 from veriphoto.contract import ENSEMBLE, IMAGE, MAX_FILE_BYTES
+from veriphoto.telemetry import tracing
 from veriphoto_client.triton.translate import translate
 from veriphoto_client.triton.transport import OUTPUT_SHAPES, Outputs
 
@@ -53,7 +54,8 @@ class GrpcTransport:
         """See ``Transport.score``."""
         infer = self._connected().unary_unary(_INFER, response_deserializer=ModelInferResponse.FromString)
         try:
-            result = InferResult(await infer(_message(data, request_id), timeout=self._timeout))
+            metadata = tuple(tracing.outgoing_headers().items())
+            result = InferResult(await infer(_message(data, request_id), timeout=self._timeout, metadata=metadata))
         except grpc.aio.AioRpcError as error:
             known = InferenceServerException(error.details() or "", str(error.code()))
             raise translate(known, self._url, self._timeout) from error

@@ -17,6 +17,7 @@ from tritonclient.http import InferResult
 from tritonclient.utils import InferenceServerException
 
 from veriphoto.contract import ENSEMBLE, IMAGE
+from veriphoto.telemetry import tracing
 from veriphoto_client.triton.translate import translate
 from veriphoto_client.triton.transport import LENGTH_BYTES, LENGTH_HEADER, OUTPUT_SHAPES, Outputs
 
@@ -57,6 +58,7 @@ class HttpTransport:
     async def score(self, data: bytes, request_id: str = "") -> Outputs:
         """See ``Transport.score``."""
         body, headers = _named(data, request_id) if request_id else (data, RAW_HEADERS)
+        headers = {**headers, **tracing.outgoing_headers()}
         try:
             # A stream, although it is all in memory: it is sent piece by piece, and the event loop runs in between.
             async with self._connected().post(self._target, data=io.BytesIO(body), headers=headers) as answer:

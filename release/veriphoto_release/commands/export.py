@@ -51,7 +51,7 @@ def export(
         str, typer.Option(envvar="VERIPHOTO_MODEL_NAME", help="Name in the registry; one for each model repository.")
     ] = "veriphoto",
     photos: Annotated[
-        Path, typer.Option(envvar="VERIPHOTO_SAMPLES", help="Folder of photos that must score as in PyTorch.")
+        Path, typer.Option(envvar="VERIPHOTO_SAMPLES", help="Folder of photos to compare the graph with PyTorch on.")
     ] = Path("samples"),
     variants: Annotated[
         bool, typer.Option("--variants", help="Build and measure INT8 and OpenVINO variants too.")
@@ -60,15 +60,15 @@ def export(
         Path | None,
         typer.Option(
             envvar="VERIPHOTO_EVALUATION",
-            help="Data set to measure --variants on; of the run's own data set, what it kept out of training.",
+            help="Data set to measure --variants on; photos that the run was trained on are left out.",
         ),
     ] = None,
     unseen_by: Annotated[
         Path | None,
-        typer.Option(help="For a published version: its training run, whose training pictures are left out."),
+        typer.Option(help="For a published version: its training run, whose training photos are left out."),
     ] = None,
     max_per_class: Annotated[
-        int, typer.Option(min=2, help="Pictures of each class that --variants is measured on.")
+        int, typer.Option(min=2, help="Photos of each class that --variants is measured on.")
     ] = 200,
     rounds: Annotated[int, typer.Option(min=1, help="Timed rounds for each batch size of --variants.")] = 10,
 ) -> None:

@@ -41,7 +41,7 @@ Evaluation = Annotated[
 ]
 Delivery = Annotated[
     list[str] | None,
-    typer.Option(help="How the pictures arrive: clean, web or hard; may be repeated. Clean and hard by default."),
+    typer.Option(help="How the photos arrive: clean, web or hard; may be repeated. Clean and hard by default."),
 ]
 Product = Annotated[
     list[str] | None,
@@ -49,7 +49,7 @@ Product = Annotated[
 ]
 PerClass = Annotated[
     int,
-    typer.Option(min=2, help="Use at most this many pictures of each class, chosen by hash; each takes about 0.2 s."),
+    typer.Option(min=2, help="Use at most this many photos of each class, chosen by hash; each takes about 0.2 s."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -193,7 +193,7 @@ def shadow(
     var: Var = _VAR,
     name: Name = "veriphoto",
 ) -> None:
-    """Make the gateway score a share of its pictures (serve --shadow-share) with this model too; see compare."""
+    """Make the gateway score a share of its photos (serve --shadow-share) with this model too; see compare."""
     from veriphoto_release import shadow as shadows  # noqa: PLC0415
 
     if off:

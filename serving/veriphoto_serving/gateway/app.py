@@ -79,6 +79,8 @@ def create_app(
         docs_url=None,  # FastAPI's own loads Swagger from the internet; ours is in routes/documentation.py
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
+        # FastAPI's own would send errors' texts and addresses; what is traced is in RequestMiddleware.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         redirect_slashes=False,  # behind TLS it would redirect to http://; RequestMiddleware strips the slash
         lifespan=lambda _: _lifespan(services, detector, server),
     )

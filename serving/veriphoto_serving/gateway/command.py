@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from veriphoto.errors import MissingExtraError
+from veriphoto.telemetry import logs
 from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.secrecy import conceal
 
@@ -19,4 +20,5 @@ def gateway(settings: GatewaySettings) -> None:
     except ImportError as error:
         raise MissingExtraError("gateway", error.name) from error
     conceal()
+    logs.configure("gateway")
     run(settings, ready=lambda address: typer.echo(f"Veriphoto's gateway listens at {address}"))

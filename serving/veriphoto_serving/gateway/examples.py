@@ -72,7 +72,7 @@ HEALTH: Final[dict[str, Any]] = {
     "uptime_s": 86400.0,
     "canary": {"age_s": 1.4, "latency_ms": 21.3},
     "drift": {"state": "ok"},
-    "version": "0.1.0",
+    "version": "1.0.0",
 }
 FEEDBACK: Final[dict[str, Any]] = {"request_id": _ID, "truth": "real", "note": "the seller sent the raw file"}
 INFER_REQUEST: Final[dict[str, Any]] = {

@@ -13,6 +13,7 @@ LOGGERS: Final = (
     "veriphoto_serving.gateway.middleware.request",
     "veriphoto_serving.gateway.answering.scoring",
     "uvicorn.error",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "asyncio",
 )
 _MINUTE: Final = 60.0
@@ -35,7 +36,7 @@ class LogFilter(logging.Filter):
         self._causes: dict[tuple[str, int, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Implements ``logging.Filter``; the next line of a cause says how many were suppressed."""
+        """Implements ``logging.Filter``; adds the fields ``error``, ``error_at`` and, after some, ``suppressed``."""
         if record.levelno < logging.WARNING:
             return True
         error = record.exc_info[1] if record.exc_info else None
@@ -48,18 +49,18 @@ class LogFilter(logging.Filter):
             return False
         self._causes[cause] = (now, 0)
         # asyncio appends lines with the representation of the object that failed.
-        text = record.getMessage().strip().partition("\n")[0]
+        record.msg = record.getMessage().strip().partition("\n")[0]
+        record.args, record.exc_info, record.exc_text = (), None, None
         if error is not None:
-            text += f" [{kind}{_place(error)}]"
+            vars(record).update(error=kind, error_at=_place(error))
         if left_out:
-            text += f" ({left_out} more like it since this was last said)"
-        record.msg, record.args, record.exc_info, record.exc_text = text, (), None, None
+            vars(record).update(suppressed=left_out)
         return True
 
 
 def _place(error: BaseException) -> str:
     steps = traceback.extract_tb(error.__traceback__)
-    return f" in {Path(steps[-1].filename).name}:{steps[-1].lineno}" if steps else ""
+    return f"{Path(steps[-1].filename).name}:{steps[-1].lineno}" if steps else ""
 
 
 def filter_logs() -> None:

@@ -15,6 +15,7 @@ from typing import Final
 import uvicorn
 
 from veriphoto.errors import StartupError
+from veriphoto.telemetry import tracing
 from veriphoto_client import Transport
 from veriphoto_serving.gateway.app import create_app
 from veriphoto_serving.gateway.log_filter import filter_logs
@@ -54,7 +55,8 @@ class GatewayServer(uvicorn.Server):
         Raises:
             Exception: Whatever ``ready`` raised; the server then stops.
         """
-        super().run(sockets)
+        with tracing.exporting("veriphoto-gateway"):
+            super().run(sockets)
         if self._failure is not None:
             raise self._failure
 

@@ -61,13 +61,13 @@ class GatewaySettings:
         False, "Accept requests from other machines although there are no API keys.", panel=_ACCESS
     )
     cors_origins: str = option("", "Web origins whose pages may call the API, separated by commas.", panel=_ACCESS)
-    rate_limit: int = option(0, "Pictures per minute for each API key; 0 for no limit.", panel=_ACCESS)
-    rate_burst: int = option(60, "Pictures that a key may send at once before the rate limit applies.", panel=_ACCESS)
+    rate_limit: int = option(0, "Photos per minute for each API key; 0 for no limit.", panel=_ACCESS)
+    rate_burst: int = option(60, "Photos that a key may send at once before the rate limit applies.", panel=_ACCESS)
     max_in_flight: int = option(
-        0, "Pictures at Triton at a time; more are refused at once. 0 allows four per CPU core.", panel=_LIMITS
+        0, "Photos at Triton at a time; more are refused at once. 0 allows four per CPU core.", panel=_LIMITS
     )
     batch_in_flight: int = option(
-        8, "Pictures of one batch at Triton at a time; never more than half of --max-in-flight.", panel=_LIMITS
+        8, "Photos of one batch at Triton at a time; never more than half of --max-in-flight.", panel=_LIMITS
     )
     max_batch_files: int = option(20, "Files in one batch.", panel=_LIMITS)
     max_batch_mb: int = option(100, "Megabytes in one batch.", panel=_LIMITS)
@@ -90,7 +90,7 @@ class GatewaySettings:
     canary_timeout: float = option(5.0, "Seconds that a probe may take.", panel=_TIMES)
     drain: float = option(2.0, "Seconds between failing readiness and closing the port, on SIGTERM.", panel=_TIMES)
     shadow_share: float = option(
-        0.0, "Share of pictures, 0 to 1, that the model of `veriphoto models shadow` scores too.", panel=_OBSERVING
+        0.0, "Share of photos, 0 to 1, that the model of `veriphoto models shadow` scores too.", panel=_OBSERVING
     )
     shadow_var: Path | None = option(
         None, "Directory whose shadow/ holds that model and its tally; --var by default.", panel=_OBSERVING

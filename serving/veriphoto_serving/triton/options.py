@@ -45,6 +45,7 @@ class TritonOptions:
     """How to start one Triton. The fields declared by ``option`` and ``port`` are options of ``veriphoto serve``.
 
     Attributes:
+        traces_url: Where Triton sends its spans of requests that are traced already; empty for nowhere.
         start_timeout_s: How long loading the models may take.
         exit_timeout_s: How long requests in flight may take to finish when the server stops.
         admin_key: Unlocks the restricted APIs. Never printed.
@@ -61,7 +62,7 @@ class TritonOptions:
     )
     second_opinion: Mode = option(
         Mode.AUTO,
-        "When to ask the second opinion: if the classifier cannot rule a picture out (auto), always, or never (off).",
+        "When to ask the second opinion: if the classifier cannot rule a photo out (auto), always, or never (off).",
         panel=_PANEL,
     )
     prediction_log: str | None = option(
@@ -70,6 +71,7 @@ class TritonOptions:
     prediction_log_mb: float = option(
         DEFAULT_MEGABYTES, "Maximum size of the prediction log in megabytes.", panel=_LOG_PANEL, least=1
     )
+    traces_url: str = ""
     start_timeout_s: float = 60.0
     exit_timeout_s: int = 10
     admin_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
@@ -181,6 +183,11 @@ class TritonOptions:
             f"--backend-config=python,shm-region-prefix-name={self.region_prefix}",
             "--log-format=ISO8601",
         ]
+        if self.traces_url:
+            # Rate 0: Triton begins no trace of its own, it only joins those of its callers.
+            trace = ("mode=opentelemetry", "rate=0", "level=TIMESTAMPS", f"opentelemetry,url={self.traces_url}")
+            argv += [f"--trace-config={setting}" for setting in trace]
+            argv.append("--trace-config=opentelemetry,resource=service.name=veriphoto-triton")
         if installation.wheel:
             argv.append(f"--backend-directory={BACKENDS_DIRECTORY}")
             # The wheel's server has no GPU backend; looking for GPUs would only cost time and log noise.

@@ -55,7 +55,7 @@ def audit(
     ] = None,
     recipe: Annotated[str, typer.Option(help="Training recipe whose alignment of files is applied.")] = "product",
     max_per_class: Annotated[
-        int | None, typer.Option(min=5, help="Use at most this many pictures of each class.")
+        int | None, typer.Option(min=5, help="Use at most this many photos of each class.")
     ] = None,
     max_auroc: Annotated[
         float,
@@ -121,7 +121,7 @@ def fetch(
     ],
     output: Annotated[Path | None, typer.Option(help="Folder of the data set; var/data/NAME by default.")] = None,
     max_per_class: Annotated[
-        int | None, typer.Option(min=1, help="Use at most this many pictures of each class in each part.")
+        int | None, typer.Option(min=1, help="Use at most this many photos of each class in each part.")
     ] = None,
     source: Annotated[
         Path | None, typer.Option(help="cifake: folder of the unpacked download, if you have it already.")

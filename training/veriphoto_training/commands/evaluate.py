@@ -47,7 +47,7 @@ def evaluate(
         typer.Option(help="Source of real product photos, or a pattern; may be repeated. All by default."),
     ] = None,
     max_per_class: Annotated[
-        int | None, typer.Option(min=1, help="Use at most this many pictures of each class.")
+        int | None, typer.Option(min=1, help="Use at most this many photos of each class.")
     ] = None,
     evidence_trials: Annotated[
         int, typer.Option(min=0, help="Check the evidence map, too, on so many pasted regions; 200 tell enough.")

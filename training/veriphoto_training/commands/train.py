@@ -39,7 +39,7 @@ def train(
     ] = "model_repository/classifier",
     teacher: Annotated[
         Path | None,
-        typer.Option(help="What an encoder teaches: a file of 'veriphoto teacher'."),
+        typer.Option(help="File written by `veriphoto teacher`, to learn from its targets too."),
     ] = None,
     output: Annotated[Path, typer.Option(help="Directory for the run's files.")] = Path("var/run"),
     seed: Annotated[int, typer.Option(help="Random seed for training and for the data split.")] = 0,
@@ -65,7 +65,7 @@ def train(
         typer.Option("--set", help="Overrides a field of the recipe, as FIELD=VALUE; may be repeated."),
     ] = None,
     max_per_class: Annotated[
-        int | None, typer.Option(min=2, help="Use at most this many pictures of each class.")
+        int | None, typer.Option(min=2, help="Use at most this many photos of each class.")
     ] = None,
     tracking: Annotated[bool, typer.Option(help="Log to MLflow (MLFLOW_TRACKING_URI, or SQLite under --var).")] = True,
     var: Annotated[Path, typer.Option(envvar="VERIPHOTO_VAR", help="Directory of the default MLflow store.")] = Path(

@@ -32,6 +32,23 @@ def import_timm() -> Any:
     return timm
 
 
+def averaged(network: nn.Module, decay: float) -> Any:
+    """Returns timm's ``ModelEmaV3``: an exponential moving average of parameters and batch-norm statistics.
+
+    Its ``module`` is the network that is validated and shipped.
+
+    Args:
+        network: Where the average starts.
+        decay: What stays of it at each step, at most: early steps move further, at step ``s`` by 9 / (10 + s), or the
+            start would stay in the average for long.
+    """
+    average = import_timm().utils.ModelEmaV3(
+        network, decay, use_warmup=True, warmup_gamma=9.0, warmup_power=1.0, update_after_step=-2
+    )
+    average.module.requires_grad_(False)
+    return average
+
+
 def build_network() -> nn.Module:
     """Returns the untrained network: FP32 [N, 3, S, S], normalised, to FP32 [N, 1], the raw logit of a crop.
 

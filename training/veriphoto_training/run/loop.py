@@ -23,9 +23,9 @@ from veriphoto_training.data.balancing import Chances, look_weights
 from veriphoto_training.data.dataset import Dataset, Picture, thin
 from veriphoto_training.data.splits import Split
 from veriphoto_training.network.depthwise import speed_up
-from veriphoto_training.network.ema import WeightAverage
 from veriphoto_training.network.model import (
     CHECKPOINT_FILE,
+    averaged,
     build_network,
     forward,
     freeze,
@@ -136,7 +136,7 @@ class _Run:
         # What puts the network's features into the teacher's space; it is thrown away after training.
         taught = self._teacher.features.shape[1] if self._teacher else 1
         self._projection = nn.Linear(network.num_features, taught).to(self._device)  # type: ignore[arg-type]
-        self._average = WeightAverage(self._network, recipe.ema_decay)
+        self._average = averaged(self._network, recipe.ema_decay)
         if self._device.type == "cpu":
             speed_up(self._network)
         freeze(self._network, recipe.frozen_stages)
@@ -233,7 +233,7 @@ class _Run:
         size = scoring_size(asdict(recipe))
         figures = {"epoch": self._state.step / self._epoch_steps}
         for delivery in ("clean",) if recipe.whole_picture else ("clean", "hard"):
-            scores = score(self._average.network, self._validation, delivery, size=size)
+            scores = score(self._average.module, self._validation, delivery, size=size)
             figures[f"validation_auroc_{delivery}"] = auroc(scores.labels, scores.logits)
             figures[f"validation_accuracy_{delivery}"] = float(((scores.logits > 0) == scores.labels).mean())
         self._tracker.metrics(figures, self._state.step)
@@ -244,7 +244,7 @@ class _Run:
         if math.isnan(merit) or merit >= self._state.best:
             self._state.best = self._state.best if math.isnan(merit) else merit
             metadata = {**self._job.metadata(self._tracker.run_id), "step": self._state.step, "validation": figures}
-            save_checkpoint(self._job.output / CHECKPOINT_FILE, self._average.network.state_dict(), metadata)
+            save_checkpoint(self._job.output / CHECKPOINT_FILE, self._average.module.state_dict(), metadata)
 
     def _save(self) -> None:
         body = {
@@ -252,7 +252,7 @@ class _Run:
             "identity": self._job.metadata(""),
             "state": asdict(self._state),
             "network": self._network.state_dict(),
-            "average": self._average.network.state_dict(),
+            "average": self._average.module.state_dict(),
             "projection": self._projection.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
@@ -270,7 +270,7 @@ class _Run:
                 f"{path} belongs to a run with another recipe, seed or data; give another --output or delete it"
             )
         self._network.load_state_dict(body["network"])
-        self._average.network.load_state_dict(body["average"])
+        self._average.module.load_state_dict(body["average"])
         self._projection.load_state_dict(body["projection"])
         self._optimizer.load_state_dict(body["optimizer"])
         self._scaler.load_state_dict(body["scaler"])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from veriphoto.errors import DeadlineExceededError, OverloadedError, ServiceError, VeriphotoError
+from veriphoto.telemetry import tracing
 from veriphoto_client import AsyncDetector, Detection
 from veriphoto_serving.gateway.health.watchdog import Watchdog
 from veriphoto_serving.gateway.middleware.admission import Bound, Queue
@@ -130,7 +131,8 @@ class Scorer:
                 self._waiting.add(scope)
                 try:
                     async with self._transit.hold(_COPIES * len(data)):
-                        detection = await self._detector.predict(data, request_id=request_id)
+                        with tracing.client_span("score photo"):
+                            detection = await self._detector.predict(data, request_id=request_id)
                 finally:
                     self._waiting.discard(scope)
         except TimeoutError as error:

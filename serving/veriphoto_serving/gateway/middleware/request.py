@@ -11,18 +11,23 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from veriphoto.contract import ENSEMBLE
 from veriphoto.errors import VeriphotoError
 from veriphoto.prediction_log.record import PROBE_PREFIX, keep_id
+from veriphoto.telemetry import tracing
 from veriphoto_serving.gateway.errors import UnauthorizedError, UploadTimeoutError, detail_of, retry_after, status_of
 from veriphoto_serving.gateway.middleware.keys import ANONYMOUS, KeyRing, shown_key
 from veriphoto_serving.gateway.routes.documentation import OPEN_PAGES
 from veriphoto_serving.gateway.services import Services
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 KSERVE: Final = "/v2"
 OPEN: Final = OPEN_PAGES | {
@@ -80,10 +85,14 @@ class _Exchange:
     async def run(self) -> None:
         started = time.perf_counter()
         self._scope.setdefault("state", {})["request_id"] = self._id
-        try:
-            await self._admit_and_answer()
-        finally:
-            self._count(time.perf_counter() - started)
+        # Health checks and pages would drown the photos in a trace.
+        traced = tracing.server_span(self._headers) if self._scope["method"] == "POST" else contextlib.nullcontext()
+        with bound_contextvars(request_id=self._id), traced as span:
+            try:
+                await self._admit_and_answer()
+            finally:
+                self._count(time.perf_counter() - started)
+                self._describe(span)
 
     async def _admit_and_answer(self) -> None:
         try:
@@ -92,7 +101,7 @@ class _Exchange:
         except VeriphotoError as error:
             await self._refuse(error)
         except Exception:
-            _LOG.exception("request %s failed", self._id)  # the log filter keeps only the error's type
+            _LOG.exception("request failed")  # the log filter keeps only the error's type
             if self._status:
                 raise
             await self._refuse(VeriphotoError("internal error"))
@@ -165,6 +174,16 @@ class _Exchange:
         route = route_of(self._scope)
         metrics.requests.labels(route, method_of(self._scope), str(self._status or 499), self._key).inc()
         metrics.latency.labels(route).observe(seconds)
+
+    def _describe(self, span: Span | None) -> None:
+        route, method = route_of(self._scope), method_of(self._scope)
+        attributes: dict[str, str | int] = {
+            "http.route": route,
+            "http.request.method": method,
+            "http.response.status_code": self._status or 499,
+            "veriphoto.request_id": self._id,
+        }
+        tracing.describe(span, f"{method} {route}", attributes, failed=self._status >= 500)
 
 
 def own_id(given: bytes) -> str:

@@ -1,4 +1,4 @@
-"""KServe v2 on the gateway's door: Triton's and KServe's own clients, with the bounds of ``/predict``.
+"""KServe v2 on the gateway: Triton's and KServe's own clients, with the bounds of ``/predict``.
 
 A request is read here and its photos go the way of all photos; nothing that a caller sends is handed on to Triton.
 """

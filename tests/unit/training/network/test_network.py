@@ -9,8 +9,14 @@ from torch import nn
 
 from veriphoto.errors import ModelError, UsageError
 from veriphoto_training.network.depthwise import speed_up
-from veriphoto_training.network.ema import WeightAverage
-from veriphoto_training.network.model import build_network, forward, load_checkpoint, normalise, save_checkpoint
+from veriphoto_training.network.model import (
+    averaged,
+    build_network,
+    forward,
+    load_checkpoint,
+    normalise,
+    save_checkpoint,
+)
 from veriphoto_training.network.weights import PACKAGES, check_weights, describe_weights, load_weights
 from veriphoto_training.run.start import run_training
 
@@ -122,10 +128,18 @@ def test_weights_of_a_file_are_taken(tmp_path: Path) -> None:
 def test_the_average_follows_the_weights() -> None:
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
-    average = WeightAverage(network, 0.5)
+    average = averaged(network, 0.5)
     nn.init.ones_(network.weight)
     average.update(network, 1000)
-    assert float(average.network.weight) == 0.5  # type: ignore[arg-type]
+    assert float(average.module.weight) == 0.5
+
+
+def test_the_average_follows_faster_at_the_start() -> None:
+    average = averaged(nn.Linear(1, 1), 0.999)
+    for step in (0, 1, 10, 1000, 8980):
+        assert average.get_decay(step) == pytest.approx((1 + step) / (10 + step), abs=1e-12)
+    assert average.get_decay(9000) == 0.999
+    assert not any(weight.requires_grad for weight in average.module.parameters())
 
 
 def test_a_start_is_described_without_places(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The same detector at the gateway's door: a real gateway on a socket, the fake transport behind it."""
+"""The same detector in front of the gateway: a real gateway on a socket, the fake transport behind it."""
 
 from __future__ import annotations
 
@@ -195,22 +195,22 @@ def test_which_door_it_is_is_asked_once_and_not_of_a_server_that_is_away(server)
 
 
 def test_a_door_can_be_named(url, server):
-    with Detector(url, door="gateway") as detector:
+    with Detector(url, service="gateway") as detector:
         assert detector.predict(picture()).verdict.model_version == 1
-    with Detector(server.url, door="triton") as detector:
+    with Detector(server.url, service="triton") as detector:
         assert detector.predict(picture()).statistics["width"] > 0
-    with Detector(url, door="triton") as detector:  # the gateway speaks Triton's protocol too
+    with Detector(url, service="triton") as detector:  # the gateway speaks Triton's protocol too
         assert detector.predict(picture()).evidence.size > 0
-    with Detector(server.url, door="gateway") as detector, pytest.raises(ServiceError):
+    with Detector(server.url, service="gateway") as detector, pytest.raises(ServiceError):
         detector.predict(picture())
-    for address, door in (
+    for address, service in (
         ("grpc://h:1", "gateway"),
         ("https://h", "triton"),
         ("http://h/v1", "triton"),
         ("http://h", "x"),
     ):
-        with pytest.raises(UsageError, match=r"door|address"):
-            Detector(address, door=door)
+        with pytest.raises(UsageError, match=r"service|address"):
+            Detector(address, service=service)
 
 
 def test_a_request_ends_with_its_time():
@@ -262,7 +262,7 @@ def test_retry_after_is_seconds_or_a_date(said, seconds):
 @pytest.mark.parametrize("broken", [b"[]", b"{}", b'"x"', b'{"verdict": "maybe"}', b"<html>"])
 def test_an_answer_that_is_not_the_gateways_is_a_service_error(server, broken):
     server.answer = lambda body: (200, broken)
-    with Detector(server.url, door="gateway", patience=0) as detector, pytest.raises(ServiceError, match="gateway"):
+    with Detector(server.url, service="gateway", patience=0) as detector, pytest.raises(ServiceError, match="gateway"):
         detector.predict(picture())
 
 
