@@ -6,7 +6,7 @@ import json
 import os
 import resource
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -107,6 +107,7 @@ def record(
     *,
     wall: Mapping[str, Sequence[float]] | None = None,
     notes: Mapping[str, str] | None = None,
+    failed: Collection[str] = (),
 ) -> None:
     """Writes rows into the summary.
 
@@ -114,6 +115,7 @@ def record(
         figures: Ratios by round, by the key of a row; none where this machine cannot tell.
         wall: The same ratios by wall time, for rows that are judged by another measure.
         notes: What to know of a row.
+        failed: Rows that miss whatever their figures say.
     """
     known = load()
     commit, others = _commit(), others_share()
@@ -121,12 +123,11 @@ def record(
         row = _BY_KEY[key]
         entry: dict[str, Any] = {"what": row.what, "goal": row.goal, "at": "most" if row.at_most else "least"}
         entry |= {"by": row.by, **(spread(values) if values else dict.fromkeys(("median", "low", "high")))}
-        entry["met"] = row.meets(entry["median"]) if values else None
+        entry["met"] = row.meets(entry["median"]) and key not in failed if values else None
         if wall and wall.get(key):
             entry["wall"] = spread(wall[key])
         if notes and key in notes:
             entry["note"] = notes[key]
-            entry["met"] = entry["met"] and not notes[key].startswith("not accepted") if values else None
         known["rows"][key] = entry | {"command": row.command, "others_share": others, "commit": commit}
     known["rows"] = {row.key: known["rows"][row.key] for row in ROWS if row.key in known["rows"]}
     body = {"machine": machine(), "commit": commit, "rows": known["rows"]}
