@@ -134,7 +134,7 @@ def sampled(served: Served, load: Worker, seconds: float) -> tuple[Counter[tuple
 def main() -> None:
     """Records and draws."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
     arguments = parser.parse_args()
     if shutil.which("perf") is None:
         raise SystemExit("perf is not installed")
