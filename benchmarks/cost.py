@@ -9,6 +9,7 @@ opinion on one square, in each way that this CPU has. Writes benchmarks/results/
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.engine import REPOSITORY
-from benchmarks.former import former_tree, python_path
+from benchmarks.former import former_python, former_tree
 from benchmarks.pictures import pictures
 from benchmarks.processes import Worker
 from benchmarks.results import save
@@ -51,8 +52,8 @@ def main() -> None:
         for size, most in COUNTS.items():
             count = max(2, most // 8) if arguments.quick else most
             files = [str(file) for file in pictures(size, count, arguments.photos)]
-            for name, root in (("former", former_tree()), ("now", ROOT)):
-                worker = Worker("benchmarks.photo_cost", str(root), *files, **python_path(root))
+            for name, root, python in (("former", former_tree(), former_python()), ("now", ROOT, sys.executable)):
+                worker = Worker("benchmarks.photo_cost", str(root), *files, python=python)
                 sides[f"{name} {size}"] = _asking(stack.enter_context(worker), count)
         files_1 = pictures("1", 4, arguments.photos)
         sides |= {f"opinion {kind}": _looking(run, files_1) for kind, run in encoders().items()}

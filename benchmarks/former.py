@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
+import sysconfig
+import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,10 +40,19 @@ def former_tree() -> Path:
     return TREE
 
 
-def python_path(root: Path) -> dict[str, str]:
-    """Returns the environment in which Python finds a tree's packages before those that are installed."""
-    parts = [root, *(root / name for name in ("core", "client", "serving"))]
-    return {"PYTHONPATH": os.pathsep.join(map(str, parts))}
+def former_python() -> str:
+    """Returns a Python that finds the former packages before today's, and all that is installed after them.
+
+    An environment and not a PYTHONPATH: Triton's stubs take their packages from the ``python3`` on PATH alone.
+    """
+    home = former_tree() / ".venv"
+    if not (home / "bin" / "python3").exists():
+        venv.create(home, symlinks=True)
+        (packages,) = home.glob("lib/python*/site-packages")
+        own = [str(TREE / name) for name in ("core", "client", "serving")]
+        installed = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})"
+        (packages / "former.pth").write_text("\n".join([*own, installed]) + "\n", encoding="utf-8")
+    return str(home / "bin" / "python3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +68,8 @@ def former_triton() -> Iterator[Running]:
     """Starts its Triton on free ports, by its own launcher."""
     root = former_tree()
     process = subprocess.Popen(
-        [sys.executable, "-c", _SERVE],
+        [former_python(), "-c", _SERVE],
         cwd=root,
-        env={**os.environ, **python_path(root)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
