@@ -80,7 +80,7 @@ def whole_block(folder: Path, count: int) -> dict[str, Any]:
 
 def measured(size: str, arguments: argparse.Namespace) -> Measured:
     """Measures scan and limit at one size."""
-    count = arguments.whole or (max(4 * _FEW, COUNTS[size] // 20) if arguments.quick else COUNTS[size])
+    count = arguments.whole or (COUNTS[size] // 4 if arguments.quick else COUNTS[size])
     files = pictures(size, min(count, 32 if size == "12" else 128), arguments.photos)
     with tempfile.TemporaryDirectory() as at, limit_workers(files, "fp32") as workers:
         few, many = (folder_of(files, each, Path(at)) for each in (_FEW, count))
