@@ -59,15 +59,11 @@ postgres: ## Debian's PostgreSQL for the tests of the review database; without i
 		apt-get -qq update && apt-get -qq install --yes --no-install-recommends postgresql >/dev/null; } || \
 		echo "no PostgreSQL: the review database will be tested on SQLite only"
 
-bench: $(VENV)/dev.stamp ## speed: served, scan, growth, peers, GPU, the gateway, logging, swaps (results in benchmarks/results)
+bench: $(VENV)/dev.stamp ## speed: every row of the table against its goal, in half an hour (benchmarks/results/index.md)
 	$(BIN)/python -m benchmarks.all
-	$(BIN)/python -m benchmarks.gateway
-	$(BIN)/python -m benchmarks.recorder --rounds 15
-	$(BIN)/python -m benchmarks.hotswap --rounds 20
 
-bench-peers: $(VENV)/dev.stamp ## the peers alone, each in an environment of its own under var/bench/peers
+bench-peers: $(VENV)/dev.stamp ## the peers that bench compares with, each in an environment of its own under var/bench/peers
 	$(BIN)/python -m benchmarks.peers_compare --install
-	$(BIN)/python -m benchmarks.peers_compare
 
 bench-gpu: $(VENV)/dev.stamp ## the network on a GPU; skipped, with the reason, where there is none
 	$(BIN)/python -m benchmarks.gpu

@@ -183,15 +183,7 @@ def main() -> None:
         folder = catalogue(files, count)
         body["memory"].append(scan(folder, arguments.variant, arguments.memory_model, arguments.rows_per_file))
         rows.append({"what": f"memory, {count} photos", **body["memory"][-1]})
-    summary = {}
-    if arguments.photos:
-        summary = {
-            f"catalogue_{side}_over_limit": dict.fromkeys(
-                ("median", "min", "max"), body["overhead"][f"{side}_over_limit"]
-            )
-            for side in ("wall", "cpu", "steady_wall", "steady_cpu")
-        }
-    save("catalogue", body, summary)
+    save("catalogue", body)
     print(save_table("catalogue", "Catalogue scan on Ray Data", rows).read_text())
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 from benchmarks.processes import own_cpu_seconds
+from benchmarks.rounds import interval
 from benchmarks.servers import triton, with_gateway
 from PIL import Image
 
@@ -153,13 +154,6 @@ async def compare(
         "throughput_ratio_95_high": round(interval(ratios)[1], 3),
         "load_average": round(os.getloadavg()[0], 1),
     }
-
-
-def interval(values: list[float]) -> tuple[float, float]:
-    """Bootstraps the 95 % interval of the median."""
-    draws = np.random.default_rng(0).choice(values, (2000, len(values)))
-    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
-    return float(low), float(high)
 
 
 async def until_ready(session: aiohttp.ClientSession, url: str, headers: dict[str, str], data: bytes) -> None:

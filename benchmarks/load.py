@@ -164,9 +164,9 @@ class Load:
         _together(caller, width)
         return _counted(found, time.perf_counter() - started)
 
-    def open(self, way: str, url: str, rate: float, seconds: float, callers: int = 96) -> dict[str, Any]:
+    def open(self, way: str, url: str, rate: float, seconds: float, callers: int = 96, seed: int = 0) -> dict[str, Any]:
         """Runs an open loop; ``callers`` bounds what can be in flight."""
-        moments, at, dice = [], 0.0, random.Random(0)  # noqa: S311 - arrivals, not secrets
+        moments, at, dice = [], 0.0, random.Random(seed)  # noqa: S311 - arrivals, not secrets
         while at < seconds:
             moments.append(at)
             at += dice.expovariate(rate)

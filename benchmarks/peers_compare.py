@@ -1,11 +1,11 @@
-"""Peers on the same model, photos and cores, each in turns with our own server.
+"""Peers around the former commit's model, on the same photos and cores, each in turns with our own server.
 
     python -m benchmarks.peers_compare --install       # makes an environment for each peer under var/bench/peers
     python -m benchmarks.peers_compare                 # or with --quick, or --only litserve ray
 
-The code of each peer is in benchmarks/peers/: one process a core around the same ONNX graph and the same preprocessing,
-set up as its own documentation says; the seed's way as it was published, and once more with the crops of our model.
-Writes benchmarks/results/peers.{json,md,png} and ``over_seed_way`` and ``over_best_peer`` into the summary.
+The code of each peer is in benchmarks/peers/: one process a core around the graph and preprocessing of the commit that
+goals are stated against, set up as its own documentation says; and the seed's way as it was published.
+Writes benchmarks/results/peers*.json and, in fp32, its rows of the summary.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.engine import REPOSITORY
+from benchmarks.former import former_tree
 from benchmarks.pictures import pictures
 from benchmarks.processes import Worker, tree
-from benchmarks.results import RESULTS, save, save_bars, save_table, suffix
+from benchmarks.results import RESULTS, save, suffix
 from benchmarks.rounds import Measured, in_turns
+from benchmarks.rows import record
 from benchmarks.served import closed_block
 from benchmarks.servers import measure, triton, wait_until_answers, with_gateway
 
-from veriphoto.contract import CLASSIFIER, CONTRACT
+from veriphoto.contract import CLASSIFIER
 from veriphoto.manifest import ONNX_FILE, latest_version
+from veriphoto.variants import Variant
 from veriphoto_serving.triton.ports import free_ports
 
 CODE: Final = Path(__file__).parent / "peers"
@@ -73,14 +75,9 @@ def _mlserver(bin_: Path, port: int, folder: Path) -> list[str]:
     return [str(bin_ / "mlserver"), "start", str(folder)]
 
 
+SEED: Final = "seed's way"
 PEERS: Final = (
-    Peer("seed's way", "seed", lambda b, port, _: [f"{b}/python", "seed_way.py", str(port)]),
-    Peer(
-        "seed's way, our crops",
-        "seed",
-        lambda b, port, _: [f"{b}/python", "seed_way.py", str(port)],
-        variables={"SEED_CROPS": str(CONTRACT.crops)},
-    ),
+    Peer(SEED, "seed", lambda b, port, _: [f"{b}/python", "seed_way.py", str(port)]),
     Peer("LitServe", "litserve", lambda b, port, _: [f"{b}/python", "lit_serve.py", str(port)], way="json"),
     Peer(
         "BentoML",
@@ -120,13 +117,13 @@ def running(peer: Peer) -> Iterator[tuple[str, list[int], float]]:
     """Starts a peer; yields its address, its processes and the seconds until it answered."""
     (port,) = free_ports(1)
     home = ENVIRONMENTS / peer.environment / "bin"
-    core = Path(__file__).parent.parent / "core"
+    model = former_tree()
     with tempfile.TemporaryDirectory() as folder, (ENVIRONMENTS / f"{peer.environment}.log").open("wb") as log:
         environment = {
             **os.environ,
             "PATH": f"{home}:{os.environ.get('PATH', os.defpath)}",
-            "PYTHONPATH": f"{CODE}:{core}",
-            "VERIPHOTO_ONNX": str(latest_version(REPOSITORY / CLASSIFIER) / ONNX_FILE),
+            "PYTHONPATH": f"{CODE}:{model / 'core'}",
+            "VERIPHOTO_ONNX": str(latest_version(model / "model_repository" / CLASSIFIER) / ONNX_FILE),
             "OPENBLAS_NUM_THREADS": "1",
             **({} if peer.environment == "seed" else {"OMP_NUM_THREADS": "1"}),
             **peer.variables,
@@ -163,8 +160,8 @@ def main() -> None:
     parser.add_argument("--install", action="store_true", help="make the environments and stop")
     parser.add_argument("--only", nargs="+", default=[], help="environments of the peers wanted")
     parser.add_argument("--photos", type=Path)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--variant", default="fp32", help="of our own server; peers always run fp32")
     parser.add_argument("--quick", action="store_true")
@@ -181,8 +178,7 @@ def compare(arguments: argparse.Namespace) -> None:
     """Measures each peer in turns with our server, and writes the results."""
     files = [str(file) for file in pictures("1", 32 if arguments.quick else 128, arguments.photos)]
     rows: list[dict[str, Any]] = []
-    found: dict[str, Any] = {}
-    ratios: dict[str, dict[str, float]] = {}
+    blocks: dict[str, Any] = {}
     for peer in PEERS:
         if arguments.only and peer.environment not in arguments.only:
             continue
@@ -194,13 +190,10 @@ def compare(arguments: argparse.Namespace) -> None:
         except (RuntimeError, TimeoutError, OSError) as error:
             rows.append({"server": peer.name, "note": f"did not run: {error}"})
             continue
-        found[peer.name] = measured.blocks
-        for ours in ("Triton", "gateway"):
-            ratios[f"{ours} / {peer.name}"] = measured.ratio(ours, "peer")
-        rows.append(_row(peer.name, measured, "peer", ratios) | {"start_s": round(start, 1)})
-        rows.append(_row(f"our Triton beside {peer.name}", measured, "Triton", {}))
-        rows.append(_row(f"our gateway beside {peer.name}", measured, "gateway", {}))
-    _write(arguments, rows, found, ratios)
+        blocks[peer.name] = measured.blocks
+        rows.append(_row(peer.name, measured, "peer") | {"start_s": round(start, 1)})
+        rows += [_row(f"our {side} beside {peer.name}", measured, side) for side in ("Triton", "gateway")]
+    _write(arguments, rows, blocks)
 
 
 def one(peer: Peer, files: list[str], arguments: argparse.Namespace) -> tuple[Measured, float]:
@@ -224,51 +217,41 @@ def one(peer: Peer, files: list[str], arguments: argparse.Namespace) -> tuple[Me
         return in_turns(sides, arguments.rounds), start
 
 
-def _row(label: str, measured: Measured, side: str, ratios: dict[str, dict[str, float]]) -> dict[str, Any]:
+def _row(label: str, measured: Measured, side: str) -> dict[str, Any]:
     keys = ("images_per_s", "p50_ms", "p99_ms", "cpu_ms_per_image", "peak_rss_mb", "refused")
     row: dict[str, Any] = {"server": label, **{key: measured.median(side, key) for key in keys}}
-    for ours in ("Triton", "gateway"):
-        if found := ratios.get(f"{ours} / {label}"):
-            row[f"our {ours} / it"] = f"{found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f})"
+    if side == "peer":
+        row |= {f"our {ours} / it": measured.ratio(ours, "peer") for ours in ("Triton", "gateway")}
     return row
 
 
-def _merged(
-    file: Path, rows: list[dict[str, Any]], found: dict[str, Any], ratios: dict[str, dict[str, float]]
-) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, dict[str, float]]]:
-    """Keeps what an earlier run has found of peers that this one was not asked for."""
-    if not file.exists():
-        return rows, found, ratios
-    earlier = json.loads(file.read_text(encoding="utf-8"))
-    fresh = {row["server"] for row in rows}
-    kept = [row for row in earlier["rows"] if row["server"] not in fresh]
-    return [*kept, *rows], {**earlier["blocks"], **found}, {**earlier["ratios"], **ratios}
-
-
-def _write(
-    arguments: argparse.Namespace,
-    rows: list[dict[str, Any]],
-    found: dict[str, Any],
-    ratios: dict[str, dict[str, float]],
-) -> None:
-    ending = suffix(arguments.variant)
-    if arguments.only:
-        rows, found, ratios = _merged(RESULTS / f"peers{ending}.json", rows, found, ratios)
-    summary: dict[str, dict[str, float]] = {}
-    if seed := ratios.get("Triton / seed's way"):
-        summary[f"over_seed_way{ending}"] = seed
-    if seed := ratios.get("Triton / seed's way, our crops"):
-        summary[f"over_seed_way_same_crops{ending}"] = seed
-    others = {name: value for name, value in ratios.items() if name.startswith("Triton") and "seed" not in name}
-    if others:
-        # The best peer is the one against which we are least ahead.
-        summary[f"over_best_peer{ending}"] = min(others.values(), key=lambda value: value["median"])
+def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]], blocks: dict[str, Any]) -> None:
+    file = RESULTS / f"peers{suffix(arguments.variant)}.json"
+    if arguments.only and file.exists():  # keeps what an earlier run has found of the others
+        earlier = json.loads(file.read_text(encoding="utf-8"))
+        fresh = {row["server"] for row in rows}
+        rows = [*(row for row in earlier["rows"] if row["server"] not in fresh), *rows]
+        blocks = {**earlier["blocks"], **blocks}
     command = f"python -m benchmarks.peers_compare --variant {arguments.variant} --concurrency {arguments.concurrency}"
-    save(f"peers{ending}", {"command": command, "ratios": ratios, "rows": rows, "blocks": found}, summary)
-    save_table(f"peers{ending}", f"Peers at concurrency {arguments.concurrency}, 1 megapixel", rows)
-    bars = {row["server"]: row["images_per_s"] for row in rows if row.get("start_s") is not None}
-    if bars:
-        save_bars(f"peers{ending}", "Peers, closed loop", "images/s", bars)
+    save(file.stem, {"command": command, "rows": rows, "blocks": blocks})
+    if arguments.variant == Variant.FP32:
+        _record({name: Measured(found) for name, found in blocks.items()})
+
+
+def _record(found: dict[str, Measured]) -> None:
+    seed = found.pop(SEED, None)
+    figures, notes = {}, {}
+    if seed is not None:
+        figures["over_seed_way"], notes["over_seed_way"] = seed.ratios("Triton", "peer"), _by_cpu(seed)
+    if found:
+        # The best peer is the one against which we are least ahead.
+        name, best = min(found.items(), key=lambda item: item[1].ratio("Triton", "peer")["median"])
+        figures["over_best_peer"], notes["over_best_peer"] = best.ratios("Triton", "peer"), f"{name}, {_by_cpu(best)}"
+    record(figures, notes=notes)
+
+
+def _by_cpu(measured: Measured) -> str:
+    return f"by CPU time {measured.cpu_ratio('Triton', 'peer')['median']:.2f}"
 
 
 if __name__ == "__main__":

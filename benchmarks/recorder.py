@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import shutil
 import statistics
 import tempfile
@@ -124,13 +123,6 @@ def compare(order: dict[str, Any], files: Sequence[Path], rounds: int, variant: 
     return measured
 
 
-def interval(values: Sequence[float], draws: int = 2000) -> list[float]:
-    """Returns where the median lies, 95 %, by bootstrap."""
-    dice = random.Random(0)  # noqa: S311 - a bootstrap, not a secret
-    medians = sorted(statistics.median(dice.choices(values, k=len(values))) for _ in range(draws))
-    return [round(medians[int(share * draws)], 4) for share in (0.025, 0.975)]
-
-
 def by_round(measured: Measured, key: str) -> list[tuple[float, float]]:
     """Returns a figure of both sides, with the recorder first."""
     sides = zip(measured.blocks[WITH], measured.blocks[WITHOUT], strict=True)
@@ -145,9 +137,9 @@ def figures(shipped: Measured, instant: Measured) -> dict[str, Any]:
     image = shipped.median(WITHOUT, "cpu_ms_per_image") or float("nan")
     keys = ("images_per_s", "cpu_ms_per_image", "p50_ms", "p99_ms")
     return {
-        "throughput_ratio": spread(rates) | {"median_lies_in": interval(rates)},
-        "cpu_ratio": spread(cpu) | {"median_lies_in": interval(cpu)},
-        "recorder_cpu_ms": spread(added) | {"median_lies_in": interval(added)},
+        "throughput_ratio": spread(rates),
+        "cpu_ratio": spread(cpu),
+        "recorder_cpu_ms": spread(added),
         "recorder_cpu_share": round(statistics.median(added) / image, 4),
         "medians": {
             f"{name}, {models}": {key: measured.median(name, key) for key in keys}
@@ -172,7 +164,7 @@ def main() -> None:
         compare(order, files, arguments.rounds, arguments.variant, instant=each) for each in (True, False)
     )
     found = {**figures(shipped, instant), "settings": vars(arguments)}
-    save("recorder", found, {"logging_throughput": spread([a / b for a, b in by_round(shipped, "images_per_s")])})
+    save("recorder", found)
     print(json.dumps(found))
 
 

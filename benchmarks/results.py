@@ -1,4 +1,4 @@
-"""Where results go: one JSON file a benchmark, one table, one plot, and the ratios of all in ``summary.json``."""
+"""Where results go: one JSON file a benchmark, and a table where one is read as such. The goals are in ``rows``."""
 
 from __future__ import annotations
 
@@ -33,13 +33,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def save(name: str, body: Mapping[str, Any], summary: Mapping[str, Mapping[str, float]] | None = None) -> Path:
-    """Writes a benchmark's result, and its ratios into the summary.
+def save(name: str, body: Mapping[str, Any]) -> Path:
+    """Writes a benchmark's result.
 
     Args:
         name: Of the benchmark.
         body: Its figures.
-        summary: Ratios by name, each with ``median``, ``min`` and ``max``.
 
     Returns:
         The file.
@@ -47,10 +46,6 @@ def save(name: str, body: Mapping[str, Any], summary: Mapping[str, Mapping[str, 
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{name}.json"
     file.write_text(json.dumps({"machine": machine(), **body}, indent=1) + "\n", encoding="utf-8")
-    if summary:
-        known = json.loads(SUMMARY.read_text(encoding="utf-8")) if SUMMARY.exists() else {}
-        known.update({key: dict(value) for key, value in summary.items()})
-        SUMMARY.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return file
 
 
@@ -68,44 +63,6 @@ def save_table(name: str, title: str, rows: Sequence[Mapping[str, Any]]) -> Path
     file = RESULTS / f"{name}.md"
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
-
-
-def save_plot(name: str, title: str, across: str, up: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> None:
-    """Draws lines of points; does nothing where matplotlib is missing."""
-    try:
-        import matplotlib  # noqa: PLC0415 - the figures must not depend on a plotting library
-    except ImportError:
-        return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
-
-    figure, axes = pyplot.subplots(figsize=(7, 4))
-    for label, points in lines.items():
-        axes.plot([x for x, _ in points], [y for _, y in points], marker="o", label=label)
-    axes.set(title=title, xlabel=across, ylabel=up, ylim=(0, None))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(RESULTS / f"{name}.png", dpi=110)
-    pyplot.close(figure)
-
-
-def save_bars(name: str, title: str, up: str, bars: Mapping[str, float]) -> None:
-    """Draws bars; does nothing where matplotlib is missing."""
-    try:
-        import matplotlib  # noqa: PLC0415
-    except ImportError:
-        return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
-
-    figure, axes = pyplot.subplots(figsize=(7, 4))
-    axes.bar(list(bars), list(bars.values()))
-    axes.set(title=title, ylabel=up)
-    axes.tick_params(axis="x", labelrotation=20)
-    figure.tight_layout()
-    figure.savefig(RESULTS / f"{name}.png", dpi=110)
-    pyplot.close(figure)
 
 
 def _cell(value: Any) -> str:

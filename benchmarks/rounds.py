@@ -24,14 +24,22 @@ class Measured:
         """Returns a side's images a second, by round."""
         return [float(block["images_per_s"]) for block in self.blocks[name]]
 
+    def ratios(self, name: str, over: str) -> list[float]:
+        """Returns the ratio of two sides' images a second, by round."""
+        return [mine / theirs for mine, theirs in zip(self.rates(name), self.rates(over), strict=True)]
+
+    def cpu_ratios(self, name: str, over: str) -> list[float]:
+        """Returns the ratio of the CPU time that an image costs, by round; above 1 where ``name`` costs less."""
+        pairs = zip(self.blocks[name], self.blocks[over], strict=True)
+        return [float(theirs["cpu_ms_per_image"]) / float(mine["cpu_ms_per_image"]) for mine, theirs in pairs]
+
     def ratio(self, name: str, over: str) -> dict[str, float]:
         """Compares two sides within each round.
 
         Returns:
-            ``median``, ``min`` and ``max`` of the ratio of their images a second, and the number of ``rounds``.
+            The ``spread`` of the ratios of their images a second.
         """
-        pairs = zip(self.rates(name), self.rates(over), strict=True)
-        return spread([mine / theirs for mine, theirs in pairs])
+        return spread(self.ratios(name, over))
 
     def cpu_ratio(self, name: str, over: str) -> dict[str, float]:
         """Compares two sides by the CPU time that an image costs; other work on the machine counts less there.
@@ -39,8 +47,7 @@ class Measured:
         Returns:
             As ``ratio``; above 1 where ``name`` costs less than ``over``.
         """
-        pairs = zip(self.blocks[name], self.blocks[over], strict=True)
-        return spread([float(theirs["cpu_ms_per_image"]) / float(mine["cpu_ms_per_image"]) for mine, theirs in pairs])
+        return spread(self.cpu_ratios(name, over))
 
     def median(self, name: str, key: str) -> float | None:
         """Returns the median of one of a side's figures, None where it has none."""
@@ -49,13 +56,21 @@ class Measured:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Returns median, smallest, largest and number of values."""
+    """Returns the median, where it lies (``low`` to ``high``, 95 %), and the number of values."""
+    low, high = interval(values)
     return {
         "median": round(statistics.median(values), 4),
-        "min": round(min(values), 4),
-        "max": round(max(values), 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
         "rounds": len(values),
     }
+
+
+def interval(values: Sequence[float], draws: int = 2000) -> tuple[float, float]:
+    """Bootstraps the 95 % interval of the median; always the same for the same values."""
+    dice = random.Random(0)  # noqa: S311 - draws, not secrets
+    medians = sorted(statistics.median(dice.choices(values, k=len(values))) for _ in range(draws))
+    return medians[int(0.025 * draws)], medians[int(0.975 * draws)]
 
 
 def in_turns(

@@ -1,11 +1,9 @@
-"""``veriphoto scan`` on a folder against the limit on the same files.
+"""``veriphoto scan --engine local`` on a folder against the limit on the same files, in turns.
 
-    python -m benchmarks.scan                        # in turns, 200 photos a block, at 0.2, 1 and 12 megapixels
-    python -m benchmarks.scan --whole 10000          # one scan of 10,000 photos of each size, and the limit on as many
-    python -m benchmarks.scan --quick
+    python -m benchmarks.scan                        # or --quick, or --megapixels 1
 
-Writes benchmarks/results/scan.{json,md} and ``scan_over_limit`` (of the 1-megapixel photos) into the summary; with
-``--whole`` the names bear the number of photos and their sizes.
+A scan of 10,000 files costs a start and 10,000 photos. Each round measures a scan of few files and one of many, and
+works out what 10,000 cost; ``--whole`` scans so many indeed, once. Writes benchmarks/results/scan.json and its rows.
 """
 
 from __future__ import annotations
@@ -13,22 +11,25 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.pictures import SIZES, pictures
 from benchmarks.processes import cpu_seconds
-from benchmarks.results import save, save_table, suffix
-from benchmarks.rounds import Block, in_turns
+from benchmarks.results import save
+from benchmarks.rounds import Block, Measured, in_turns
+from benchmarks.rows import record
 from benchmarks.served import CORES, limit_block, limit_workers
-from benchmarks.servers import Served, triton
 
-_RATE = re.compile(r"(\d+) files in ([\d.]+) s.*: (\d+) scored")
+FILES: Final = 10_000
+COUNTS: Final = {"0.2": 1200, "1": 800, "12": 320}
+"""Photos in a block, by megapixels: seven seconds of two cores."""
+_FEW: Final = 2 * CORES
+_RATE: Final = re.compile(r"(\d+) files in ([\d.]+) s.*: (\d+) scored")
 
 
 def folder_of(files: Sequence[Path], count: int, at: Path) -> Path:
@@ -40,33 +41,54 @@ def folder_of(files: Sequence[Path], count: int, at: Path) -> Path:
     return folder
 
 
-def scan_block(served: Served, folder: Path) -> dict[str, Any]:
-    """Runs the command as a user does; its own clock starts once Python has."""
+def scan(folder: Path, count: int) -> tuple[float, float]:
+    """Runs the command as a user does; returns its seconds and its CPU seconds, Python's start included."""
     us = [os.getpid()]  # our own time hardly counts beside that of the scan that we wait for
-    before, ours = cpu_seconds(served.triton_pids), cpu_seconds(us)
+    ours = cpu_seconds(us)
     with tempfile.TemporaryDirectory() as at:
-        argv = [
-            sys.executable,
-            "-m",
-            "veriphoto_client",
-            "scan",
-            str(folder),
-            "--url",
-            f"http://{served.triton.http_url}",
-        ]
-        done = subprocess.run([*argv, "-o", f"{at}/rows.csv"], capture_output=True, text=True, check=True)
+        argv = [sys.executable, "-m", "veriphoto_client", "scan", str(folder), "--engine", "local"]
+        # The limit runs the classifier in fp32; so must the scan.
+        argv += ["--variant", "fp32", "--second-opinion", "off", "-o", f"{at}/rows.csv"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=True)
     found = _RATE.search(done.stderr)
-    if found is None or found[1] != found[3]:
+    if found is None or int(found[1]) != count or found[1] != found[3]:
         raise RuntimeError(f"the scan said: {done.stderr[-300:]}")
-    images, seconds = int(found[1]), float(found[2])
-    used, client = cpu_seconds(served.triton_pids) - before, cpu_seconds(us) - ours
+    return float(found[2]), cpu_seconds(us) - ours
+
+
+def scan_block(few: Path, many: Path, count: int) -> dict[str, Any]:
+    """Scans both folders; answers what a photo costs in a scan of ``FILES``."""
+    start_s, start_cpu = scan(few, _FEW)
+    all_s, all_cpu = scan(many, count)
+
+    def each(start: float, whole: float) -> float:
+        more = (whole - start) / (count - _FEW)
+        return (start + (FILES - _FEW) * more) / FILES
+
     return {
-        "images": images,
-        "images_per_s": images / seconds,
-        "triton_cpu_ms_per_image": round(1000.0 * used / images, 2),
-        "client_cpu_ms_per_image": round(1000.0 * client / images, 2),  # with Python's start
-        "cpu_ms_per_image": round(1000.0 * (used + client) / images, 2),
+        "images_per_s": 1.0 / each(start_s, all_s),
+        "cpu_ms_per_image": round(1000.0 * each(start_cpu, all_cpu), 3),
+        "start_cpu_s": round(start_cpu, 2),
     }
+
+
+def whole_block(folder: Path, count: int) -> dict[str, Any]:
+    """Scans a folder once."""
+    seconds, cpu = scan(folder, count)
+    return {"images_per_s": count / seconds, "cpu_ms_per_image": round(1000.0 * cpu / count, 3)}
+
+
+def measured(size: str, arguments: argparse.Namespace) -> Measured:
+    """Measures scan and limit at one size."""
+    count = arguments.whole or (COUNTS[size] // 4 if arguments.quick else COUNTS[size])
+    files = pictures(size, min(count, 32 if size == "12" else 128), arguments.photos)
+    with tempfile.TemporaryDirectory() as at, limit_workers(files, "fp32") as workers:
+        few, many = (folder_of(files, each, Path(at)) for each in (_FEW, count))
+        sides: dict[str, Block] = {
+            "limit": lambda: limit_block(workers, {"count": count // CORES}),
+            "scan": lambda: whole_block(many, count) if arguments.whole else scan_block(few, many, count),
+        }
+        return in_turns(sides, 1 if arguments.whole else arguments.rounds, warm_up=not arguments.whole)
 
 
 def main() -> None:
@@ -74,50 +96,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--megapixels", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--count", type=int, default=200, help="photos in one block, a quarter of that at 12 megapixels"
-    )
-    parser.add_argument("--whole", type=int, default=0, help="one round of so many photos instead")
-    parser.add_argument("--variant", default="fp32")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--whole", type=int, default=0, help="one scan of so many photos instead")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.rounds, arguments.count = 2, 24
-    rows, blocks, ratios = [], {}, {}
-    with tempfile.TemporaryDirectory() as at, triton(arguments.variant) as served:
-        for size in arguments.megapixels:
-            count = arguments.whole or max(8, arguments.count // (4 if size == "12" else 1))
-            files = pictures(size, min(count, 32 if size == "12" else 128), arguments.photos)
-            folder = folder_of(files, count, Path(at))
-            with limit_workers(files, arguments.variant) as workers:
-                order = {"count": count // CORES}
-                sides: dict[str, Block] = {
-                    "limit": lambda w=workers, o=order: limit_block(w, o),
-                    "scan": lambda f=folder: scan_block(served, f),
-                }
-                turns = in_turns(sides, 1 if arguments.whole else arguments.rounds, warm_up=not arguments.whole)
-            shutil.rmtree(folder)
-            blocks[size], ratios[size] = turns.blocks, turns.ratio("scan", "limit")
-            rows.append(
-                {
-                    "megapixels": size,
-                    "photos a block": count,
-                    "scan images/s": turns.median("scan", "images_per_s"),
-                    "limit images/s": turns.median("limit", "images_per_s"),
-                    "scan / limit": ratios[size]["median"],
-                    "min": ratios[size]["min"],
-                    "max": ratios[size]["max"],
-                    "by CPU time": turns.cpu_ratio("scan", "limit")["median"],
-                }
-            )
-    name = f"scan{suffix(arguments.variant)}"
-    if arguments.whole:  # takes long, so sizes may be run one by one
-        name += f"_{arguments.whole}_{'_'.join(arguments.megapixels)}"
-    summary = {f"{name}_over_limit": ratios["1"]} if "1" in ratios else None
+        arguments.rounds = 2
+    turns = {size: measured(size, arguments) for size in arguments.megapixels}
+    keys = ("images_per_s", "cpu_ms_per_image")
+    rows = [
+        {"megapixels": size, "side": side, **{key: each.median(side, key) for key in keys}}
+        for size, each in turns.items()
+        for side in each.blocks
+    ]
     command = " ".join(["python -m benchmarks.scan", *sys.argv[1:]])
-    save(name, {"command": command, "ratios": ratios, "rows": rows, "blocks": blocks}, summary)
-    save_table(name, "veriphoto scan against the limit", rows)
+    save("scan", {"command": command, "rows": rows, "blocks": {size: each.blocks for size, each in turns.items()}})
+    record(
+        {f"scan_{size}mp": each.cpu_ratios("scan", "limit") for size, each in turns.items()},
+        wall={f"scan_{size}mp": each.ratios("scan", "limit") for size, each in turns.items()},
+    )
 
 
 if __name__ == "__main__":

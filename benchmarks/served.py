@@ -4,18 +4,19 @@
     python -m benchmarks.served --quick        # a minute: does it run, and roughly where does it stand
     python -m benchmarks.served --variant openvino-bf16
 
-1. In turns at concurrency 8: the limit (one process a core, nothing between), Triton by raw HTTP, tritonclient over
-   HTTP and gRPC, and the gateway. Gives ``served_over_limit`` and ``gateway_over_limit``.
-2. Closed loop at concurrency 1, 2, 4, 8, 16 and 32 on every way.
-3. Open loop at 50, 80 and 120 % of the capacity that part 1 found, raw and through the gateway.
+1. In turns at concurrency 8: the limit (one process a core, nothing between), Triton by raw HTTP and gRPC, and the
+   gateway.
+2. In turns, what one caller alone waits and an open loop at 80 % of the capacity that part 1 found, raw.
+3. Once: a closed loop at concurrency 1, 4, 8 and 32 on every way, and the gateway in an open loop at 120 %.
 
-Writes benchmarks/results/served*.{json,md,png}.
+Writes benchmarks/results/served*.json; in fp32 also its rows of the summary.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,11 +24,15 @@ from typing import Any
 
 from benchmarks.pictures import SIZES, pictures
 from benchmarks.processes import Worker, paused
-from benchmarks.results import save, save_plot, save_table, suffix
-from benchmarks.rounds import Block, in_turns
+from benchmarks.results import save, suffix
+from benchmarks.rounds import Block, Measured, in_turns
+from benchmarks.rows import record
 from benchmarks.servers import Served, measure, triton, with_gateway
 
-WAYS = ("raw", "tritonclient-http", "tritonclient-grpc", "gateway")
+from veriphoto.variants import Variant
+
+WAYS = ("raw", "tritonclient-grpc", "gateway")
+_ROWS = {"raw": "served_raw", "tritonclient-grpc": "served_grpc", "gateway": "served_gateway"}
 CORES = os.cpu_count() or 1
 
 
@@ -89,12 +94,14 @@ def main() -> None:
         with_gateway(alone) as served,
         Worker("benchmarks.load", *names) as load,
     ):
-        run(arguments, workers, served, load)
+        found = measured(arguments, workers, served, load)
+    write(arguments, *found)
 
 
-def run(arguments: argparse.Namespace, workers: Sequence[Worker], served: Served, load: Worker) -> None:
-    """Measures the three parts and writes them."""
-    ending = suffix(arguments.variant)
+def measured(
+    arguments: argparse.Namespace, workers: Sequence[Worker], served: Served, load: Worker
+) -> tuple[Measured, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Measures the parts: the ways in turns, the open loops by round, and the curve."""
 
     def limit() -> dict[str, Any]:
         with paused([served.gateway_pid]):
@@ -103,80 +110,43 @@ def run(arguments: argparse.Namespace, workers: Sequence[Worker], served: Served
     sides: dict[str, Block] = {"limit": limit}
     sides |= {name: closed_block(load, served, name, 8, arguments.seconds) for name in WAYS}
     turns = in_turns(sides, arguments.rounds)
-    ratios = {name: turns.ratio(name, "limit") for name in WAYS}
-    by_cpu = {name: turns.cpu_ratio(name, "limit") for name in WAYS}
-    curve = closed_loops(arguments, served, load)
-    capacity = {name: turns.median(name, "images_per_s") or 1.0 for name in ("raw", "gateway")}
-    opened = open_loops(arguments, served, load, capacity)
+    capacity = {name: turns.median(name, "images_per_s") or 1.0 for name in WAYS}
+    opened = [open_loop(arguments, served, load, "raw", 0.8 * capacity["raw"]) for _ in range(min(arguments.rounds, 4))]
+    opened.append(open_loop(arguments, served, load, "gateway", 1.2 * capacity["gateway"]))
+    widths = (1, 8) if arguments.quick else (1, 4, 8, 32)
+    curve = [
+        {"way": name, "concurrency": width, **closed_block(load, served, name, width, arguments.seconds)()}
+        for width in widths
+        for name in WAYS
+    ]
+    return turns, opened, curve
+
+
+def open_loop(arguments: argparse.Namespace, served: Served, load: Worker, name: str, rate: float) -> dict[str, Any]:
+    """Measures one way in at a rate, after what one caller alone waits."""
+    alone = closed_block(load, served, name, 1, arguments.seconds)()
+    way, url = served.way(name)
+    order = {"loop": "open", "way": way, "url": url, "rate": rate, "seconds": 3 * arguments.seconds}
+    seed = random.randrange(1 << 30)  # noqa: S311 - arrivals, not secrets
+    row = measure(load, order | {"seed": seed}, served.pids(name))
+    over = row["p99_ms"] / alone["p50_ms"] if "p99_ms" in row else None
+    return {"way": name, "unloaded_p50_ms": alone["p50_ms"], "p99_over_unloaded_median": over, **row}
+
+
+def write(
+    arguments: argparse.Namespace, turns: Measured, opened: list[dict[str, Any]], curve: list[dict[str, Any]]
+) -> None:
+    """Writes what was measured, when the servers have ended."""
+    by_cpu = {_ROWS[name]: turns.cpu_ratios(name, "limit") for name in WAYS}
+    by_wall = {_ROWS[name]: turns.ratios(name, "limit") for name in WAYS}
     keys = ("images_per_s", "p50_ms", "p95_ms", "p99_ms", "cpu_ms_per_image", "load_cpu_ms_per_image", "peak_rss_mb")
-    turn_rows = [{"way": name, **{key: turns.median(name, key) for key in keys}} for name in sides]
-    for row in turn_rows[1:]:
-        row["over_limit"] = ratios[row["way"]]["median"]
-        row["over_limit_by_cpu"] = by_cpu[row["way"]]["median"]
-    save(
-        f"served{ending}",
-        {
-            "command": f"python -m benchmarks.served --variant {arguments.variant} --megapixels {arguments.megapixels}",
-            "over_limit": ratios,
-            "over_limit_by_cpu": by_cpu,
-            "turns": turns.blocks,
-            "closed": curve,
-            "open": opened,
-        },
-        {
-            f"served_over_limit{ending}": ratios["raw"],
-            f"gateway_over_limit{ending}": ratios["gateway"],
-            f"served_over_limit_by_cpu{ending}": by_cpu["raw"],
-            f"gateway_over_limit_by_cpu{ending}": by_cpu["gateway"],
-        },
-    )
-    save_table(f"served{ending}", f"Served at concurrency 8, {arguments.megapixels} megapixels", turn_rows)
-    save_table(f"served_closed{ending}", "Closed loop", curve)
-    save_table(f"served_open{ending}", "Open loop", opened)
-    points = {name: [(row["concurrency"], row["images_per_s"]) for row in curve if row["way"] == name] for name in WAYS}
-    points["limit"] = [(width, turns.median("limit", "images_per_s") or 0.0) for width in (1, 32)]
-    save_plot(f"served{ending}", "Closed loop", "concurrency", "images/s", points)
-
-
-def closed_loops(arguments: argparse.Namespace, served: Served, load: Worker) -> list[dict[str, Any]]:
-    """Measures every way at every concurrency."""
-    rows = []
-    for width in (1, 8) if arguments.quick else (1, 2, 4, 8, 16, 32):
-        for name in WAYS:
-            rows.append(
-                {
-                    "way": name,
-                    "concurrency": width,
-                    **closed_block(load, served, name, width, arguments.seconds)(),
-                }
-            )
-    return rows
-
-
-def open_loops(
-    arguments: argparse.Namespace, served: Served, load: Worker, capacity: dict[str, float]
-) -> list[dict[str, Any]]:
-    """Measures gateway and Triton at shares of their capacity, after what one caller alone waits."""
-    rows = []
-    seconds = 3 * arguments.seconds
-    for name in ("raw", "gateway"):
-        alone = closed_block(load, served, name, 1, arguments.seconds)()
-        way, url = served.way(name)
-        for share in (0.5, 0.8, 1.2):
-            rate = share * capacity[name]
-            order = {"loop": "open", "way": way, "url": url, "rate": rate, "seconds": seconds}
-            row = measure(load, order, served.pids(name))
-            over = row["p99_ms"] / alone["p50_ms"] if "p99_ms" in row else None
-            rows.append(
-                {
-                    "way": name,
-                    "share": share,
-                    "unloaded_p50_ms": alone["p50_ms"],
-                    "p99_over_unloaded_median": over,
-                    **row,
-                }
-            )
-    return rows
+    rows = [{"way": name, **{key: turns.median(name, key) for key in keys}} for name in turns.blocks]
+    command = f"python -m benchmarks.served --variant {arguments.variant} --megapixels {arguments.megapixels}"
+    body = {"command": command, "rows": rows, "turns": turns.blocks, "open": opened, "closed": curve}
+    save(f"served{suffix(arguments.variant)}", body)
+    if arguments.variant == Variant.FP32 and arguments.megapixels == "1":
+        over = [row["p99_over_unloaded_median"] for row in opened if row["way"] == "raw"]
+        record({**by_cpu, "p99_at_80_percent": [each for each in over if each]}, wall=by_wall)
 
 
 if __name__ == "__main__":

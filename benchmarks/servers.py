@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from benchmarks.processes import Worker, cpu_seconds, peak_rss_mb, tree
 from benchmarks.rounds import percentiles
 
+from veriphoto.second_opinion import Mode
 from veriphoto_client.triton.http import infer_url
 from veriphoto_serving.triton.launcher import TritonServer
 from veriphoto_serving.triton.options import TritonOptions
@@ -61,10 +62,19 @@ class Served:
 
 
 @contextmanager
-def triton(variant: str = "fp32", repository: Path = ROOT / "model_repository") -> Iterator[Served]:
-    """Starts a Triton on free ports."""
+def triton(
+    variant: str = "fp32", repository: Path = ROOT / "model_repository", second_opinion: Mode = Mode.OFF
+) -> Iterator[Served]:
+    """Starts a Triton on free ports; by default with the classifier alone, which is what peers and limit run too."""
     with tempfile.TemporaryDirectory() as var, mock.patch.dict(os.environ, {"VERIPHOTO_VARIANT": variant}):
-        options = TritonOptions(model_repository=repository, var=Path(var), http_port=0, grpc_port=0, metrics_port=0)
+        options = TritonOptions(
+            model_repository=repository,
+            var=Path(var),
+            http_port=0,
+            grpc_port=0,
+            metrics_port=0,
+            second_opinion=second_opinion,
+        )
         with TritonServer(options) as server:
             yield Served(server)
 

@@ -1,6 +1,6 @@
-"""What every peer but the seed's way runs: our preprocessing and our graph, on one thread of each of its processes.
+"""What every peer but the seed's way runs: preprocessing and graph of one commit, on one thread of each process.
 
-Imports nothing that serves. ``VERIPHOTO_ONNX`` names the graph; Veriphoto's ``core`` is on PYTHONPATH.
+Imports nothing that serves. ``VERIPHOTO_ONNX`` names the graph; the commit's ``core`` is on PYTHONPATH.
 """
 
 from __future__ import annotations

@@ -2,16 +2,14 @@
 
     python seed_way.py PORT
 
-``SEED_CROPS=1`` (default) is its API as published: the whole picture, resized to 224 pixels. any other value gives the
-network the crops that Veriphoto's model looks at, so that both do the same work. Weights are random: speed does not
-depend on them. PyTorch's threads are left at its default, one a core, which suits its one process best.
+Its API as published: the whole picture, resized to 224 pixels. Weights are random: speed does not depend on them.
+PyTorch's threads are left at their default, one a core, which suits its one process best.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
 import sys
 
 import numpy as np
@@ -26,7 +24,6 @@ for _name in ("nms", "qnms"):
         torch.library.define(f"torchvision::{_name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 import timm  # noqa: E402
 
-CROPS = int(os.environ.get("SEED_CROPS", "1"))
 MEAN = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1)
 STD = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
 
@@ -35,15 +32,9 @@ model = timm.create_model("efficientnet_b0", pretrained=False, num_classes=1).ev
 
 
 def pixels(data: bytes) -> torch.Tensor:
-    """Returns FP32 [K, 3, 224, 224]."""
-    if CROPS == 1:
-        image = Image.open(io.BytesIO(data)).convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
-        crops = np.asarray(image)[None]
-    else:
-        from veriphoto.preprocessing import preprocess  # noqa: PLC0415 - the published way needs nothing of ours
-
-        crops = preprocess(data).crops
-    return (torch.from_numpy(crops.copy()).permute(0, 3, 1, 2).float() / 255.0 - MEAN) / STD
+    """Returns FP32 [1, 3, 224, 224]."""
+    image = Image.open(io.BytesIO(data)).convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
+    return (torch.from_numpy(np.array(image)[None]).permute(0, 3, 1, 2).float() / 255.0 - MEAN) / STD
 
 
 @app.get("/health")
@@ -57,7 +48,7 @@ async def predict(file: UploadFile) -> dict[str, float]:
     """Scores a picture."""
     batch = pixels(await file.read())
     with torch.inference_mode():
-        probability = torch.sigmoid(model(batch).mean()).item()
+        probability = torch.sigmoid(model(batch)).item()
     return {"probability": probability}
 
 

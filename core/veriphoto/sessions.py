@@ -5,6 +5,8 @@ The runtimes are no needs of the core's: whoever opens a session brings the one 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -45,9 +47,18 @@ def open_session(
         ModuleNotFoundError: If the runtime is not installed.
     """
     if not precision:
-        return _onnxruntime(graph, threads, outputs)
-    more = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, **(settings or {})}
-    return _openvino(graph, more, outputs)
+        session = _onnxruntime(graph, threads, outputs)
+    else:
+        more = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, **(settings or {})}
+        session = _openvino(graph, more, outputs)
+    _give_back()
+    return session
+
+
+def _give_back() -> None:
+    """Returns what loading took and freed: servers have glibc keep freed memory, which here is never needed again."""
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries have no such call
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _onnxruntime(graph: Path | bytes, threads: int, outputs: Sequence[str]) -> Session:

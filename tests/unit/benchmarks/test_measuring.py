@@ -24,7 +24,7 @@ def test_ratios_are_taken_within_rounds() -> None:
     measured = in_turns(sides, 3, say=lambda _: None)
     assert measured.rates("ours") == [10.0, 40.0, 90.0], "the first block warms up and does not count"
     ratio = measured.ratio("ours", "theirs")
-    assert ratio == {"median": 3.0, "min": 2.0, "max": 4.0, "rounds": 3}
+    assert ratio == {"median": 3.0, "low": 2.0, "high": 4.0, "rounds": 3}
     assert measured.median("ours", "images_per_s") == 40.0
     assert measured.median("ours", "p99_ms") is None
 
