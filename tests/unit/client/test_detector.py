@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 
 import pytest
 from photo_corpus import picture, write_broken
@@ -57,6 +58,21 @@ def test_every_kind_of_input_gives_the_same_verdict(detector, tmp_path):
 def test_a_bad_picture_raises(detector):
     with pytest.raises(NotAnImageError):
         detector.predict(b"no picture")
+
+
+def test_an_error_says_which_file_it_was(detector, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    with pytest.raises(NotAnImageError) as caught:
+        detector.predict(broken)
+    assert str(broken) in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("key", ["ключ-0123456789abcdef", "0123456789abcdef\n", "“0123456789abcdef”"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "https://veriphoto.example", "grpc://127.0.0.1"])
+def test_a_key_that_no_header_can_hold_is_refused_at_once(url, key):
+    with pytest.raises(UsageError, match="API key"):
+        Detector(url, api_key=key)
 
 
 def test_a_missing_file_is_not_sent(detector, fake):
