@@ -51,9 +51,7 @@ def test_where_all_speaks_for_one_side_there_is_no_rest(
 
 @pytest.mark.parametrize("verdict", ["real", "ai_generated", "unsure"])
 @pytest.mark.parametrize("share_of_ai", [0.15, 0.3, 0.6, 0.85])
-def test_shares_of_two_sides_are_neither_nothing_nor_all(
-    answer: Detection, verdict: Label, share_of_ai: float
-) -> None:
+def test_shares_of_two_sides_are_neither_nothing_nor_all(answer: Detection, verdict: Label, share_of_ai: float) -> None:
     sentence = said(answer, verdict, share_of_ai)
     percent = int(sentence.split("%")[0])
     assert 0 < percent < 100
