@@ -22,8 +22,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from veriphoto.errors import OverloadedError
 from veriphoto_client import FakeTransport
 from veriphoto_client.page.command import page_process
+from veriphoto_client.triton.transport import Outputs
 from veriphoto_serving.gateway.server import prepare
 from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.triton.ports import free_ports
@@ -32,13 +34,16 @@ SAMPLES = Path(__file__).parent.parent.parent / "samples"
 KEY = "0123456789abcdef"
 WIDTHS = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 
+SMALL = 5_000  # bytes; the gateway's own test photo has fewer, and those of the tests more
+
 pytestmark = pytest.mark.browser
 
 
 class Service:
     """A gateway that can be stopped and started again on its port."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, transport: FakeTransport | None = None, **settings: Any) -> None:
+        self.transport = transport or FakeTransport()
         (self.port,) = free_ports(1)
         self.settings = settings
         self.url = f"http://127.0.0.1:{self.port}"
@@ -47,7 +52,7 @@ class Service:
     def start(self) -> None:
         up = threading.Event()
         settings = GatewaySettings(gateway_port=self.port, api_keys=f"page={KEY}", drain=0, **self.settings)
-        server, door = prepare(settings, transport=FakeTransport(), ready=lambda _: up.set())
+        server, door = prepare(settings, transport=self.transport, ready=lambda _: up.set())
         thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
         thread.start()
         assert up.wait(10)
@@ -265,6 +270,39 @@ def test_a_service_that_is_away_is_said_to_be_and_comes_back(page: Any, service:
     page.get_by_text("Service: working").wait_for()
     drop(page, SAMPLES / "ai_tshirt.jpg")
     page.get_by_role("slider").wait_for()
+
+
+class BusyOnce(FakeTransport):
+    """Has no time for the first few photos."""
+
+    refusals = 3
+
+    async def score(self, data: bytes, request_id: str = "") -> Outputs:
+        if request_id.partition("#")[0] and self.refusals > 0 and len(data) > SMALL:
+            self.refusals -= 1
+            raise OverloadedError("the queue is full")
+        return await super().score(data, request_id)
+
+
+def test_photos_that_a_busy_service_left_out_are_tried_again(chromium: Any) -> None:
+    service = Service(BusyOnce())
+    service.start()
+    try:
+        with serving(service) as url:
+            page = chromium.new_page(viewport=WIDTHS["phone"])
+            page.set_default_timeout(30_000)
+            page.goto(url)
+            page.get_by_text("Service: working").wait_for()
+            drop(page, *({**photo(level), "name": f"{level}.jpg"} for level in (40, 60, 200, 220, 230)))
+            page.get_by_text("The service was too busy for 3 of these photos").wait_for()
+            page.get_by_text("not judged: 3").wait_for()
+            look(page, "busy")
+            page.get_by_role("button", name="Try the rest again").click()
+            page.get_by_text("not judged: 0").wait_for()
+            page.get_by_text("too busy").wait_for(state="detached")
+            page.close()
+    finally:
+        service.stop()
 
 
 def test_a_plain_form_in_a_browser_works(chromium: Any, service: Service) -> None:

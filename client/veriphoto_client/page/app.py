@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from importlib.metadata import entry_points
 from typing import Any, Final
@@ -14,7 +15,7 @@ from veriphoto.headers import ACCEPTED
 from veriphoto.telemetry import logs
 from veriphoto.verdict import frequency
 from veriphoto_client.page.drawing import REASONS, WORDS, gate, overlaid, scale, table, thumbnail, to_csv
-from veriphoto_client.page.gateway import Gateway, PageError, Photo
+from veriphoto_client.page.gateway import UNANSWERED, Gateway, PageError, Photo
 from veriphoto_client.page.uploads import MOST_BYTES, MOST_PHOTOS, photos_of
 
 URL_VARIABLE: Final = "VERIPHOTO_GATEWAY_URL"
@@ -49,6 +50,7 @@ score.
 """
 _QUESTION: Final = "What the answer means, and what it does not"
 _TRUTHS: Final = {"real": "It is a real photo", "ai_generated": "It is AI-generated"}
+_ANSWERS: Final = "answers"
 _MEGA: Final = 1_000_000
 _ROW: Final = 64
 # Streamlit's own words under the button name one limit for photos and ZIP files.
@@ -82,17 +84,23 @@ def explained(name: str, content: bytes) -> dict[str, Any]:
     return gateway().explain(Photo(name, content))
 
 
-@st.cache_data(scope="session", max_entries=8, ttl=600, show_spinner=False)
-def judged(photos: list[tuple[str, bytes]]) -> list[dict[str, Any]]:
-    """Asks once for each set of photos, and shows how far it is."""
-    progress = st.progress(0.0, "Judging ...")
-    answers: list[dict[str, Any]] = []
-    for answer in gateway().judge([Photo(*photo) for photo in photos]):
-        scored = "probability" in answer
-        answers.append({**answer, "thumbnail": thumbnail(photos[len(answers)][1]) if scored else ""})
-        progress.progress(len(answers) / len(photos), f"{len(answers)} of {len(photos)}")
-    progress.empty()
-    return answers
+def judged(photos: list[Photo]) -> list[dict[str, Any]]:
+    """Asks until each photo of this upload has its answer, once for each, and shows how far it is."""
+    keys = [f"{photo.name} {hashlib.sha256(photo.content).hexdigest()}" for photo in photos]
+    known: dict[str, dict[str, Any]] = st.session_state.get(_ANSWERS, {})
+    # Of earlier uploads nothing is kept.
+    answers = st.session_state[_ANSWERS] = {
+        key: known[key] for key in keys if key in known and known[key].get("error") not in UNANSWERED
+    }
+    missing = {key: photo for key, photo in zip(keys, photos, strict=True) if key not in answers}
+    if missing:
+        progress = st.progress(0.0, "Judging ...")
+        asked = gateway().judge(list(missing.values()))
+        for number, ((key, photo), answer) in enumerate(zip(missing.items(), asked, strict=True), 1):
+            answers[key] = {**answer, "thumbnail": thumbnail(photo.content) if "probability" in answer else ""}
+            progress.progress(number / len(missing), f"{number} of {len(missing)}")
+        progress.empty()
+    return [answers[key] for key in keys]
 
 
 def main() -> None:
@@ -207,10 +215,13 @@ def _provenance(claims: dict[str, Any]) -> None:
 
 
 def _many(photos: list[Photo]) -> None:
-    answers = judged([(photo.name, photo.content) for photo in photos])
+    answers = judged(photos)
     rows = table(answers)
     counts = {words: sum(row["verdict"] == words for row in rows) for words in [*WORDS.values(), "not judged"]}
     st.markdown(f"{len(rows)} files · " + " · ".join(f"{words}: **{count}**" for words, count in counts.items()))
+    if left := sum(answer.get("error") in UNANSWERED for answer in answers):
+        st.warning(f"The service was too busy for {left} of these photos. The other answers are complete.", icon="⚠️")
+        st.button("Try the rest again")
     st.dataframe(
         rows,
         width="stretch",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -16,10 +17,25 @@ MOST_FILES: Final = 20
 MOST_BYTES: Final = 60_000_000
 _PATIENCE_S: Final = 60.0
 _BRIEF_S: Final = 3.0
+_AGAIN_S: Final = 20.0
+"""Seconds for which a service that is busy or away is asked again."""
+_PAUSE_S: Final = 2.0
+UNANSWERED: Final = frozenset(
+    {"overloaded", "rate_limited", "deadline_exceeded", "service_unavailable", "service_error", "veriphoto_error"}
+)
+"""Codes of the gateway that say nothing about the photo: another time it may be judged."""
 
 
 class PageError(Exception):
     """Something went wrong that the reader of the page should know; the message is for them."""
+
+
+class BusyError(PageError):
+    """The service did not judge what it was sent, and may do so another time."""
+
+
+class AwayError(BusyError):
+    """Nothing answered at all; somebody who waits should hear so at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +77,29 @@ class Gateway:
             photos: The files.
 
         Yields:
-            For each, in order, its answer, or ``filename``, ``error`` and ``detail``.
+            For each, in order, its answer, or ``filename``, ``error`` and ``detail``; ``error`` is one of
+            ``UNANSWERED`` from where the service has stopped to answer.
 
         Raises:
-            PageError: If the service cannot answer.
+            PageError: If the service answers nothing at all.
         """
-        for part in portions(photos):
-            files = [("files", (photo.name, photo.content)) for photo in part]
-            yield from self._checked("POST", "/predict/batch", files=files)["results"]
+        stopped: BusyError | None = None
+        for number, part in enumerate(portions(photos)):
+            if stopped is None:
+                try:
+                    yield from self._together(part)
+                    continue
+                except BusyError as error:
+                    if number == 0:
+                        raise
+                    stopped = error
+            unanswered = {"error": "service_unavailable", "detail": str(stopped)}
+            yield from ({"filename": photo.name, **unanswered} for photo in part)
+
+    def _together(self, photos: Sequence[Photo]) -> list[Answer]:
+        files = [("files", (photo.name, photo.content)) for photo in photos]
+        answers: list[Answer] = self._checked("POST", "/predict/batch", files=files)["results"]
+        return answers
 
     def tell(self, photo: Photo, truth: str, note: str = "") -> None:
         """Tells the review what a photo really is.
@@ -96,16 +127,29 @@ class Gateway:
         return answer
 
     def _checked(self, method: str, route: str, **content: Any) -> Answer:
+        until = time.monotonic() + _AGAIN_S
+        while True:
+            try:
+                return self._asked(method, route, **content)
+            except AwayError:
+                raise
+            except BusyError:
+                if time.monotonic() + _PAUSE_S > until:
+                    raise
+            time.sleep(_PAUSE_S)
+
+    def _asked(self, method: str, route: str, **content: Any) -> Answer:
         try:
             answer = self._http.request(method, route, **content)
             body: Answer = answer.json()
         except httpx.TimeoutException as error:
-            raise PageError("The service did not answer in time. Please try again, or with fewer photos.") from error
+            raise AwayError("The service did not answer in time. Please try again, or with fewer photos.") from error
         except (httpx.HTTPError, ValueError) as error:
-            raise PageError("The service is away at the moment. Please try again in a minute.") from error
+            raise AwayError("The service is away at the moment. Please try again in a minute.") from error
         if answer.is_success:
             return body
-        raise PageError(sentence(answer.status_code, str(body.get("detail", ""))))
+        kind = BusyError if answer.status_code == 429 or answer.status_code >= 500 else PageError
+        raise kind(sentence(answer.status_code, str(body.get("detail", ""))))
 
 
 def sentence(status: int, detail: str) -> str:

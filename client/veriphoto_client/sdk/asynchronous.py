@@ -94,7 +94,12 @@ class AsyncDetector:
         async with self._turns:
             # Reading and encoding block, so they run in a thread; bytes need neither.
             data = load(image) if isinstance(image, bytes) else await asyncio.to_thread(load, image)
-            return await patiently(lambda: self._service.detect(data, request_id), self._allowed)
+            try:
+                return await patiently(lambda: self._service.detect(data, request_id), self._allowed)
+            except VeriphotoError as error:
+                if isinstance(image, str | os.PathLike):
+                    error.add_note(f"while scoring {os.fspath(image)}")
+                raise
 
     async def predict_batch(self, images: Iterable[ImageInput]) -> list[Detection | VeriphotoError]:
         """Scores several photos concurrently.

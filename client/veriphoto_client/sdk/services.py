@@ -128,9 +128,11 @@ def connect(url: str, *, api_key: str | None, kind: ServiceKind, timeout: float,
         in_flight: Largest number of requests at a time.
 
     Raises:
-        UsageError: If the URL does not have that form, or cannot lead to that server.
+        UsageError: If the URL does not have that form, or cannot lead to that server, or no key looks like that.
         MissingExtraError: If the packages of the extra ``client`` are not installed.
     """
+    if api_key and not (api_key.isascii() and api_key.isprintable()):
+        raise UsageError("the API key has characters that no key has; copy it again, without quotes and line ends")
     parts, port = _parse(url)
     only = ServiceKind.TRITON if parts.scheme == "grpc" else ServiceKind.GATEWAY if _for_gateway(parts) else kind
     if ServiceKind.AUTO not in (kind, only) and kind is not only:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 import weakref
 from collections.abc import Coroutine, Iterable
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -53,10 +55,13 @@ class Detector:
             transport=transport,
         )
         self._loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=self._loop.run_forever, name="veriphoto-client", daemon=True)
-        thread.start()
-        # Also runs at garbage collection and interpreter exit, if the caller forgets.
-        self._close = weakref.finalize(self, _shut, self._detector, self._loop, thread)
+        self._thread = threading.Thread(target=_run, args=(self._loop,), name="veriphoto-client", daemon=True)
+        self._thread.start()
+        # Garbage is collected in whatever thread happens to be running, under whatever locks it holds: waiting there
+        # for another thread could wait for ever.
+        self._forgotten = weakref.finalize(self, _shut, self._detector, self._loop)
+        self._forgotten.atexit = False
+        _OPEN.add(self)
 
     @property
     def url(self) -> str:
@@ -77,7 +82,13 @@ class Detector:
 
     def close(self) -> None:
         """Closes connections and ends the background thread. May be called twice."""
-        self._close()
+        if self._forgotten.detach() is None:
+            return
+        _OPEN.discard(self)
+        closed = _shut(self._detector, self._loop)
+        self._thread.join(_CLOSE_SECONDS)
+        if closed.done():
+            closed.result()
 
     def __enter__(self) -> Detector:
         return self
@@ -88,7 +99,7 @@ class Detector:
         self.close()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        if not self._close.alive:
+        if not self._forgotten.alive:
             work.close()
             raise RuntimeError("this detector is closed")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -99,11 +110,30 @@ class Detector:
             raise
 
 
-def _shut(detector: AsyncDetector, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+_OPEN: Final[weakref.WeakSet[Detector]] = weakref.WeakSet()
+"""Those that nobody has closed yet; they are closed when the interpreter ends."""
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
     try:
-        asyncio.run_coroutine_threadsafe(detector.close(), loop).result(_CLOSE_SECONDS)
+        loop.run_forever()
     finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(_CLOSE_SECONDS)
-        if not thread.is_alive():
-            loop.close()
+        loop.close()
+
+
+def _shut(detector: AsyncDetector, loop: asyncio.AbstractEventLoop) -> Future[None]:
+    """Asks the loop's thread to close the connections and to end; waits for neither."""
+    closed = asyncio.run_coroutine_threadsafe(_within(detector.close()), loop)
+    closed.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
+    return closed
+
+
+async def _within(work: Coroutine[Any, Any, None]) -> None:
+    async with asyncio.timeout(_CLOSE_SECONDS):
+        await work
+
+
+@atexit.register
+def _close_all() -> None:
+    for detector in list(_OPEN):
+        detector.close()

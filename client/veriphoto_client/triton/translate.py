@@ -42,7 +42,7 @@ _ADVICE: Final[Mapping[type[ServiceError], str]] = MappingProxyType(
     {
         ServiceUnavailableError: "is it running, with its models loaded? Start one with: veriphoto serve",
         OverloadedError: "try again in a moment, or keep fewer requests in flight",
-        InvalidRequestError: "use client and server of one version",
+        InvalidRequestError: "check that this is the address of Veriphoto, and use client and server of one version",
         ServiceError: "see the server's log",
     }
 )

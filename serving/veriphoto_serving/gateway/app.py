@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from veriphoto import __version__
+from veriphoto.contract import ENSEMBLE
 from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import AsyncDetector, Transport
 from veriphoto_serving.gateway.answering.feedback import open_desk
@@ -185,7 +186,11 @@ async def _refused_by_router(request: Request, error: Exception) -> JSONResponse
     # Starlette types handlers by Exception and calls this one with its HTTPException only.
     status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (400, None)
     kinds: dict[int, GatewayError] = {
-        404: NotFoundError("there is no such route; see /docs"),
+        404: NotFoundError(
+            f"there is no such model or route; the model is {ENSEMBLE}"
+            if request.url.path.startswith("/v2/models/")
+            else "there is no such route; see /docs"
+        ),
         405: MethodNotAllowedError("the route does not know this method; see the header Allow"),
     }
     refusal = kinds.get(status, BadRequestError("the request cannot be read"))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
+import time
+import traceback
 
 import pytest
 from photo_corpus import picture, write_broken
@@ -54,6 +58,21 @@ def test_every_kind_of_input_gives_the_same_verdict(detector, tmp_path):
 def test_a_bad_picture_raises(detector):
     with pytest.raises(NotAnImageError):
         detector.predict(b"no picture")
+
+
+def test_an_error_says_which_file_it_was(detector, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    with pytest.raises(NotAnImageError) as caught:
+        detector.predict(broken)
+    assert str(broken) in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("key", ["ключ-0123456789abcdef", "0123456789abcdef\n", "“0123456789abcdef”"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "https://veriphoto.example", "grpc://127.0.0.1"])
+def test_a_key_that_no_header_can_hold_is_refused_at_once(url, key):
+    with pytest.raises(UsageError, match="API key"):
+        Detector(url, api_key=key)
 
 
 def test_a_missing_file_is_not_sent(detector, fake):
@@ -138,7 +157,46 @@ def test_closing_twice_is_fine_and_ends_the_thread(fake):
 def test_a_forgotten_detector_is_closed(fake):
     detector = Detector(transport=fake)
     del detector
-    assert fake.closed
+    _until(lambda: fake.closed)
+
+
+def test_collecting_a_forgotten_detector_waits_for_nothing():
+    # The thread that collects it may hold a lock that the detector's own thread needs.
+    lock = threading.Lock()
+
+    class Transport(FakeTransport):
+        async def close(self) -> None:
+            with lock:
+                await super().close()
+
+    transport = Transport()
+    detector = Detector(transport=transport)
+    before = threading.active_count()
+    with lock:
+        started = time.monotonic()
+        del detector
+        assert time.monotonic() - started < 1
+        assert not transport.closed
+    _until(lambda: transport.closed and threading.active_count() < before)
+
+
+def test_a_detector_that_is_open_at_the_end_of_the_program_is_closed_in_silence():
+    code = """if True:
+        from veriphoto_client import Detector, FakeTransport
+        class Loud(FakeTransport):
+            async def close(self):
+                print("closed")
+        left = Detector(transport=Loud())
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "closed\n", "")
+
+
+def _until(done):
+    deadline = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 async def test_a_sync_detector_works_inside_an_event_loop(detector):

@@ -131,6 +131,8 @@ def _sentence(detection: Detection, heat: Floats, seen: npt.NDArray[np.bool_]) -
 
 def _about_the_map(detection: Detection, heat: Floats, seen: npt.NDArray[np.bool_]) -> str:
     towards_ai = detection.verdict.prediction == "ai_generated"
+    if detection.verdict.verdict == "unsure" and seen.any():  # an answer for neither: the larger part is named
+        towards_ai = float((heat[seen] > 0).mean()) >= 0.5
     side, other = ("AI generation", "a camera") if towards_ai else ("a camera", "AI generation")
     colour = "red" if towards_ai else "blue"
     leaning = heat if towards_ai else -heat
@@ -139,11 +141,13 @@ def _about_the_map(detection: Detection, heat: Floats, seen: npt.NDArray[np.bool
         return f"No single area speaks for {side}; the score follows from the photo as a whole."
     row, column = np.unravel_index(int(np.argmax(np.where(seen, leaning, -np.inf))), heat.shape)
     place = _place(int(row) / heat.shape[0], int(column) / heat.shape[1])
+    painted = f"speaks for {side} ({colour}), most strongly {place}"
+    unseen = "Darkened parts were not examined."
+    if share == 1.0:
+        return f"All of the examined area {painted}. {unseen}"
+    percent = min(max(share, 0.01), 0.99)
     rest = " and is not coloured" if detection.verdict.verdict == "real" else ""
-    return (
-        f"{share:.0%} of the examined area speaks for {side} ({colour}), most strongly {place}; "
-        f"the rest speaks for {other}{rest}, and darkened parts were not examined."
-    )
+    return f"{percent:.0%} of the examined area {painted}; the rest speaks for {other}{rest}. {unseen}"
 
 
 def _place(down: float, across: float) -> str:

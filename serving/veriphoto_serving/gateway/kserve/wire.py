@@ -140,7 +140,8 @@ def _parse(document: bytearray) -> InferRequest:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise BadRequestError(
-            f"the body is no inference request: {where + ': ' if where else ''}{first['msg']}"
+            f"the body is no inference request: {where + ': ' if where else ''}{first['msg']}; "
+            f"send one input: {IMAGE}, BYTES, of shape [photos, 1]"
         ) from error
 
 

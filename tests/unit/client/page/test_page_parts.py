@@ -17,8 +17,9 @@ import pytest
 from photo_corpus import picture
 
 from veriphoto.contract import MAX_FILE_BYTES
+from veriphoto_client.page import gateway as gateway_module
 from veriphoto_client.page.drawing import COLOURS, gate, scale, table, to_csv
-from veriphoto_client.page.gateway import MOST_FILES, Gateway, PageError, Photo, portions
+from veriphoto_client.page.gateway import MOST_FILES, UNANSWERED, Gateway, PageError, Photo, portions
 from veriphoto_client.page.uploads import MOST_PHOTOS, photos_of
 
 
@@ -98,6 +99,51 @@ def answering(status: int, body: Any) -> Gateway:
 def test_refusals_are_sentences(status: int, words: str) -> None:
     with pytest.raises(PageError, match=words):
         answering(status, {"error": "x", "detail": "the file is not a picture"}).explain(Photo("a", b"b"))
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_module, "_AGAIN_S", 0.3)
+    monkeypatch.setattr(gateway_module, "_PAUSE_S", 0.05)
+
+
+def failing(*statuses: int) -> tuple[Gateway, list[int]]:
+    """A gateway whose answers to batches have these statuses, the last one for ever."""
+    asked: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        status = statuses[min(len(asked), len(statuses) - 1)]
+        asked.append(status)
+        names = re.findall(rb'filename="([^"]*)"', request.content)
+        results = [{"filename": name.decode(), "probability": 0.5} for name in names]
+        return httpx.Response(status, json={"results": results} if status == 200 else {"error": "x", "detail": "y"})
+
+    return Gateway("http://gateway", transport=httpx.MockTransport(answer)), asked
+
+
+MANY = [Photo(f"{number}.jpg", b"1") for number in range(MOST_FILES + 3)]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 504])
+def test_a_service_that_is_busy_for_a_moment_is_asked_again(status: int) -> None:
+    gateway, asked = failing(status, 200, status, status, 200)
+    assert [answer["filename"] for answer in gateway.judge(MANY)] == [photo.name for photo in MANY]
+    assert asked == [status, 200, status, status, 200]
+
+
+def test_what_was_answered_before_the_service_stopped_is_kept() -> None:
+    gateway, _ = failing(200, 503)
+    answers = list(gateway.judge(MANY))
+    assert [answer["filename"] for answer in answers] == [photo.name for photo in MANY]
+    assert all("probability" in answer for answer in answers[:MOST_FILES])
+    assert {answer["error"] for answer in answers[MOST_FILES:]} <= UNANSWERED
+
+
+def test_a_refusal_of_the_request_itself_is_not_repeated() -> None:
+    gateway, asked = failing(401)
+    with pytest.raises(PageError, match="API key"):
+        list(gateway.judge(MANY))
+    assert asked == [401]
 
 
 def test_a_service_that_is_away_is_said_to_be() -> None:

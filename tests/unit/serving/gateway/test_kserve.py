@@ -268,3 +268,11 @@ async def test_it_is_counted_and_needs_the_key(open_gateway: Open) -> None:
 async def test_nothing_else_of_triton_is_to_be_seen(gateway: Gateway, path: str) -> None:
     answer = await gateway.http.get(path)
     assert (answer.status_code, answer.json()["error"][:11]) == (404, "[not_found]")
+    if path.startswith("/v2/models/"):
+        assert ENSEMBLE in answer.json()["error"], "says which model there is"
+
+
+@pytest.mark.parametrize("name", ["flat", "another input", "unknown output", "no input"])
+async def test_a_request_of_another_form_is_told_the_right_one(gateway: Gateway, name: str) -> None:
+    answer = await gateway.http.post(INFER, content=json.dumps(MALFORMED[name]))
+    assert "send one input: IMAGE, BYTES, of shape [photos, 1]" in answer.json()["error"]

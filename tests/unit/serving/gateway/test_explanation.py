@@ -1,0 +1,60 @@
+"""The sentence under the evidence map says what the map shows and nothing against the answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from photo_corpus import picture
+
+from veriphoto.verdict import Label
+from veriphoto_client import Detection, Detector, FakeTransport
+from veriphoto_serving.gateway.answering.explanation import explain
+
+PHOTO = picture(1)
+
+
+@pytest.fixture(scope="module")
+def answer() -> Detection:
+    with Detector(transport=FakeTransport()) as detector:
+        return detector.predict(PHOTO)
+
+
+def said(answer: Detection, verdict: Label, share_of_ai: float) -> str:
+    """Explains an answer whose evidence speaks for AI generation in the left part."""
+    evidence = np.full_like(answer.evidence, -1.0)
+    evidence[..., : round(share_of_ai * evidence.shape[-1])] = 1.0
+    threshold = {"real": 1.0, "ai_generated": 0.0, "unsure": 1.0}[verdict]
+    worded = replace(answer.verdict, verdict=verdict, threshold=threshold)
+    return explain(PHOTO, replace(answer, verdict=worded, evidence=evidence)).sentence
+
+
+@pytest.mark.parametrize(
+    ("verdict", "share_of_ai", "start"),
+    [
+        ("real", 0.0, "All of the examined area speaks for a camera (blue)"),
+        ("ai_generated", 1.0, "All of the examined area speaks for AI generation (red)"),
+        ("unsure", 0.0, "All of the examined area speaks for a camera (blue)"),
+        ("unsure", 1.0, "All of the examined area speaks for AI generation (red)"),
+        ("real", 1.0, "No single area speaks for a camera"),
+        ("ai_generated", 0.0, "No single area speaks for AI generation"),
+    ],
+)
+def test_where_all_speaks_for_one_side_there_is_no_rest(
+    answer: Detection, verdict: Label, share_of_ai: float, start: str
+) -> None:
+    sentence = said(answer, verdict, share_of_ai)
+    assert sentence.startswith(start)
+    assert "the rest" not in sentence
+
+
+@pytest.mark.parametrize("verdict", ["real", "ai_generated", "unsure"])
+@pytest.mark.parametrize("share_of_ai", [0.15, 0.3, 0.6, 0.85])
+def test_shares_of_two_sides_are_neither_nothing_nor_all(answer: Detection, verdict: Label, share_of_ai: float) -> None:
+    sentence = said(answer, verdict, share_of_ai)
+    percent = int(sentence.split("%")[0])
+    assert 0 < percent < 100
+    assert "the rest speaks for" in sentence
+    if verdict == "unsure":
+        assert percent >= 50
