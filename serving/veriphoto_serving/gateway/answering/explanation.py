@@ -123,31 +123,34 @@ def _png(image: Image.Image) -> bytes:
 
 
 def _sentence(detection: Detection, heat: Floats, seen: npt.NDArray[np.bool_]) -> str:
-    sentence = _about_the_map(detection, heat, seen)
-    if not detection.second_opinion.asked:
-        return sentence
-    return f"{sentence} The map is the first model's; the score is also a second one's, which draws no map."
-
-
-def _about_the_map(detection: Detection, heat: Floats, seen: npt.NDArray[np.bool_]) -> str:
     towards_ai = detection.verdict.prediction == "ai_generated"
     if detection.verdict.verdict == "unsure" and seen.any():  # an answer for neither: the larger part is named
         towards_ai = float((heat[seen] > 0).mean()) >= 0.5
-    side, other = ("AI generation", "a camera") if towards_ai else ("a camera", "AI generation")
-    colour = "red" if towards_ai else "blue"
     leaning = heat if towards_ai else -heat
     share = float((leaning[seen] > 0).mean()) if seen.any() else 0.0
+    unseen = "Darkened parts were not examined."
+    if not detection.second_opinion.asked:
+        return f"{_about_the_map(detection, leaning, seen, share, towards_ai=towards_ai)} {unseen}"
+    if share < 0.5:
+        return f"A second model decided, which draws no map; the first model's map leans the other way. {unseen}"
+    sentence = _about_the_map(detection, leaning, seen, share, towards_ai=towards_ai)
+    return f"{sentence} The map is the first model's; the score is also a second one's, which draws no map. {unseen}"
+
+
+def _about_the_map(
+    detection: Detection, leaning: Floats, seen: npt.NDArray[np.bool_], share: float, *, towards_ai: bool
+) -> str:
+    side, other = ("AI generation", "a camera") if towards_ai else ("a camera", "AI generation")
     if share == 0.0:
         return f"No single area speaks for {side}; the score follows from the photo as a whole."
-    row, column = np.unravel_index(int(np.argmax(np.where(seen, leaning, -np.inf))), heat.shape)
-    place = _place(int(row) / heat.shape[0], int(column) / heat.shape[1])
-    painted = f"speaks for {side} ({colour}), most strongly {place}"
-    unseen = "Darkened parts were not examined."
+    row, column = np.unravel_index(int(np.argmax(np.where(seen, leaning, -np.inf))), leaning.shape)
+    place = _place(int(row) / leaning.shape[0], int(column) / leaning.shape[1])
+    painted = f"speaks for {side} ({'red' if towards_ai else 'blue'}), most strongly {place}"
     if share == 1.0:
-        return f"All of the examined area {painted}. {unseen}"
+        return f"All of the examined area {painted}."
     percent = min(max(share, 0.01), 0.99)
     rest = " and is not coloured" if detection.verdict.verdict == "real" else ""
-    return f"{percent:.0%} of the examined area {painted}; the rest speaks for {other}{rest}. {unseen}"
+    return f"{percent:.0%} of the examined area {painted}; the rest speaks for {other}{rest}."
 
 
 def _place(down: float, across: float) -> str:

@@ -58,3 +58,12 @@ def test_shares_of_two_sides_are_neither_nothing_nor_all(answer: Detection, verd
     assert "the rest speaks for" in sentence
     if verdict == "unsure":
         assert percent >= 50
+
+
+@pytest.mark.parametrize(("verdict", "share_of_ai"), [("real", 0.85), ("ai_generated", 0.15)])
+def test_a_map_that_the_second_model_overrules_does_not_argue_with_the_answer(
+    answer: Detection, verdict: Label, share_of_ai: float
+) -> None:
+    asked = replace(answer, second_opinion=replace(answer.second_opinion, asked=True))
+    assert said(asked, verdict, share_of_ai).startswith("A second model decided, which draws no map")
+    assert "% of the examined area" in said(asked, verdict, 1 - share_of_ai)
