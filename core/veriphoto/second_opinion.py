@@ -1,16 +1,18 @@
 """The second opinion: what a version makes of a frozen encoder's features, and the rule that joins both scores.
 
 The encoder (``model_repository/encoder``) is the same for every version: squares in, features out. What a version has
-learned lies in its ``second_opinion.json``: a linear probe on those features, the cut above which a picture is worth
-asking about, the rule, and the operating point of the joint score. So all of it is promoted and rolled back with the
+learned lies in its ``second_opinion.json``: a probe on those features, the cut above which a picture is worth asking
+about, the rule, and the operating point of the joint score. So all of it is promoted and rolled back with the
 version, and an answer names the version it was made with.
 """
 
 from __future__ import annotations
 
+import base64
+import functools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -130,14 +132,59 @@ class Joint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Hidden:
+    """The part of a probe that is not linear: ``output @ max(0, weights @ features + biases)``."""
+
+    weights: str
+    """FP16 [H, D] in base64, little-endian, row by row."""
+    biases: tuple[float, ...]
+    """[H]."""
+    output: tuple[float, ...]
+    """[H]."""
+
+    @classmethod
+    def of(cls, weights: npt.NDArray[np.floating[Any]], biases: Sequence[float], output: Sequence[float]) -> Hidden:
+        """Packs a layer.
+
+        Args:
+            weights: [H, D].
+            biases: [H].
+            output: [H].
+        """
+        packed = base64.b64encode(weights.astype("<f2").tobytes()).decode("ascii")
+        return cls(weights=packed, biases=tuple(map(float, biases)), output=tuple(map(float, output)))
+
+    def __call__(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Returns what it adds to the logits of pictures.
+
+        Args:
+            features: FP32 [..., D].
+
+        Raises:
+            ValueError: If it was fitted for another D.
+        """
+        unpacked = _unpack(self.weights, len(self.biases))
+        active = np.maximum(features @ unpacked.T + np.asarray(self.biases, np.float32), 0.0)
+        return np.asarray(active @ np.asarray(self.output, np.float32), np.float64)
+
+
+@functools.lru_cache(maxsize=16)
+def _unpack(packed: str, rows: int) -> npt.NDArray[np.float32]:
+    """Returns FP32 [rows, D]; kept, for it is asked for at every picture."""
+    return np.frombuffer(base64.b64decode(packed, validate=True), "<f2").astype(np.float32).reshape(rows, -1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SecondOpinion:
     """What a version needs of the second opinion: ``second_opinion.json``."""
 
     encoder: str
     """Identity of the encoder that the probe was fitted for."""
     weights: tuple[float, ...]
-    """The probe: FP32 [D]."""
+    """The probe's linear part: FP32 [D]."""
     bias: float
+    hidden: Hidden | None = None
+    """What the probe adds to it."""
     rule: Rule
     operating_point: OperatingPoint
     """Of the joint score."""
@@ -174,6 +221,8 @@ class SecondOpinion:
             alone = rule.alone_weight * first_logit + rule.alone_bias
             return Joint(min(alone, ceiling(self.operating_point)), False, 0.0)
         second = float(np.dot(np.asarray(self.weights, np.float64), features.astype(np.float64))) + self.bias
+        if self.hidden is not None:
+            second += float(self.hidden(features))
         return Joint(rule.first_weight * first_logit + rule.second_weight * second + rule.bias, True, second)
 
     def real_share(self, logit: float) -> float:
@@ -238,11 +287,18 @@ def _opinion(body: dict[str, Any]) -> SecondOpinion:
     def numbers(name: str) -> tuple[float, ...]:
         return tuple(map(float, body.pop(name)))
 
+    weights, hidden = numbers("weights"), body.pop("hidden", None)
+    if hidden is not None:
+        hidden = Hidden(weights=hidden["weights"], biases=tuple(hidden["biases"]), output=tuple(hidden["output"]))
+        if len(hidden.output) != len(hidden.biases):
+            raise ValueError(f"{len(hidden.biases)} hidden units and {len(hidden.output)} outputs")
+        hidden(np.zeros(len(weights), np.float32))
     return SecondOpinion(
         rule=Rule(**body.pop("rule")),
         operating_point=OperatingPoint(**body.pop("operating_point")),
         drift_reference=DriftReference(**body.pop("drift_reference")),
-        weights=numbers("weights"),
+        weights=weights,
+        hidden=hidden,
         real_levels=numbers("real_levels"),
         real_logits=numbers("real_logits"),
         **body,

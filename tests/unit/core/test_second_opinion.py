@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from veriphoto.second_opinion import (
     OPINION_FILE,
     UNKNOWN_SHARE,
     Encoder,
+    Hidden,
     Mode,
     Rule,
     SecondOpinion,
@@ -52,6 +54,27 @@ STATISTICS = {"width": 500.0, "height": 500.0, "blockiness": 1.0}
 def test_a_version_reads_what_it_wrote(tmp_path: Path) -> None:
     OPINION.write(tmp_path)
     assert read_opinion(tmp_path) == OPINION
+
+
+def test_a_hidden_layer_adds_to_the_linear_part_and_is_kept(tmp_path: Path) -> None:
+    hidden = Hidden.of(np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0]]), [0.5, 1.0], [2.0, 3.0])
+    opinion = replace(OPINION, hidden=hidden)
+    opinion.write(tmp_path)
+    assert read_opinion(tmp_path) == opinion
+    features = np.array([1.0, 2.0, 3.0], np.float32)
+    # The second unit's 1 - 3 is below 0.
+    assert opinion.join(5.0, features).second_logit == pytest.approx(OPINION.join(5.0, features).second_logit + 3.0)
+    assert hidden(np.stack([features, -features])).tolist() == pytest.approx([3.0, 12.0])
+
+
+@pytest.mark.parametrize("change", [{"weights": "%"}, {"weights": "AAAA"}, {"biases": [0.0]}, {"output": []}])
+def test_a_broken_hidden_layer_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
+    replace(OPINION, hidden=Hidden.of(np.zeros((2, 3)), [0.0, 0.0], [0.0, 0.0])).write(tmp_path)
+    body = json.loads((tmp_path / OPINION_FILE).read_text())
+    body["hidden"] |= change
+    (tmp_path / OPINION_FILE).write_text(json.dumps(body))
+    with pytest.raises(ManifestError, match=r"second_opinion\.json"):
+        read_opinion(tmp_path)
 
 
 def test_a_version_without_the_file_has_no_second_opinion(tmp_path: Path) -> None:

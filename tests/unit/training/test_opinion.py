@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,15 @@ from veriphoto.verdict import OperatingPoint
 from veriphoto_training.data.dataset import Picture
 from veriphoto_training.opinion.fit import Fitted, Roles, fit_opinion
 from veriphoto_training.opinion.looks import Looks, look_at
-from veriphoto_training.opinion.probe import FOLDS, fit_probe, folds, out_of_source, source_weights
+from veriphoto_training.opinion.probe import (
+    FOLDS,
+    Settings,
+    choose_settings,
+    fit_probe,
+    folds,
+    out_of_source,
+    source_weights,
+)
 from veriphoto_training.opinion.rule import Sample, fit_logistic, joint_logits, weighted_quantile
 from veriphoto_training.opinion.teacher import Teacher
 from veriphoto_training.scoring.metrics import auroc, sigmoid
@@ -74,11 +83,28 @@ def test_weights_give_both_classes_the_same_and_small_sources_their_share() -> N
 
 def test_the_probe_finds_what_holds_for_unseen_sources() -> None:
     looks = [_looks("clean", 0), _looks("mixed", 1)]
-    scores = out_of_source(looks, 1e-2)
+    scores = out_of_source(looks, partial(fit_probe, looks, Settings(1e-2)))
     for score, look in zip(scores, looks, strict=True):
         assert auroc(look.labels, score) > 0.93
-    probe = fit_probe(looks, 1e-2)
+    probe = fit_probe(looks, Settings(1e-2))
     assert np.argmax(np.abs(probe.weights)) == 0
+
+
+def test_a_hidden_layer_finds_what_is_not_linear() -> None:
+    looks = _looks()
+    random = np.random.default_rng(5)
+    bent = looks.features.copy()
+    sides = 2.0 * random.choice([-1.0, 1.0], (len(bent), 6))
+    bent[:, :6] = looks.labels[:, None] * sides + random.normal(0.0, 0.5, (len(bent), 6))
+    looks = replace(looks, features=bent)
+    (straight,) = out_of_source([looks], partial(fit_probe, [looks], Settings(1e-2)))
+    settings, (scores,) = choose_settings([looks])
+    assert settings.hidden > 0.0
+    assert auroc(looks.labels, straight) < 0.65
+    assert auroc(looks.labels, scores) > 0.75
+    probe = fit_probe([looks], settings)
+    assert auroc(looks.labels, probe(bent)) > 0.75
+    assert fit_probe([looks], settings).hidden == probe.hidden
 
 
 def test_the_logistic_fit_recovers_drawn_weights() -> None:

@@ -15,7 +15,7 @@ from veriphoto.verdict import OperatingPoint
 from veriphoto_training.data.dataset import Picture
 from veriphoto_training.data.splits import matches
 from veriphoto_training.opinion.looks import Look, Looks, Track, look_at
-from veriphoto_training.opinion.probe import FOLDS, choose_strength, fit_probe
+from veriphoto_training.opinion.probe import FOLDS, Settings, choose_settings, fit_probe
 from veriphoto_training.opinion.rule import MISSED, Sample, assemble, fit_rule, weighted_quantile
 from veriphoto_training.scoring.metrics import sigmoid
 
@@ -42,7 +42,8 @@ class Fitted:
     first_point: OperatingPoint
     """Both cuts of the classifier alone, for servers that ask nobody else."""
     pictures: int
-    strength: float
+    settings: Settings
+    """How its probe was fitted."""
 
 
 def fit_opinion(
@@ -73,7 +74,7 @@ def fit_opinion(
     common = set.intersection(*({picture.path for picture in look.pictures} for look in seen))
     seen = [_only(look, common) for look in seen]
     _require(seen[0], roles)
-    strength, scores = choose_strength(seen)
+    settings, scores = choose_settings(seen)
     sources = [picture.source for picture in seen[0].pictures]
     product = np.array([matches([source], roles.product) for source in sources])
     unseen = np.array([not matches([source], roles.learned) for source in sources])
@@ -81,12 +82,12 @@ def fit_opinion(
         Sample(looks=look, second=score, product=product, unseen=unseen)
         for look, score in zip(seen, scores, strict=True)
     ]
-    opinion = assemble(fit_probe(seen, strength), fit_rule(samples), samples, identity)
+    opinion = assemble(fit_probe(seen, settings), fit_rule(samples), samples, identity)
     return Fitted(
         opinion=opinion,
         first_point=_two_cuts(point, samples),
         pictures=len(sources),
-        strength=strength,
+        settings=settings,
     )
 
 

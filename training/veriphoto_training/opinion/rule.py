@@ -186,6 +186,7 @@ def assemble(probe: Probe, rule: Rule, samples: Sequence[Sample], encoder: str) 
         encoder=encoder,
         weights=tuple(float(f"{value:.6g}") for value in probe.weights),
         bias=float(probe.bias),
+        hidden=probe.hidden,
         rule=rule,
         operating_point=point,
         real_levels=LEVELS,

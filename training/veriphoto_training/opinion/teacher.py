@@ -21,7 +21,7 @@ from veriphoto.opinions import EncoderPackage
 from veriphoto_training.data.dataset import Picture, read_dataset
 from veriphoto_training.data.splits import matches
 from veriphoto_training.opinion.looks import Looks, Track, look_at, open_looks
-from veriphoto_training.opinion.probe import choose_strength, source_weights
+from veriphoto_training.opinion.probe import choose_settings, source_weights
 
 Floats = npt.NDArray[np.float32]
 
@@ -126,5 +126,5 @@ def ask_encoder(data: Path, leave_out: Sequence[str], repository: Path, cache: P
     pictures = [picture for picture in read_dataset(data).pictures if not matches([picture.source], leave_out)]
     opened = open_looks(None, encoder, os.cpu_count() or 1)
     clean = look_at(pictures, "clean", opened, cache / encoder.encoder.identity, track)
-    _, (scores,) = choose_strength([clean])
+    _, (scores,) = choose_settings([clean])
     return Teacher.of(clean, scores)
