@@ -12,7 +12,7 @@ import base64
 import functools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -143,7 +143,7 @@ class Hidden:
     """[H]."""
 
     @classmethod
-    def of(cls, weights: npt.NDArray[np.floating[Any]], biases: Sequence[float], output: Sequence[float]) -> Hidden:
+    def of(cls, weights: npt.NDArray[Any], biases: npt.NDArray[Any], output: npt.NDArray[Any]) -> Hidden:
         """Packs a layer.
 
         Args:

@@ -57,7 +57,7 @@ def test_a_version_reads_what_it_wrote(tmp_path: Path) -> None:
 
 
 def test_a_hidden_layer_adds_to_the_linear_part_and_is_kept(tmp_path: Path) -> None:
-    hidden = Hidden.of(np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0]]), [0.5, 1.0], [2.0, 3.0])
+    hidden = Hidden.of(np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0]]), np.array([0.5, 1.0]), np.array([2.0, 3.0]))
     opinion = replace(OPINION, hidden=hidden)
     opinion.write(tmp_path)
     assert read_opinion(tmp_path) == opinion
@@ -69,7 +69,7 @@ def test_a_hidden_layer_adds_to_the_linear_part_and_is_kept(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("change", [{"weights": "%"}, {"weights": "AAAA"}, {"biases": [0.0]}, {"output": []}])
 def test_a_broken_hidden_layer_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
-    replace(OPINION, hidden=Hidden.of(np.zeros((2, 3)), [0.0, 0.0], [0.0, 0.0])).write(tmp_path)
+    replace(OPINION, hidden=Hidden.of(np.zeros((2, 3)), np.zeros(2), np.zeros(2))).write(tmp_path)
     body = json.loads((tmp_path / OPINION_FILE).read_text())
     body["hidden"] |= change
     (tmp_path / OPINION_FILE).write_text(json.dumps(body))
