@@ -9,13 +9,18 @@ var=${VERIPHOTO_VAR:-var}
 rounds=${ROUNDS:-8}
 gateway=http://127.0.0.1:8080
 prometheus=http://127.0.0.1:9090
+grafana=http://127.0.0.1:3000
 mkdir -p "$var"
 
 command -v prometheus >/dev/null || { echo "Prometheus is not installed: make prometheus" >&2; exit 2; }
-if curl --silent --output /dev/null "$gateway"; then
-    echo "something serves at $gateway already; stop it first" >&2
-    exit 2
-fi
+addresses="$gateway $prometheus"
+if command -v grafana >/dev/null; then addresses="$addresses $grafana"; fi
+for address in $addresses; do
+    # 7: nobody listens. Whatever else curl says, even of an answer that is no HTTP, somebody does.
+    code=0
+    curl --silent --max-time 5 --output /dev/null "$address" || code=$?
+    [ "$code" = 7 ] || { echo "something serves at $address already; stop it first" >&2; exit 2; }
+done
 started=""
 end() {
     trap - EXIT INT TERM
@@ -46,7 +51,7 @@ if command -v grafana >/dev/null; then
         GF_PATHS_DATA=$(realpath "$var/grafana") GF_SERVER_HTTP_ADDR=127.0.0.1 \
         grafana server --homepath "${GRAFANA_HOME:-/usr/share/grafana}" >"$var/grafana.log" 2>&1 &
     started="$started $!"
-    echo "Grafana:    http://127.0.0.1:3000 (admin, admin)"
+    echo "Grafana:    $grafana (admin, admin)"
 else
     echo "Grafana is not installed; its dashboards are in monitoring/grafana/dashboards"
 fi

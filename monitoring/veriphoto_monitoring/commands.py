@@ -69,7 +69,11 @@ def show(
     except ImportError as error:
         raise MissingExtraError("monitor", error.name) from error
     base = settings.url.rstrip("/")
-    text = fetch(f"{base}/drift")
+    try:
+        text = fetch(f"{base}/drift")
+    except ServiceUnavailableError as error:
+        advice = "start one with: veriphoto monitor (veriphoto serve does, too), or name another with --url"
+        raise ServiceUnavailableError(f"{error.message}; {advice}") from error
     try:
         status = json.loads(text)
         detected = bool(status["drift_detected"])

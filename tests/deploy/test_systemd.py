@@ -81,3 +81,12 @@ def test_the_server_may_finish_what_it_has() -> None:
     exit_s = TritonOptions.__dataclass_fields__["exit_timeout_s"].default
     assert limit > settings.drain + settings.request_timeout + settings.upload_timeout + exit_s
     assert "KillMode=mixed" in text
+
+
+def test_one_unit_alone_runs_the_drift_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "deploy" / "systemd" / "veriphoto.service").read_text("utf-8")
+    for name, value in re.findall(r"^Environment=(\w+)=(\S+)$", text, re.M):
+        monkeypatch.setenv(name, value)
+    command = typer.main.get_group(build()).commands["serve"]
+    with command.make_context("serve", ["--no-samples"]) as context:
+        assert context.params["no_monitor"] is True

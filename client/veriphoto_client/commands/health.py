@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from veriphoto.errors import ServiceUnavailableError
 from veriphoto_client.commands.engines import ServerOptions
 from veriphoto_client.sdk.synchronous import Detector
 from veriphoto_client.triton.transport import DEFAULT_URL
@@ -18,7 +19,12 @@ def health(server: ServerOptions, as_json: Annotated[bool, typer.Option("--json"
     Every option but --json is also an environment variable: --url is VERIPHOTO_URL.
     """
     with Detector(server.url or DEFAULT_URL, api_key=server.api_key, timeout=server.timeout) as detector:
-        found = detector.health()
+        try:
+            found = detector.health()
+        except ServiceUnavailableError as error:
+            if server.url:
+                raise
+            raise ServiceUnavailableError(f"{error.message}, or name one at another address with --url") from error
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=2))
     else:

@@ -69,7 +69,7 @@ def fetch(url: str) -> str:
         answer = connection.getresponse()
         body = answer.read(MAX_BYTES)
     except (OSError, http.client.HTTPException) as error:
-        raise ServiceUnavailableError(f"{url} does not answer: {type(error).__name__}") from error
+        raise ServiceUnavailableError(f"{url} does not answer: {error or type(error).__name__}") from error
     finally:
         connection.close()
     if answer.status != http.client.OK:

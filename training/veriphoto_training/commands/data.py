@@ -102,6 +102,8 @@ def audit(
         word = limit.state.upper() if limit.state == "exceeded" else limit.state
         found_here = limit.figure if limit.limit else f"{limit.figure.value:.0f}"
         typer.echo(f"{word:13}  {limit.name}: {found_here} (limit {limit.limit})")
+        if limit.state == "exceeded":
+            typer.echo(f"{'':15}{limit.advice}")
     typer.echo(f"for comparison, metadata alone on the files as they are: {found.raw.auroc}")
     looks = found.looks
     for name, shortcut, worth in (
