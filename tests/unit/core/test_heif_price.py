@@ -47,7 +47,9 @@ def test_what_is_accepted_takes_no_longer_than_it_was_priced(tile: bytes) -> Non
 
 
 @pytest.mark.parametrize(("columns", "rows", "accepted"), [(23, 16, True), (24, 24, False)])
-def test_phones_photos_of_24_megapixels_are_taken_and_dearer_ones_refused(columns, rows, accepted) -> None:
+def test_phones_photos_of_24_megapixels_are_taken_and_dearer_ones_refused(
+    columns: int, rows: int, accepted: bool
+) -> None:
     tile = heic_tile(Image.linear_gradient("L").convert("RGB"), "420", deep=False, quality=60)
     header = read(grid(tile, columns, rows))
     assert (header.seconds < MAX_DECODE_SECONDS) is accepted
