@@ -105,8 +105,6 @@ MAX_PIXELS: Final = 40_000_000
 MAX_SIDE: Final = 12_000
 MAX_DECODE_SECONDS: Final = 1.0
 """CPU time of decoding, as its header prices it."""
-MAX_HEIF_DECODE_SECONDS: Final = 1.5
-"""The same for HEIC, so that 24 megapixels are taken, which is what phones make of one."""
 MAX_DECODE_BYTES: Final = 400 * 1000 * 1000
 """Memory of decoding at its peak, as its header prices it."""
 

@@ -30,7 +30,6 @@ from veriphoto.contract import (
     MAX_DECODE_BYTES,
     MAX_DECODE_SECONDS,
     MAX_FILE_BYTES,
-    MAX_HEIF_DECODE_SECONDS,
     MAX_PIXELS,
     MAX_SIDE,
 )
@@ -246,11 +245,10 @@ def _check_size(width: int, height: int) -> None:
 
 def _check_work(header: Header, held: int) -> None:
     size, kind = f"{header.width} x {header.height} pixels", header.format.upper()
-    most = MAX_HEIF_DECODE_SECONDS if header.format == "heif" else MAX_DECODE_SECONDS
-    if header.seconds > most:
+    if header.seconds > MAX_DECODE_SECONDS:
         raise TooCostlyError(
             f"{size}, as this {kind} stores them, take about {header.seconds:.1f} s to decode, the limit is "
-            f"{most:.1f} s; send a smaller copy, or save it again as a plain JPEG"
+            f"{MAX_DECODE_SECONDS:.1f} s; send a smaller copy, or save it again as a plain JPEG"
         )
     memory = header.width * header.height * header.pixel_bytes + held + _AT_REST
     if memory > MAX_DECODE_BYTES:

@@ -24,14 +24,17 @@ _VIDEOS: Final = {b"qt  ": "a QuickTime video", b"crx ": "CR3 (Canon's raw)", b"
 _ALPHA: Final = b"alpha"
 
 # CPU time at its worst, fitted on the largest files of either kind (docs/robustness.md).
-_A_PIXEL: Final = {"heif": 16e-9, "avif": 16e-9}
-_A_BYTE: Final = {"heif": 200e-9, "avif": 50e-9}
-_A_FURTHER_BYTE: Final = {"heif": 80e-9, "avif": 50e-9}
-_FEW_BYTES: Final = 0.15
-"""Bytes a pixel up to which the first price of a byte holds: after them come coefficients, which are cheaper."""
+_A_PIXEL: Final = {"heif": 30e-9, "avif": 16e-9}
+_A_BYTE: Final = {"heif": 70e-9, "avif": 50e-9}
+_DEEP: Final = 1.6
+"""What more than eight bits a sample multiply the time by: decoders have their fast ways for eight."""
 _A_CLEAR_PIXEL: Final = 30e-9  # more, to put it on white
-_PIXEL_BYTES: Final = {"heif": 9, "avif": 10}
+_PIXEL_BYTES: Final = {"heif": 7.5, "avif": 8.5}
+"""Beside the samples themselves."""
+_SAMPLE_BYTES: Final = {"heif": 3, "avif": 2}  # of more than eight bits, with their copy in eight; others have one
 _CLEAR_PIXEL_BYTES: Final = 8  # more, to put it on white
+_PLAIN: Final = 1.5
+"""Samples a pixel where colour has half the width and height; prices are those of such pictures."""
 
 _Properties = list[tuple[bytes, memoryview]]
 
@@ -48,11 +51,25 @@ class _Meta:
     properties: _Properties = field(default_factory=list)
     owned: dict[int, list[int]] = field(default_factory=dict)
     """Places of an item's properties in the list above, from 1."""
+    found: dict[int, dict[bytes, memoryview]] = field(default_factory=dict)
+    """The properties of an item that was asked for."""
 
     def of(self, item: int, kind: bytes) -> memoryview | None:
         """Returns the first property of that kind which an item has."""
-        places = [place - 1 for place in self.owned.get(item, []) if 0 < place <= len(self.properties)]
-        return next((self.properties[place][1] for place in places if self.properties[place][0] == kind), None)
+        if item not in self.found:  # once an item: a grid may name one item a hundred thousand times
+            places = [place - 1 for place in self.owned.get(item, []) if 0 < place <= len(self.properties)]
+            self.found[item] = dict(self.properties[place] for place in reversed(places))
+        return self.found[item].get(kind)
+
+    def samples(self, item: int) -> tuple[float, bool]:
+        """Returns an item's samples a pixel, and whether they have more than eight bits, as its decoder is told."""
+        hevc, av1 = self.of(item, b"hvcC"), self.of(item, b"av1C")
+        if hevc is not None and len(hevc) > 18:
+            return (_PLAIN, _PLAIN, 2.0, 3.0)[hevc[16] & 3], bool((hevc[17] | hevc[18]) & 7)
+        if av1 is not None and len(av1) > 2:
+            whole_width, whole_height = not av1[2] & 8, not av1[2] & 4
+            return (3.0 if whole_height else 2.0) if whole_width else _PLAIN, bool(av1[2] & 0x60)
+        return _PLAIN, False
 
     def area(self, item: int) -> int:
         """Returns an item's pixels, 0 where it does not say."""
@@ -113,20 +130,18 @@ def _header(data: bytes, meta: _Meta) -> Header:
     pixels = max(width * height, sum(map(meta.area, items)))
     clear = sum(map(meta.area, alpha))
     coded_bytes = sum(meta.sizes.get(item, 0) for item in items + alpha)
-    few = min(coded_bytes, int(_FEW_BYTES * (pixels + clear)))
-    seconds = (
-        (pixels + clear) * _A_PIXEL[format_]
-        + few * _A_BYTE[format_]
-        + (coded_bytes - few) * _A_FURTHER_BYTE[format_]
-        + (width * height * _A_CLEAR_PIXEL if alpha else 0)
-    )
+    told = [meta.samples(item) for item in dict.fromkeys(items + alpha)]
+    samples, deep = max(each for each, _ in told), any(each for _, each in told)
+    seconds = (pixels + clear) * _A_PIXEL[format_] * samples / _PLAIN + coded_bytes * _A_BYTE[format_]
+    seconds = seconds * (_DEEP if deep else 1) + (width * height * _A_CLEAR_PIXEL if alpha else 0)
+    pixel_bytes = _PIXEL_BYTES[format_] + samples * (_SAMPLE_BYTES[format_] if deep else 1)
     return Header(
         format=format_,
         width=width,
         height=height,
         clean=data,
         seconds=seconds,
-        pixel_bytes=_PIXEL_BYTES[format_] * pixels / max(width * height, 1) + (_CLEAR_PIXEL_BYTES if alpha else 0),
+        pixel_bytes=pixel_bytes * pixels / max(width * height, 1) + (_CLEAR_PIXEL_BYTES if alpha else 0),
     )
 
 
@@ -203,6 +218,8 @@ def _associations(body: memoryview, meta: _Meta, budget: Budget) -> None:
         item, count = int.from_bytes(body[at : at + wide], "big"), body[at + wide]
         at += wide + 1
         places = body[at : at + count * step]
+        for _ in range(0, count, 16):
+            budget.spend()
         # The highest bit of each says "essential".
         meta.owned.setdefault(item, []).extend(
             int.from_bytes(places[i : i + step], "big") & ((1 << (8 * step - 1)) - 1)
