@@ -136,7 +136,7 @@ $(VENV)/train.stamp: $(VENV)/pip.stamp pyproject.toml constraints.txt
 $(VENV)/dev.stamp: $(VENV)/serving.stamp pyproject.toml constraints.txt
 	@echo "installing everything, the tests' tools included: 3.5 GB in $(VENV) with torch for CPUs"
 	$(CPU_TORCH)
-	$(INSTALL) --editable '.[serving,monitor,train,export,page,openvino,tensorrt,ray,review]' --group dev
+	$(INSTALL) --editable '.[serving,monitor,train,export,page,openvino,tensorrt,ray,review,tracing]' --group dev
 	touch $@
 
 $(VENV)/docs.stamp: $(VENV)/pip.stamp pyproject.toml constraints.txt
