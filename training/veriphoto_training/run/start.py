@@ -78,7 +78,10 @@ def run_training(
     if run_id and not resume:
         raise UsageError(f"{output / LAST} exists; add --resume to continue that run, or give another --output")
     check_weights(weights)  # before the data, whose reading may take long
-    if weights == "none" and (recipe.frozen_stages or recipe.frozen_norms):
+    chosen = get_recipe(recipe_name)
+    if weights == "none" and (
+        (chosen.frozen_stages and recipe.frozen_stages) or (chosen.frozen_norms and recipe.frozen_norms)
+    ):
         raise UsageError(
             f"recipe '{recipe.name}' keeps parts of its starting weights, and with --weights none they are noise; "
             "choose --weights lite0, or add --set frozen_stages=0 --set frozen_norms=false"
