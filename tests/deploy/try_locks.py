@@ -32,7 +32,7 @@ from veriphoto_serving.triton.ports import LOOPBACK, free_ports
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "docker" / "requirements"
-SAMPLE = ROOT / "samples" / "ai_peaches.jpg"
+SAMPLE = ROOT / "samples" / "ai_watch.jpg"
 ORDERS = (("serving,monitor", "ray", "page", "train"), ("client", "train", "page", "ray", "serving,monitor"))
 IMPORTS = "import numpy, pandas, pyarrow, ray.data, streamlit, torch, mlflow, tritonclient.grpc, onnxruntime"
 CUDA = re.compile(r"^(torch==|triton==|nvidia-|cuda-)")
