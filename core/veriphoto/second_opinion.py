@@ -174,6 +174,24 @@ def _unpack(packed: str, rows: int) -> npt.NDArray[np.float32]:
     return np.frombuffer(base64.b64decode(packed, validate=True), "<f2").astype(np.float32).reshape(rows, -1)
 
 
+def probe_logits(
+    features: npt.NDArray[np.float32], weights: npt.ArrayLike, bias: float, hidden: Hidden | None
+) -> npt.NDArray[np.float64]:
+    """Applies a probe, uncalibrated.
+
+    Args:
+        features: FP32 [..., D].
+        weights: The linear part's weights [D].
+        bias: What is added.
+        hidden: The part that is not linear, if there is one.
+
+    Returns:
+        FP64 [...].
+    """
+    linear = features.astype(np.float64) @ np.asarray(weights, np.float64) + bias
+    return np.asarray(linear if hidden is None else linear + hidden(features))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SecondOpinion:
     """What a version needs of the second opinion: ``second_opinion.json``."""
@@ -220,9 +238,7 @@ class SecondOpinion:
         if features is None:
             alone = rule.alone_weight * first_logit + rule.alone_bias
             return Joint(min(alone, ceiling(self.operating_point)), False, 0.0)
-        second = float(np.dot(np.asarray(self.weights, np.float64), features.astype(np.float64))) + self.bias
-        if self.hidden is not None:
-            second += float(self.hidden(features))
+        second = float(probe_logits(features, self.weights, self.bias, self.hidden))
         return Joint(rule.first_weight * first_logit + rule.second_weight * second + rule.bias, True, second)
 
     def real_share(self, logit: float) -> float:

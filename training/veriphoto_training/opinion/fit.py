@@ -15,7 +15,7 @@ from veriphoto.verdict import OperatingPoint
 from veriphoto_training.data.dataset import Picture
 from veriphoto_training.data.splits import matches
 from veriphoto_training.opinion.looks import Look, Looks, Track, look_at
-from veriphoto_training.opinion.probe import FOLDS, Settings, choose_settings, fit_probe
+from veriphoto_training.opinion.probe import FOLDS, choose_settings, fit_probe
 from veriphoto_training.opinion.rule import MISSED, Sample, assemble, fit_rule, weighted_quantile
 from veriphoto_training.scoring.metrics import sigmoid
 
@@ -42,8 +42,6 @@ class Fitted:
     first_point: OperatingPoint
     """Both cuts of the classifier alone, for servers that ask nobody else."""
     pictures: int
-    settings: Settings
-    """How its probe was fitted."""
 
 
 def fit_opinion(
@@ -87,7 +85,6 @@ def fit_opinion(
         opinion=opinion,
         first_point=_two_cuts(point, samples),
         pictures=len(sources),
-        settings=settings,
     )
 
 

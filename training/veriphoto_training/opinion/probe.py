@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from veriphoto.second_opinion import Hidden
+from veriphoto.second_opinion import Hidden, probe_logits
 from veriphoto_training.opinion.looks import Looks
 from veriphoto_training.scoring.metrics import auroc
 
@@ -24,8 +24,6 @@ STRENGTHS: Final = (3e-4, 1e-3, 3e-3, 1e-2)
 """Inverse regularisation, of which sources left out choose one."""
 BALANCE: Final = 0.5
 """A source of n pictures weighs n ** BALANCE: neither the largest decide alone, nor those of three pictures."""
-
-
 _UNITS: Final = 64
 _EPOCHS: Final = 10
 _STEPS: Final = 400
@@ -54,8 +52,7 @@ class Probe:
 
     def __call__(self, features: npt.NDArray[np.float32]) -> Floats:
         """Returns logits [n]."""
-        linear: Floats = features.astype(np.float64) @ self.weights + self.bias
-        return linear if self.hidden is None else linear + self.hidden(features)
+        return probe_logits(features, self.weights, self.bias, self.hidden)
 
 
 def source_weights(sources: npt.NDArray[np.str_], labels: npt.NDArray[np.int64]) -> Floats:
