@@ -46,13 +46,13 @@ class Budget:
         self._left = parts
         self._parts = parts
 
-    def spend(self) -> None:
-        """Counts one part.
+    def spend(self, parts: int = 1) -> None:
+        """Counts parts.
 
         Raises:
-            TooCostlyError: If it is one too many.
+            TooCostlyError: If they are too many.
         """
-        self._left -= 1
+        self._left -= parts
         if self._left < 0:
             raise TooCostlyError(
                 f"the file has more than {self._parts:,} segments or chunks, far more than a photo; {SAVE_AGAIN}"
