@@ -63,7 +63,7 @@ def collapse(script: str, names: dict[int, str]) -> Counter[tuple[str, ...]]:
 
     Args:
         script: Its output.
-        names: Of the processes.
+        names: Name of each process, by its id.
 
     Returns:
         How often each stack was seen, outermost first, the process in front.

@@ -45,7 +45,7 @@ class TritonOptions:
     """How to start one Triton. The fields declared by ``option`` and ``port`` are options of ``veriphoto serve``.
 
     Attributes:
-        traces_url: Where Triton sends its spans of requests that are traced already; empty for nowhere.
+        traces_url: URL of the OTLP collector that gets Triton's spans; empty if nothing is traced.
         start_timeout_s: How long loading the models may take.
         exit_timeout_s: How long requests in flight may take to finish when the server stops.
         admin_key: Unlocks the restricted APIs. Never printed.

@@ -38,7 +38,7 @@ def averaged(network: nn.Module, decay: float) -> Any:
     Its ``module`` is the network that is validated and shipped.
 
     Args:
-        network: Where the average starts.
+        network: Network whose weights are averaged, from those that it has now.
         decay: What stays of it at each step, at most: early steps move further, at step ``s`` by 9 / (10 + s), or the
             start would stay in the average for long.
     """

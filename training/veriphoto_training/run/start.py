@@ -78,7 +78,7 @@ def run_training(
     if run_id and not resume:
         raise UsageError(f"{output / LAST} exists; add --resume to continue that run, or give another --output")
     check_weights(weights)  # before the data, whose reading may take long
-    chosen = get_recipe(recipe_name)
+    chosen = get_recipe(recipe_name)  # who overrides it to freeze noise means it
     if weights == "none" and (
         (chosen.frozen_stages and recipe.frozen_stages) or (chosen.frozen_norms and recipe.frozen_norms)
     ):
