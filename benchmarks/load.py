@@ -14,10 +14,12 @@ import base64
 import http.client
 import importlib
 import itertools
+import json
 import random
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -29,8 +31,24 @@ OCTETS: Final = {"Content-Type": "application/octet-stream"}
 _PATIENCE_S: Final = 60.0
 _OUTPUTS: Final = ("PROBABILITY", "LOGIT", "EVIDENCE", "STATISTICS", "OPERATING_POINT")
 
+WRONG: Final = 600
+"""No status of HTTP: an answer that is not the one that is known."""
+KNOWN: Final[dict[bytes, float]] = {}
+"""Logits of the pictures whose answers are known."""
+_SAME: Final = 1e-2
+"""Largest difference of two logits of one version for one picture that batching can explain."""
+
 Send = Callable[[bytes], int]
 """Sends one picture and waits for its answer; returns the HTTP status (200 is an answer, 503 a refusal)."""
+
+
+def checked(data: bytes, status: int, body: bytes) -> int:
+    """Returns the status of a gateway's answer, or ``WRONG`` for a score that is not the picture's own."""
+    if status != http.client.OK or data not in KNOWN:
+        return status
+    answer = json.loads(body)
+    right = abs(answer["logit"] - KNOWN[data]) <= _SAME and answer["statistics"]["bytes"] == len(data)
+    return status if right else WRONG
 
 
 _CONNECTIONS: Final[list[http.client.HTTPConnection]] = []
@@ -42,8 +60,10 @@ def close_connections() -> None:
         connection.close()
 
 
-def http_sender(url: str, headers: dict[str, str]) -> Send:
-    """Posts the file as the body over one connection that stays open."""
+def http_sender(
+    url: str, headers: dict[str, str], judge: Callable[[bytes, int, bytes], int] = lambda _, status, __: status
+) -> Send:
+    """Posts the file as the body over one connection that stays open; ``judge`` may look at the answer."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=_PATIENCE_S)
     _CONNECTIONS.append(connection)
@@ -53,12 +73,12 @@ def http_sender(url: str, headers: dict[str, str]) -> Send:
         try:
             connection.request("POST", parts.path, data, headers)
             answer = connection.getresponse()
-            answer.read()
+            body = answer.read()
         except (OSError, http.client.HTTPException):
             connection.close()
             # Servers close connections that have rested for a while; every client asks once more over a new one.
             return send(data) if kept else 599
-        return answer.status
+        return judge(data, answer.status, body)
 
     return send
 
@@ -132,6 +152,7 @@ def triton_sender(
 SENDERS: Final[dict[str, Callable[[str], Send]]] = {
     "raw": raw_sender,
     "body": lambda url: http_sender(url, OCTETS),
+    "checked": lambda url: http_sender(url, OCTETS, checked),
     "form": multipart_sender,
     "json": json_sender,
     "oip-grpc": lambda url: triton_sender("grpc", url, image="image", answer="probability", outputs=()),
@@ -192,6 +213,11 @@ class Load:
         # If the callers themselves were late, the loop was not open.
         return answer | {"offered_per_s": len(moments) / seconds, "latest_start_ms": 1000.0 * max(late, default=0.0)}
 
+    def know(self, logits: Sequence[float]) -> dict[str, Any]:
+        """Takes the pictures' logits, against which the way ``checked`` holds its answers."""
+        KNOWN.update(zip(self._pictures, logits, strict=True))
+        return {}
+
     def _picture(self) -> bytes:
         return self._pictures[next(self._next) % len(self._pictures)]
 
@@ -223,6 +249,7 @@ def _counted(found: list[tuple[float, int]], seconds: float) -> dict[str, Any]:
         "refused": len(bad),
         "refused_latencies": [latency for latency, _ in bad],
         "refused_statuses": sorted({status for _, status in bad}),
+        "statuses": {str(status): count for status, count in sorted(Counter(status for _, status in found).items())},
     }
 
 
@@ -231,8 +258,8 @@ def main() -> None:
     load = Load([Path(name).read_bytes() for name in sys.argv[1:]])
     for order in orders():
         cpu = time.process_time()
-        kind = order.pop("loop")
-        answer = load.closed(**order) if kind == "closed" else load.open(**order)
+        ways: dict[str, Callable[..., dict[str, Any]]] = {"closed": load.closed, "open": load.open, "know": load.know}
+        answer = ways[order.pop("loop")](**order)
         reply(answer | {"load_cpu": time.process_time() - cpu})
 
 

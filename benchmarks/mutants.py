@@ -24,6 +24,9 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 
 def originals() -> dict[str, list[bytes]]:
     """Returns sound pictures, small so that damage hits their structure often, by format."""
+    import pillow_heif  # noqa: PLC0415 - a tool of developers, who alone have it
+
+    pillow_heif.register_heif_opener()
     colours = Image.open(next(iter(sorted(SAMPLES.glob("*.jpg"))))).convert("RGB").resize((160, 120))
     clear = colours.copy()
     clear.putalpha(colours.convert("L"))
@@ -103,9 +106,6 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=19)
     arguments = parser.parse_args()
-    import pillow_heif  # noqa: PLC0415 - a tool of developers, who alone have it
-
-    pillow_heif.register_heif_opener()
     outcomes: dict[str, Counter[str]] = {}
     slowest: dict[str, float] = {}
     for kind, data in mutants(arguments.count, arguments.seed):

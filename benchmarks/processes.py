@@ -30,6 +30,13 @@ def tree(pid: int) -> list[int]:
     return found
 
 
+def runs(pid: int) -> bool:
+    """Whether a process runs; one that waits to be reaped does not, nor one that ends while it is looked at."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return _stat(pid)[0] != "Z"
+    return False
+
+
 def cpu_seconds(pids: Iterable[int]) -> float:
     """Returns the CPU time that processes have used, with that of children they have waited for."""
     total = 0

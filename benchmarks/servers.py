@@ -138,6 +138,7 @@ def measure(load: Worker, order: Mapping[str, Any], pids: list[int]) -> dict[str
         "peak_rss_mb": round(peak_rss_mb(pids), 1),
         "refused": answer["refused"],
         "refused_statuses": answer["refused_statuses"],
+        "statuses": answer["statuses"],
         **({"refused_p99_ms": refusals["p99_ms"]} if refusals else {}),
         **({key: round(answer[key], 2) for key in ("offered_per_s", "latest_start_ms") if key in answer}),
     }

@@ -1,18 +1,8 @@
-"""Waiting for processes that start, and looking at those that are about to end."""
+"""Waiting for processes that start."""
 
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
-
-
-def runs(pid: int) -> bool:
-    """Whether a process runs; one that waits to be reaped does not, nor one that ends while it is looked at."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return text.rpartition(")")[2].split()[0] != "Z"
 
 
 def output_until(process: subprocess.Popen[str], words: str) -> str:

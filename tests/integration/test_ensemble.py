@@ -17,7 +17,7 @@ import pillow_heif
 import pytest
 import tritonclient.grpc
 import tritonclient.http
-from odd_files import encoded
+from benchmarks.odd_files import encoded
 from PIL import Image
 from toy_model import REPOSITORY, SAMPLES
 from tritonclient.utils import InferenceServerException

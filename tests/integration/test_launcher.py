@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tritonclient.grpc
-from processes import runs
+from benchmarks.processes import runs
 from tritonclient.utils import InferenceServerException
 
 from veriphoto.errors import StartupError

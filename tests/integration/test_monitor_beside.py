@@ -14,7 +14,8 @@ from typing import Any
 
 import httpx
 import pytest
-from processes import output_until, runs
+from benchmarks.processes import runs
+from processes import output_until
 from toy_model import SAMPLES, copy_repository, publish_toy
 
 COMMAND = str(Path(sys.executable).parent / "veriphoto")

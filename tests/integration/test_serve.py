@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import output_until, runs
+from benchmarks.processes import runs
+from processes import output_until
 
 from veriphoto.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
 from veriphoto_serving.triton import shared_memory

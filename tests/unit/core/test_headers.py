@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_files import chunk, encoded, flat_png, scans, segment, webp_of_34_bytes
+from benchmarks.odd_files import BOMBS, COSTLY, chunk, encoded, scans, segment
 from PIL import Image
 
 from veriphoto import errors
@@ -30,28 +30,6 @@ def pixels(data: bytes) -> np.ndarray:
     return np.asarray(decode(data).image)
 
 
-def chunks(kind: bytes, count: int) -> bytes:
-    return chunk(kind, b"") * count
-
-
-BOMBS = {
-    "fill": lambda: JPEG[:2] + b"\xff" * 19_000_000 + JPEG[2:],
-    "app1": lambda: JPEG[:2] + segment(0xE1, b"") * 1_000_000 + JPEG[2:],
-    "com": lambda: JPEG[:2] + segment(0xFE, b"") * 1_000_000 + JPEG[2:],
-    "restarts": lambda: JPEG[:2] + b"\xff\xd0" * 9_000_000 + JPEG[2:],
-    "com between scans": lambda: scans(640, 480, 1)[:-2] + segment(0xFE, b"") * 1_000_000 + b"\xff\xd9",
-    "png chunks": lambda: PNG[:33] + chunks(b"teSt", 1_000_000) + PNG[33:],
-    "png idat": lambda: PNG[:33] + chunks(b"IDAT", 1_000_000) + PNG[33:],
-    "webp chunks": lambda: WEBP[:12] + b"teSt\0\0\0\0" * 1_000_000 + WEBP[12:],
-    "heif boxes": lambda: b"\0\0\0\x14ftypheic\0\0\0\0mif1" + b"\0\0\0\x08free" * 1_000_000,
-    "2,000 scans": lambda: scans(6300, 6300, 2_000),
-    "150 scans": lambda: scans(6300, 6300, 150),
-    "webp": lambda: webp_of_34_bytes(6300, 6300),
-    "rgba16": lambda: flat_png(6300, 6300, 16, 6),
-    "rgba8 adam7": lambda: flat_png(6300, 6300, 8, 6, interlace=True),
-}
-
-
 @pytest.mark.parametrize("name", BOMBS)
 def test_work_out_of_proportion_is_refused_at_once(name):
     data = BOMBS[name]()
@@ -67,20 +45,9 @@ def test_many_scans_of_a_small_picture_are_scored():
     assert pixels(scans(640, 480, 100)).shape == (480, 640, 3)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(
-            lambda: encoded(Image.new("RGB", (7300, 5470), 99), "JPEG", progressive=True), id="40 MP, 10 scans"
-        ),
-        pytest.param(lambda: encoded(Image.new("RGB", (7300, 5470), 99), "JPEG"), id="40 MP"),
-        pytest.param(lambda: flat_png(6300, 6300, 8, 2), id="40 MP PNG"),
-        pytest.param(lambda: flat_png(6300, 6300, 16, 0), id="40 MP PNG of 16 bits"),
-        pytest.param(lambda: flat_png(5000, 4800, 8, 6), id="24 MP cut-out"),
-    ],
-)
-def test_ordinary_work_is_done(make):
-    data = make()
+@pytest.mark.parametrize("name", COSTLY)
+def test_ordinary_work_is_done(name):
+    data = COSTLY[name]()
     header, decoded = read(data), decode(data)
     assert decoded.size == (header.width, header.height)
     assert decoded.image.size == tuple(-(-length // decoded.scale) for length in decoded.size)

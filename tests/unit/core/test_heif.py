@@ -10,13 +10,12 @@ import time
 import numpy as np
 import pillow_heif
 import pytest
-from odd_files import encoded
+from benchmarks.odd_files import encoded
 from PIL import Image
 
 from veriphoto import errors, isolation
 from veriphoto.contract import FORMATS
 from veriphoto.decoding import decode
-from veriphoto.headers import read
 from veriphoto.preprocessing import preprocess
 
 pillow_heif.register_heif_opener()
@@ -73,36 +72,6 @@ def test_exif_alone_turns_nothing():
     assert b"Exif" in data
     assert b"irot" not in data
     assert decode(data).image.size == PICTURE.size
-
-
-def test_a_grid_is_priced_by_its_tiles():
-    """The file of one tile, rewritten to ask for it 4,096 times."""
-    assert read(HEIC).seconds < 0.1
-    grown = _grid_of(HEIC, 64, 64)
-    with pytest.raises(errors.TooCostlyError):
-        decode(grown)
-
-
-def _grid_of(data: bytes, rows: int, columns: int) -> bytes:
-    """Only the ``meta`` box: a primary item 2 of kind grid that refers to item 1 again and again."""
-    assert data
-    full = b"\0\0\0\0"
-
-    def box(kind: bytes, *parts: bytes) -> bytes:
-        body = b"".join(parts)
-        return struct.pack(">I", 8 + len(body)) + kind + body
-
-    entries = [box(b"infe", b"\2\0\0\0", struct.pack(">HH", i, 0), kind) for i, kind in ((1, b"hvc1"), (2, b"grid"))]
-    sizes = [box(b"ispe", full, struct.pack(">II", *size)) for size in ((512, 512), (640, 640))]
-    meta = box(
-        b"meta",
-        full,
-        box(b"pitm", full, struct.pack(">H", 2)),
-        box(b"iinf", full, struct.pack(">H", 2), *entries),
-        box(b"iref", full, box(b"dimg", struct.pack(">HH", 2, rows * columns), struct.pack(">H", 1) * rows * columns)),
-        box(b"iprp", box(b"ipco", *sizes), box(b"ipma", full, struct.pack(">I", 2), b"\0\1\1\1\0\2\1\2")),
-    )
-    return data[: int.from_bytes(data[:4], "big")] + meta
 
 
 @pytest.mark.parametrize("size", [(12_001, 8), (9_000, 5_000)])

@@ -6,8 +6,8 @@ import struct
 import time
 
 import pytest
+from benchmarks.odd_files import encoded
 from heif_tiles import box, grid, heic_tile
-from odd_files import encoded
 from PIL import Image
 
 from veriphoto import errors

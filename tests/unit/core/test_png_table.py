@@ -7,7 +7,7 @@ import itertools
 import cv2
 import numpy as np
 import pytest
-from odd_files import CHANNELS, DEPTHS, chunk, png_of
+from benchmarks.odd_files import CHANNELS, DEPTHS, chunk, png_of
 
 from veriphoto.decoding import decode
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import runs
+from benchmarks.processes import runs
 
 from veriphoto_serving import child_process as module
 from veriphoto_serving.child_process import child_process

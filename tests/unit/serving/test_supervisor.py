@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import runs
+from benchmarks.processes import runs
 
 from veriphoto_serving.triton import supervisor
 

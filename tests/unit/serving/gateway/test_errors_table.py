@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from odd_files import scans
+from benchmarks.odd_files import scans
 from PIL import Image
 
 from veriphoto import errors as core

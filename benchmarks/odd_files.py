@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,14 @@ _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    """Saves a picture in memory."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
@@ -65,6 +68,7 @@ def flat_png(width: int, height: int, depth: int, colour: int, *, interlace: boo
 
 
 def segment(code: int, body: bytes) -> bytes:
+    """A segment of a JPEG."""
     return bytes((0xFF, code)) + struct.pack(">H", len(body) + 2) + body
 
 
@@ -89,3 +93,60 @@ def webp_of_34_bytes(width: int, height: int) -> bytes:
     at = data.index(b"VP8L") + 9
     bits = int.from_bytes(data[at : at + 4], "little") >> 28 << 28 | (width - 1) | (height - 1) << 14
     return data[:at] + bits.to_bytes(4, "little") + data[at + 4 :]
+
+
+def grid_without_tiles(rows: int, columns: int) -> bytes:
+    """Only the ``meta`` box of a HEIC: a primary item 2 of kind grid that refers to item 1 again and again."""
+    full = b"\0\0\0\0"
+
+    def box(kind: bytes, *parts: bytes) -> bytes:
+        body = b"".join(parts)
+        return struct.pack(">I", 8 + len(body)) + kind + body
+
+    entries = [box(b"infe", b"\2\0\0\0", struct.pack(">HH", i, 0), kind) for i, kind in ((1, b"hvc1"), (2, b"grid"))]
+    sizes = [box(b"ispe", full, struct.pack(">II", *size)) for size in ((512, 512), (640, 640))]
+    meta = box(
+        b"meta",
+        full,
+        box(b"pitm", full, struct.pack(">H", 2)),
+        box(b"iinf", full, struct.pack(">H", 2), *entries),
+        box(b"iref", full, box(b"dimg", struct.pack(">HH", 2, rows * columns), struct.pack(">H", 1) * rows * columns)),
+        box(b"iprp", box(b"ipco", *sizes), box(b"ipma", full, struct.pack(">I", 2), b"\0\1\1\1\0\2\1\2")),
+    )
+    return _HEIC + meta
+
+
+_HEIC: Final = b"\0\0\0\x14ftypheic\0\0\0\0mif1"
+_PICTURE: Final = Image.linear_gradient("L").resize((320, 256)).convert("RGB")
+_JPEG: Final = encoded(_PICTURE, "JPEG", quality=85)
+_PNG: Final = encoded(_PICTURE, "PNG")
+_WEBP: Final = encoded(_PICTURE, "WEBP", quality=60)
+_COMMENT: Final = segment(0xFE, b"")
+
+BOMBS: Final[dict[str, Callable[[], bytes]]] = {
+    "fill": lambda: _JPEG[:2] + b"\xff" * 19_000_000 + _JPEG[2:],
+    "app1": lambda: _JPEG[:2] + segment(0xE1, b"") * 1_000_000 + _JPEG[2:],
+    "com": lambda: _JPEG[:2] + _COMMENT * 1_000_000 + _JPEG[2:],
+    "restarts": lambda: _JPEG[:2] + b"\xff\xd0" * 9_000_000 + _JPEG[2:],
+    "com between scans": lambda: scans(640, 480, 1)[:-2] + _COMMENT * 1_000_000 + b"\xff\xd9",
+    "png chunks": lambda: _PNG[:33] + chunk(b"teSt", b"") * 1_000_000 + _PNG[33:],
+    "png idat": lambda: _PNG[:33] + chunk(b"IDAT", b"") * 1_000_000 + _PNG[33:],
+    "webp chunks": lambda: _WEBP[:12] + b"teSt\0\0\0\0" * 1_000_000 + _WEBP[12:],
+    "heif boxes": lambda: _HEIC + b"\0\0\0\x08free" * 1_000_000,
+    "heif grid": lambda: grid_without_tiles(64, 64),
+    "2,000 scans": lambda: scans(6300, 6300, 2_000),
+    "150 scans": lambda: scans(6300, 6300, 150),
+    "webp": lambda: webp_of_34_bytes(6300, 6300),
+    "rgba16": lambda: flat_png(6300, 6300, 16, 6),
+    "rgba8 adam7": lambda: flat_png(6300, 6300, 8, 6, interlace=True),
+}
+"""Work out of proportion, by name: all are refused as ``too_costly``."""
+
+COSTLY: Final[dict[str, Callable[[], bytes]]] = {
+    "40 MP, 10 scans": lambda: encoded(Image.new("RGB", (7300, 5470), 99), "JPEG", progressive=True),
+    "40 MP": lambda: encoded(Image.new("RGB", (7300, 5470), 99), "JPEG"),
+    "40 MP PNG": lambda: flat_png(6300, 6300, 8, 2),
+    "40 MP PNG of 16 bits": lambda: flat_png(6300, 6300, 16, 0),
+    "24 MP cut-out": lambda: flat_png(5000, 4800, 8, 6),
+}
+"""Small files of as much work as is done: all are scored."""

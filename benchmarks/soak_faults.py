@@ -1,0 +1,141 @@
+"""The last attack of ``soak``: each process of the service is killed or stopped while photos come in."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Final
+
+from benchmarks.load import WRONG, checked
+from benchmarks.processes import runs, tree
+from benchmarks.soak_parts import Attack, Row, said
+from benchmarks.soak_service import ask
+
+_RATE: Final = 2.0
+_SETTLE_S: Final = 10.0
+"""Longer than the watchdog takes to notice anything but endless work."""
+_PATIENCE_S: Final = 180.0
+_IN_A_ROW: Final = 4
+_LAST: Final = ("tritonserver", "supervisor", "monitor", "page")
+"""After the models; the gateway ends the walk, because its end is that of all."""
+_HARMS: Final = {"kill -9": signal.SIGKILL, "SIGSTOP": signal.SIGSTOP}
+
+
+class Traffic:
+    """Callers who come at a steady rate, whether or not earlier ones have been answered."""
+
+    def __init__(self, attack: Attack) -> None:
+        """Begins once its block is entered."""
+        self.answers: list[tuple[float, float, int]] = []
+        """Start, end, status."""
+        self._attack = attack
+        self._over = threading.Event()
+        self._calls: list[threading.Thread] = []
+        self._clock = threading.Thread(target=self._tick)
+
+    def __enter__(self) -> Traffic:
+        self._clock.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._clock.join()
+        for call in self._calls:
+            call.join()
+
+    def steady(self, since: float) -> bool:
+        """Whether the last photos that came since a moment were all answered."""
+        last = sorted(answer for answer in self.answers if answer[0] >= since)[-_IN_A_ROW:]
+        return len(last) == _IN_A_ROW and {status for *_, status in last} == {200}
+
+    def _tick(self) -> None:
+        for photo in itertools.cycle(self._attack.photos):
+            self._calls.append(threading.Thread(target=self._call, args=(photo,)))
+            self._calls[-1].start()
+            if self._over.wait(1.0 / _RATE):
+                return
+
+    def _call(self, photo: bytes) -> None:
+        began = time.monotonic()
+        status, body = ask(f"{self._attack.service.url}/predict", photo, 30.0)
+        self.answers.append((began, time.monotonic(), checked(photo, status, body)))
+
+
+def try_faults(attack: Attack) -> Iterator[Row]:
+    """Kills and stops one process after the other."""
+    service = attack.service
+    found = service.processes()
+    models = sorted(found.keys() - {*_LAST, "gateway"})
+    for name, (harm, number) in itertools.product(
+        [*models, *(name for name in _LAST if name in found)], _HARMS.items()
+    ):
+        yield _row(attack, f"{harm} of {name}", lambda name=name, number=number: _hurt(attack, name, number))
+        _wait(lambda: found.keys() <= service.processes().keys(), _PATIENCE_S)
+    yield _row(attack, "kill -9 of the gateway, started again by this command", lambda: _end_gateway(attack))
+
+
+def _row(attack: Attack, tried: str, harm: Callable[[], Callable[[], str]]) -> Row:
+    """Harms the service under traffic, and waits until photos are answered again."""
+    settle = min(_SETTLE_S, attack.seconds)
+    with Traffic(attack) as traffic:
+        _wait(lambda: traffic.steady(0.0), _PATIENCE_S)
+        began = time.monotonic()
+        become = harm()
+        time.sleep(settle)
+        healed = _wait(lambda: traffic.steady(began), _PATIENCE_S)
+        ended = become()
+    statuses = Counter(status for start, end, status in traffic.answers if end >= began)
+    failures = [end for _, end, status in traffic.answers if end >= began and status != 200]
+    later = [end for start, end, status in traffic.answers if status == 200 and failures and end > max(failures)]
+    seconds = min(later, default=time.monotonic()) - began if failures else 0.0
+    served = f"served again after {seconds:.1f} s" if failures else "no request failed"
+    return Row(
+        tried=f"{tried}, at {_RATE:g} requests/s",
+        count=statuses.total(),
+        result=f"{said(statuses)}; {served if healed else 'did not serve again'}; {ended}",
+        figures={"failed": len(failures), "seconds": round(seconds, 1), "wrong": statuses[WRONG], "healed": healed},
+        fatal="a wrong answer" if statuses[WRONG] else "",
+        missed="" if healed else f"no answers {_PATIENCE_S:g} s later",
+    )
+
+
+def _hurt(attack: Attack, name: str, number: signal.Signals) -> Callable[[], str]:
+    """Sends the signal; what it returns says what has become of the process, and lets it go on."""
+    victim = attack.service.processes()[name]
+    os.kill(victim, number)
+
+    def become() -> str:
+        if not runs(victim):
+            return "a new one in its place" if name in attack.service.processes() else "none in its place yet"
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGCONT)
+        return "it was still there, and was let go on"
+
+    return become
+
+
+def _end_gateway(attack: Attack) -> Callable[[], str]:
+    """Kills the gateway, waits until all that it had started has ended, and starts it again."""
+    service, began = attack.service, time.monotonic()
+    all_of_it = tree(service.pid)
+    os.kill(service.pid, signal.SIGKILL)
+    service.reap()
+    clean = _wait(lambda: not any(map(runs, all_of_it)), _PATIENCE_S)
+    gone = time.monotonic() - began
+    service.start()
+    return lambda: f"its {len(all_of_it)} processes had ended after {gone:.1f} s" if clean else "processes were left"
+
+
+def _wait(condition: Callable[[], bool], seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True
