@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from benchmarks.load import WRONG, checked
@@ -75,9 +76,9 @@ def try_faults(attack: Attack) -> Iterator[Row]:
     for name, (harm, number) in itertools.product(
         [*models, *(name for name in _LAST if name in found)], _HARMS.items()
     ):
-        yield _row(attack, f"{harm} of {name}", lambda name=name, number=number: _hurt(attack, name, number))
+        yield _row(attack, f"{harm} of {name}", partial(_hurt, attack, name, number))
         _wait(lambda: found.keys() <= service.processes().keys(), _PATIENCE_S)
-    yield _row(attack, "kill -9 of the gateway, started again by this command", lambda: _end_gateway(attack))
+    yield _row(attack, "kill -9 of the gateway, started again by this command", partial(_end_gateway, attack))
 
 
 def _row(attack: Attack, tried: str, harm: Callable[[], Callable[[], str]]) -> Row:

@@ -37,6 +37,8 @@ _MARKS: Final = {
     b"streamlit": "page",
 }
 """Words of command lines, without their folders."""
+_UPLOADS_MB: Final = 423
+"""What a gateway takes for uploads in a container of 1 GiB of its own; here it would leave room for Triton, too."""
 _PEAKS: Final = ("memory.peak", "memory.max_usage_in_bytes")
 _NOTHING: Final = 0
 """Stands for a status where there was no answer at all."""
@@ -45,21 +47,21 @@ _NOTHING: Final = 0
 class Service:
     """A running service."""
 
-    def __init__(self, var: Path, group: Path | None, options: Sequence[str] = ()) -> None:
+    def __init__(self, var: Path, group: Path | None) -> None:
         """Chooses ports; starts nothing.
 
         Args:
             var: Its runtime directory.
-            group: The memory control group for its gateway.
-            options: More of ``veriphoto serve``'s.
+            group: The memory control group for its gateway; None for none.
         """
         ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
         self.url = f"http://127.0.0.1:{ports['gateway']}"
         self.log = var / "serve.log"
-        page = ["--page"] if importlib.util.find_spec("streamlit") else []
         numbers = [f"--{name}-port={port}" for name, port in ports.items()]
+        budget = [f"--max-buffered-mb={_UPLOADS_MB}"] if group else []
+        page = ["--page"] if importlib.util.find_spec("streamlit") else []
         command = str(Path(sys.executable).parent / "veriphoto")
-        self._command = [command, "serve", "--no-samples", f"--var={var}", *page, *numbers, *options]
+        self._command = [command, "serve", "--no-samples", f"--var={var}", *page, *numbers, *budget]
         self._group = group
         self._process: subprocess.Popen[bytes] | None = None
         self._over = threading.Event()
@@ -67,12 +69,12 @@ class Service:
 
     def start(self) -> float:
         """Starts it; returns the seconds until it serves."""
+        enter = ["sh", "-c", 'echo $$ >"$0"; exec "$@"', str(self._group / "cgroup.procs")] if self._group else []
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, cwd=ROOT, stdout=log, stderr=log)
-        took = wait_until_answers(f"{self.url}/readyz", 300.0, self._process)
+            self._process = subprocess.Popen([*enter, *self._command], cwd=ROOT, stdout=log, stderr=log)
         if not self._keeper.ident:
             self._keeper.start()
-        return took
+        return wait_until_answers(f"{self.url}/readyz", 300.0, self._process)
 
     def stop(self) -> None:
         """Stops it."""
@@ -119,14 +121,11 @@ class Service:
         return round(int(peaks[0].read_text()) / 1e6, 1) if peaks else None
 
     def _confine(self) -> None:
-        """Keeps the gateway in its group, and what it starts out of it."""
-        while self._group is not None and not self._over.wait(0.2):
+        """Puts what the gateway has started out of its group."""
+        while self._group is not None and not self._over.wait(0.1):
             with suppress(OSError):
-                inside = {int(pid) for pid in (self._group / "cgroup.procs").read_text().split()}
-                for pid in inside - {self.pid}:
+                for pid in {int(pid) for pid in (self._group / "cgroup.procs").read_text().split()} - {self.pid}:
                     (self._group.parent / "cgroup.procs").write_text(str(pid))
-                if self.pid not in inside:
-                    (self._group / "cgroup.procs").write_text(str(self.pid))
 
 
 @contextmanager

@@ -5,8 +5,9 @@ So a probe, a test picture, is scored every few seconds; on the same machine Tri
 (``process_watch``), which is faster. While Triton is down, requests are refused at once.
 
 If an answer is late, the activity of Triton's processes decides. A server that computes is busy, however late it is,
-and is left alone; only an idle one is restarted. A single process that is stopped, or computes without end, is
-replaced together with the others of its model while the server keeps running.
+and so is one that would compute and waits for a processor, because others have them; both are left alone, and only an
+idle one is restarted. A single process that is stopped, or computes without end, is replaced together with the others
+of its model while the server keeps running.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ _AGAIN_S: Final = 0.1
 _DOUBT_S: Final = 5.0
 """Two requests that cannot reach Triton within this time are not a coincidence."""
 _ENDLESS_S: Final = 30.0
-"""Computing this long without any answer counts as hung: no picture may take a tenth of it."""
+"""Computing this long without any answer counts as hung: no picture may take a tenth of it. Time in which others had
+the processor does not count."""
 _SAME: Final = 1e-2
 """Largest difference of two logits of one version for one picture that batching can explain."""
 
@@ -99,7 +101,7 @@ class Watchdog:
         self._known_dead = False
         self._late_before = False
         self._proven = 0.0
-        self._unanswered: float | None = None
+        self._unanswered: Snapshot | None = None
         self._replacements: dict[str, asyncio.Task[None]] = {}
         self._replaced: dict[str, float] = {}
         self._restarts = 0
@@ -196,7 +198,8 @@ class Watchdog:
         while True:
             self._wake.clear()
             # If Triton is known to be dead, a probe would only lose a second.
-            if not self._known_dead and await self._look() == "alive":
+            # An alarm while the probe was under way outweighs its answer.
+            if not self._known_dead and await self._look() == "alive" and not self._known_dead:
                 failures = 0
                 self._up()
                 await self._pause(self._interval)
@@ -243,8 +246,8 @@ class Watchdog:
             return "alive"
         if activity == "works":
             if self._unanswered is None:
-                self._unanswered = started
-            if time.monotonic() - self._unanswered > _ENDLESS_S:
+                self._unanswered = before
+            if now.granted(self._unanswered) > _ENDLESS_S:
                 self._unanswered = None
                 return self._end_work(now.working(before))
             return "alive"

@@ -6,8 +6,9 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Literal
 
 import psutil
@@ -20,8 +21,20 @@ _INSTANCE: Final = 8
 _ENDED: Final = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 _TICK_S: Final = 1.0 / os.sysconf("SC_CLK_TCK")
 _WORKING: Final = 0.03
-"""Share of one core above which a process counts as working; waiting ones use a tenth of that."""
+"""Share of one core above which a process counts as working; idle ones use a tenth of that."""
+_COMPUTING: Final = 0.1
+"""Share of the time in which a thread was not waiting for a processor; one that only wakes up now and then uses a
+hundredth of that."""
 _NAME: Final = re.compile(r"(\w+)_\d+_\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """One thread of a process, in seconds since it began."""
+
+    computed: float
+    queued: float
+    """Ready to compute and without a processor, because others had them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +47,8 @@ class Worker:
     """Processor time that it has used."""
     state: str
     """One of psutil's ``STATUS_`` constants."""
+    threads: Mapping[int, Thread] = field(default_factory=dict)
+    """By id; empty where the kernel does not tell."""
 
     @property
     def model(self) -> str:
@@ -73,7 +88,7 @@ class Snapshot:
         return None if self.answered is None and not self.workers else "idle"
 
     def working(self, earlier: Snapshot) -> set[str]:
-        """Returns the models (empty name: the server itself) that have used the processor, or are waiting for it.
+        """Returns the models (empty name: the server itself) that compute, or would if others left them a processor.
 
         Args:
             earlier: The earlier snapshot.
@@ -84,8 +99,34 @@ class Snapshot:
             for process, now in self.workers.items()
             if (then := earlier.workers.get(process)) is not None
             and not now.stopped
-            and (now.seconds - then.seconds > least or now.state == then.state == psutil.STATUS_RUNNING)
+            and (
+                now.seconds - then.seconds > least
+                or now.state == then.state == psutil.STATUS_RUNNING
+                or any(self._computing(now, then, earlier.at))
+            )
         }
+
+    def granted(self, earlier: Snapshot) -> float:
+        """Returns the seconds since an earlier snapshot, without those in which computing threads had no processor.
+
+        Args:
+            earlier: The earlier snapshot.
+        """
+        pairs = [(now, earlier.workers[process]) for process, now in self.workers.items() if process in earlier.workers]
+        free = (seconds for now, then in pairs for seconds in self._computing(now, then, earlier.at))
+        return min(free, default=self.at - earlier.at)
+
+    def _computing(self, now: Worker, then: Worker, since: float) -> Iterator[float]:
+        """Yields the seconds for which each thread that computes was not kept from it.
+
+        Where a hundred threads compute on two processors, each of them has a fiftieth of one; so what it has used is
+        compared with the time in which it was not waiting for its turn.
+        """
+        for number, thread in now.threads.items():
+            if (before := then.threads.get(number)) is not None:
+                free = max(0.0, self.at - since - (thread.queued - before.queued))
+                if thread.computed - before.computed > _COMPUTING * free:
+                    yield free
 
 
 def survey(server: int) -> dict[int, Worker]:
@@ -105,9 +146,19 @@ def survey(server: int) -> dict[int, Worker]:
                     continue
                 seconds = times.user + times.system
                 if process.pid == server:
-                    found[server] = Worker("", seconds, state)
+                    found[server] = Worker("", seconds, state, _threads(server))
                 elif (words := process.cmdline())[0].endswith(_STUB):
-                    found[process.pid] = Worker(words[_INSTANCE], seconds, state)
+                    found[process.pid] = Worker(words[_INSTANCE], seconds, state, _threads(process.pid))
+    return found
+
+
+def _threads(process: int) -> dict[int, Thread]:
+    """Reads what the kernel's scheduler knows of a process's threads."""
+    found = {}
+    for file in Path(f"/proc/{process}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            computed, queued = (int(word) / 1e9 for word in file.read_text(encoding="ascii").split()[:2])
+            found[int(file.parent.name)] = Thread(computed, queued)
     return found
 
 

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -133,6 +135,34 @@ async def test_who_computes_is_told_from_who_waits(server: Server) -> None:
     finally:
         burner.kill()
         burner.wait()
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this kernel does not tell who waits")
+def test_who_is_kept_from_computing_is_told_from_who_sleeps() -> None:
+    """Three processes on one core: one has nearly all of it, one would compute, one wakes up now and then."""
+
+    def start(code: str, nice: int) -> subprocess.Popen[bytes]:
+        head = f"import os, time\nos.sched_setaffinity(0, [{min(os.sched_getaffinity(0))}])\nos.nice({nice})\n"
+        return subprocess.Popen([sys.executable, "-S", "-c", head + code])
+
+    others, busy = start("while True: pass", 0), start("while True: pass", 10)
+    sleepy = start("while True: time.sleep(0.05)", 10)
+
+    def look() -> Snapshot:  # by the threads alone
+        names = {busy.pid: "preprocess_0_0", sleepy.pid: "recorder_0_0"}
+        return Snapshot(3, {pid: Worker(name, 0.0, "S", survey(pid)[pid].threads) for pid, name in names.items()})
+
+    try:
+        time.sleep(2.0)
+        before = look()
+        time.sleep(3.0)
+        now = look()
+        assert now.working(before) == {"preprocess"}
+        assert now.granted(before) < 0.5 * (now.at - before.at)
+    finally:
+        for process in (others, busy, sleepy):
+            process.kill()
+            process.wait()
 
 
 async def test_a_version_swap_is_no_death(server: Server, watch: ProcessWatch, alarms: list[str]) -> None:

@@ -13,7 +13,7 @@ from veriphoto_client.sdk.answers import decode_answer
 from veriphoto_serving.gateway.health import watchdog as module
 from veriphoto_serving.gateway.health.probe import probe_picture
 from veriphoto_serving.gateway.health.watchdog import Watchdog
-from veriphoto_serving.gateway.health.workers import Snapshot, Worker
+from veriphoto_serving.gateway.health.workers import Snapshot, Thread, Worker
 
 from .conftest import wait_for
 
@@ -145,6 +145,23 @@ async def test_who_computes_without_end_is_replaced(watch: Watch, monkeypatch: p
     await asyncio.sleep(0.3)
 
     assert (watchdog.state, patient.restarts, patient.replaced) == ("ok", 0, ["preprocess"])
+
+
+async def test_who_gets_no_processor_is_not_taken_for_hung(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ENDLESS_S", 0.2)
+    patient = Patient()
+    watchdog = watch(patient)
+    await wait_for(lambda: watchdog.state == "ok")
+
+    def crowded() -> Snapshot:
+        thread = Thread(0.01 * time.monotonic(), 0.99 * time.monotonic())
+        return Snapshot(0, {2: Worker("preprocess_0_0", 0.01 * time.monotonic(), "S", {3: thread})})
+
+    patient.snapshot = crowded  # type: ignore[method-assign]
+    patient.hangs = True
+    await asyncio.sleep(1.0)
+
+    assert (watchdog.state, patient.restarts, patient.replaced) == ("ok", 0, [])
 
 
 @pytest.mark.parametrize("found_by", ["a request", "the test picture", "the process watch"])
