@@ -17,7 +17,7 @@ LOCKS := $(wildcard docker/requirements/*.txt)
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve page demo watch test encoder browser prometheus postgres bench bench-peers bench-gpu train-env check lint types imports unit coverage audit locks-test drift-benchmark docs format clean
+.PHONY: help serve page demo watch test encoder browser prometheus postgres bench bench-peers bench-gpu soak train-env check lint types imports unit coverage audit locks-test drift-benchmark docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -67,6 +67,9 @@ bench-peers: $(VENV)/dev.stamp ## the peers that bench compares with, each in an
 
 bench-gpu: $(VENV)/dev.stamp ## the network on a GPU; skipped, with the reason, where there is none
 	$(BIN)/python -m benchmarks.gpu
+
+soak: $(VENV)/dev.stamp encoder ## attacks on a running service: damaged and costly files, overload, each process killed (half an hour)
+	$(BIN)/python -m benchmarks.soak
 
 train-env: $(VENV)/train.stamp ## the environment for training, calibration and export (1.6 GB; TORCH=cuda for a GPU)
 

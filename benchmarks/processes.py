@@ -154,6 +154,7 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._answers.close()
 
 
 def _allocation() -> dict[str, str]:

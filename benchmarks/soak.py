@@ -11,25 +11,26 @@ Starts ``veriphoto serve`` on free ports, its gateway in a memory control group 
 4. ``faults``: each process killed and stopped while photos come in.
 
 Photos are the samples; their answers are known from scoring them without a server. Prints a line a row and then the
-table, writes results/soak.json and soak.md. Ends with 1 where there was a wrong answer, a 5xx or an unclear 4xx to a
-damaged file, or a restart because of a bomb. Missed goals are named and are no error.
+table, writes results/soak.json and soak.md; the service's log is var/soak/serve.log. Ends with 1 where there was a
+wrong answer, a 5xx or an unclear 4xx to a damaged file, or a restart because of a bomb. Missed goals are named and are
+no error.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Final
 
 from benchmarks.load import KNOWN
 from benchmarks.mutants import SAMPLES
 from benchmarks.processes import Worker
 from benchmarks.results import save, save_table
+from benchmarks.servers import ROOT
 from benchmarks.soak_faults import try_faults
 from benchmarks.soak_parts import Attack, Row, try_bombs, try_mutants, try_overload
 from benchmarks.soak_service import Service, known_answers, memory_group
@@ -43,6 +44,7 @@ PARTS: Final[dict[str, Callable[[Attack], Iterator[Row]]]] = {
     "faults": try_faults,
 }
 _LIMIT: Final = 1 << 30
+_VAR: Final = ROOT / "var" / "soak"
 
 
 def main() -> int:
@@ -58,12 +60,13 @@ def main() -> int:
     logits = known_answers(photos)
     KNOWN.update(zip(photos, logits, strict=True))
     with ExitStack() as stack:
-        var = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        shutil.rmtree(_VAR, ignore_errors=True)
+        _VAR.mkdir(parents=True)
         group = stack.enter_context(memory_group(_LIMIT))
         limited = (
             f"in a memory control group of {_LIMIT >> 20} MiB" if group else "not limited: no group can be made here"
         )
-        service = Service(var, group)
+        service = Service(_VAR, group)
         stack.callback(service.stop)
         print(f"serves after {service.start():.1f} s; the gateway is {limited}", flush=True)
         load = stack.enter_context(Worker("benchmarks.load", *map(str, names)))

@@ -16,7 +16,7 @@ from typing import Final
 from benchmarks.load import WRONG, checked
 from benchmarks.processes import runs, tree
 from benchmarks.soak_parts import Attack, Row, said
-from benchmarks.soak_service import ask
+from benchmarks.soak_service import Service, ask
 
 _RATE: Final = 2.0
 _SETTLE_S: Final = 10.0
@@ -25,6 +25,8 @@ _PATIENCE_S: Final = 180.0
 _IN_A_ROW: Final = 4
 _LAST: Final = ("tritonserver", "supervisor", "monitor", "page")
 """After the models; the gateway ends the walk, because its end is that of all."""
+_NOT_REPLACED: Final = ("supervisor", "monitor", "page")
+"""While they are stopped: nothing that photos need stands still with them."""
 _HARMS: Final = {"kill -9": signal.SIGKILL, "SIGSTOP": signal.SIGSTOP}
 
 
@@ -73,64 +75,48 @@ def try_faults(attack: Attack) -> Iterator[Row]:
     service = attack.service
     found = service.processes()
     models = sorted(found.keys() - {*_LAST, "gateway"})
-    for name, (harm, number) in itertools.product(
-        [*models, *(name for name in _LAST if name in found)], _HARMS.items()
-    ):
-        yield _row(attack, f"{harm} of {name}", partial(_hurt, attack, name, number))
+    for name, harm in itertools.product([*models, *(name for name in _LAST if name in found)], _HARMS):
+        victim, watched = service.processes()[name], harm == "kill -9" or name not in _NOT_REPLACED
+        row = _row(attack, f"{harm} of {name}", partial(os.kill, victim, _HARMS[harm]), [victim] if watched else [])
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGCONT)
         _wait(lambda: found.keys() <= service.processes().keys(), _PATIENCE_S)
-    yield _row(attack, "kill -9 of the gateway, started again by this command", partial(_end_gateway, attack))
+        yield row
+    all_of_it = tree(service.pid)
+    yield _row(attack, "kill -9 of the gateway, started again by this command", partial(_end, service), all_of_it)
 
 
-def _row(attack: Attack, tried: str, harm: Callable[[], Callable[[], str]]) -> Row:
-    """Harms the service under traffic, and waits until photos are answered again."""
-    settle = min(_SETTLE_S, attack.seconds)
+def _row(attack: Attack, tried: str, harm: Callable[[], object], victims: list[int]) -> Row:
+    """Harms the service under traffic; waits until the victims have ended and photos are answered again."""
     with Traffic(attack) as traffic:
         _wait(lambda: traffic.steady(0.0), _PATIENCE_S)
         began = time.monotonic()
-        become = harm()
-        time.sleep(settle)
-        healed = _wait(lambda: traffic.steady(began), _PATIENCE_S)
-        ended = become()
-    statuses = Counter(status for start, end, status in traffic.answers if end >= began)
-    failures = [end for _, end, status in traffic.answers if end >= began and status != 200]
-    later = [end for start, end, status in traffic.answers if status == 200 and failures and end > max(failures)]
-    seconds = min(later, default=time.monotonic()) - began if failures else 0.0
-    served = f"served again after {seconds:.1f} s" if failures else "no request failed"
+        harm()
+        time.sleep(min(_SETTLE_S, attack.seconds))
+        healed = _wait(lambda: not any(map(runs, victims)) and traffic.steady(began), _PATIENCE_S)
+    since = [answer for answer in traffic.answers if answer[1] >= began]
+    statuses = Counter(status for *_, status in since)
+    last = max((end for _, end, status in since if status != 200), default=began)
+    good = min((end for _, end, status in since if status == 200 and end > last), default=time.monotonic())
+    failed = statuses.total() - statuses[200]
+    served = f"served again after {good - began:.1f} s" if failed else "no request failed"
     return Row(
         tried=f"{tried}, at {_RATE:g} requests/s",
         count=statuses.total(),
-        result=f"{said(statuses)}; {served if healed else 'did not serve again'}; {ended}",
-        figures={"failed": len(failures), "seconds": round(seconds, 1), "wrong": statuses[WRONG], "healed": healed},
+        result=f"{said(statuses)}; {served}" + ("" if victims else "; not replaced while it is stopped"),
+        figures={"failed": failed, "seconds": round(good - began, 1) if failed else 0.0, "wrong": statuses[WRONG]},
         fatal="a wrong answer" if statuses[WRONG] else "",
-        missed="" if healed else f"no answers {_PATIENCE_S:g} s later",
+        missed="" if healed else f"not whole {_PATIENCE_S:g} s later",
     )
 
 
-def _hurt(attack: Attack, name: str, number: signal.Signals) -> Callable[[], str]:
-    """Sends the signal; what it returns says what has become of the process, and lets it go on."""
-    victim = attack.service.processes()[name]
-    os.kill(victim, number)
-
-    def become() -> str:
-        if not runs(victim):
-            return "a new one in its place" if name in attack.service.processes() else "none in its place yet"
-        with suppress(ProcessLookupError):
-            os.kill(victim, signal.SIGCONT)
-        return "it was still there, and was let go on"
-
-    return become
-
-
-def _end_gateway(attack: Attack) -> Callable[[], str]:
+def _end(service: Service) -> None:
     """Kills the gateway, waits until all that it had started has ended, and starts it again."""
-    service, began = attack.service, time.monotonic()
     all_of_it = tree(service.pid)
     os.kill(service.pid, signal.SIGKILL)
     service.reap()
-    clean = _wait(lambda: not any(map(runs, all_of_it)), _PATIENCE_S)
-    gone = time.monotonic() - began
+    _wait(lambda: not any(map(runs, all_of_it)), _PATIENCE_S)
     service.start()
-    return lambda: f"its {len(all_of_it)} processes had ended after {gone:.1f} s" if clean else "processes were left"
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> bool:

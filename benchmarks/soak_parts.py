@@ -60,9 +60,10 @@ class Attack:
         """Measures the images a second that a closed loop gets."""
         width = 2 * len(os.sched_getaffinity(0))
         self.load.ask(self.loop("closed", width=width, seconds=1.0))
-        return float(
-            self.load.ask(self.loop("closed", width=width, seconds=max(2.0, self.seconds / 4)))["images_per_s"]
-        )
+        found = self.load.ask(self.loop("closed", width=width, seconds=max(2.0, self.seconds / 4)))
+        if not found["images"]:
+            raise SystemExit(f"no photo was answered as it should: {said(found['statuses'])}")
+        return float(found["images_per_s"])
 
 
 def try_mutants(attack: Attack) -> Iterator[Row]:
