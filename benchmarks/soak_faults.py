@@ -10,13 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from benchmarks.load import WRONG, checked
 from benchmarks.processes import runs, tree
 from benchmarks.soak_parts import Attack, Row, said
-from benchmarks.soak_service import Service, ask
+from benchmarks.soak_service import Service, ask, fields
 
 _RATE: Final = 2.0
 _SETTLE_S: Final = 10.0
@@ -35,8 +36,8 @@ class Traffic:
 
     def __init__(self, attack: Attack) -> None:
         """Begins once its block is entered."""
-        self.answers: list[tuple[float, float, int]] = []
-        """Start, end, status."""
+        self.answers: list[tuple[float, float, str]] = []
+        """Start, end, status with the code of a refusal."""
         self._attack = attack
         self._over = threading.Event()
         self._calls: list[threading.Thread] = []
@@ -55,7 +56,7 @@ class Traffic:
     def steady(self, since: float) -> bool:
         """Whether the last photos that came since a moment were all answered."""
         last = sorted(answer for answer in self.answers if answer[0] >= since)[-_IN_A_ROW:]
-        return len(last) == _IN_A_ROW and {status for *_, status in last} == {200}
+        return len(last) == _IN_A_ROW and {status for *_, status in last} == {"200"}
 
     def _tick(self) -> None:
         for photo in itertools.cycle(self._attack.photos):
@@ -67,7 +68,8 @@ class Traffic:
     def _call(self, photo: bytes) -> None:
         began = time.monotonic()
         status, body = ask(f"{self._attack.service.url}/predict", photo, 30.0)
-        self.answers.append((began, time.monotonic(), checked(photo, status, body)))
+        said = f"{checked(photo, status, body)} {fields(body).get('error', '')}".strip()
+        self.answers.append((began, time.monotonic(), said))
 
 
 def try_faults(attack: Attack) -> Iterator[Row]:
@@ -80,8 +82,8 @@ def try_faults(attack: Attack) -> Iterator[Row]:
         row = _row(attack, f"{harm} of {name}", partial(os.kill, victim, _HARMS[harm]), [victim] if watched else [])
         with suppress(ProcessLookupError):
             os.kill(victim, signal.SIGCONT)
-        _wait(lambda: found.keys() <= service.processes().keys(), _PATIENCE_S)
-        yield row
+        whole = _wait(lambda: found.keys() <= service.processes().keys(), _PATIENCE_S)
+        yield row if whole else replace(row, missed=f"no {name} in its place")
     all_of_it = tree(service.pid)
     yield _row(attack, "kill -9 of the gateway, started again by this command", partial(_end, service), all_of_it)
 
@@ -89,24 +91,29 @@ def try_faults(attack: Attack) -> Iterator[Row]:
 def _row(attack: Attack, tried: str, harm: Callable[[], object], victims: list[int]) -> Row:
     """Harms the service under traffic; waits until the victims have ended and photos are answered again."""
     with Traffic(attack) as traffic:
-        _wait(lambda: traffic.steady(0.0), _PATIENCE_S)
+        before = _wait(lambda: traffic.steady(0.0), _PATIENCE_S)
         began = time.monotonic()
         harm()
         time.sleep(min(_SETTLE_S, attack.seconds))
         healed = _wait(lambda: not any(map(runs, victims)) and traffic.steady(began), _PATIENCE_S)
     since = [answer for answer in traffic.answers if answer[1] >= began]
     statuses = Counter(status for *_, status in since)
-    last = max((end for _, end, status in since if status != 200), default=began)
-    good = min((end for _, end, status in since if status == 200 and end > last), default=time.monotonic())
-    failed = statuses.total() - statuses[200]
+    last = max((end for _, end, status in since if status != "200"), default=began)
+    good = min((end for _, end, status in since if status == "200" and end > last), default=time.monotonic())
+    failed = statuses.total() - statuses["200"]
     served = f"served again after {good - began:.1f} s" if failed else "no request failed"
     return Row(
         tried=f"{tried}, at {_RATE:g} requests/s",
         count=statuses.total(),
         result=f"{said(statuses)}; {served}" + ("" if victims else "; not replaced while it is stopped"),
-        figures={"failed": failed, "seconds": round(good - began, 1) if failed else 0.0, "wrong": statuses[WRONG]},
-        fatal="a wrong answer" if statuses[WRONG] else "",
-        missed="" if healed else f"not whole {_PATIENCE_S:g} s later",
+        figures={
+            "statuses": dict(statuses),
+            "failed": failed,
+            "seconds": round(good - began, 1) if failed else 0.0,
+            "wrong": statuses[str(WRONG)],
+        },
+        fatal="a wrong answer" if statuses[str(WRONG)] else "",
+        missed="" if healed else f"not whole {_PATIENCE_S:g} s later" + ("" if before else ", nor was it before"),
     )
 
 
