@@ -20,6 +20,7 @@ from benchmarks.soak_parts import Attack, Row, said
 from benchmarks.soak_service import Service, ask, fields
 
 _RATE: Final = 2.0
+"""Requests a second; half of the capacity where that is less."""
 _SETTLE_S: Final = 10.0
 """Longer than the watchdog takes to notice anything but endless work."""
 _PATIENCE_S: Final = 180.0
@@ -34,11 +35,11 @@ _HARMS: Final = {"kill -9": signal.SIGKILL, "SIGSTOP": signal.SIGSTOP}
 class Traffic:
     """Callers who come at a steady rate, whether or not earlier ones have been answered."""
 
-    def __init__(self, attack: Attack) -> None:
+    def __init__(self, attack: Attack, rate: float) -> None:
         """Begins once its block is entered."""
         self.answers: list[tuple[float, float, str]] = []
         """Start, end, status with the code of a refusal."""
-        self._attack = attack
+        self._attack, self._pause = attack, 1.0 / rate
         self._over = threading.Event()
         self._calls: list[threading.Thread] = []
         self._clock = threading.Thread(target=self._tick)
@@ -62,7 +63,7 @@ class Traffic:
         for photo in itertools.cycle(self._attack.photos):
             self._calls.append(threading.Thread(target=self._call, args=(photo,)))
             self._calls[-1].start()
-            if self._over.wait(1.0 / _RATE):
+            if self._over.wait(self._pause):
                 return
 
     def _call(self, photo: bytes) -> None:
@@ -74,23 +75,25 @@ class Traffic:
 
 def try_faults(attack: Attack) -> Iterator[Row]:
     """Kills and stops one process after the other."""
-    service = attack.service
+    service, rate = attack.service, min(_RATE, attack.capacity() / 2)
     found = service.processes()
     models = sorted(found.keys() - {*_LAST, "gateway"})
     for name, harm in itertools.product([*models, *(name for name in _LAST if name in found)], _HARMS):
         victim, watched = service.processes()[name], harm == "kill -9" or name not in _NOT_REPLACED
-        row = _row(attack, f"{harm} of {name}", partial(os.kill, victim, _HARMS[harm]), [victim] if watched else [])
+        hurt = partial(os.kill, victim, _HARMS[harm])
+        row = _row(attack, rate, f"{harm} of {name}", hurt, [victim] if watched else [])
         with suppress(ProcessLookupError):
             os.kill(victim, signal.SIGCONT)
         whole = _wait(lambda: found.keys() <= service.processes().keys(), _PATIENCE_S)
         yield row if whole else replace(row, missed=f"no {name} in its place")
     all_of_it = tree(service.pid)
-    yield _row(attack, "kill -9 of the gateway, started again by this command", partial(_end, service), all_of_it)
+    tried = "kill -9 of the gateway, started again by this command"
+    yield _row(attack, rate, tried, partial(_end, service), all_of_it)
 
 
-def _row(attack: Attack, tried: str, harm: Callable[[], object], victims: list[int]) -> Row:
+def _row(attack: Attack, rate: float, tried: str, harm: Callable[[], object], victims: list[int]) -> Row:
     """Harms the service under traffic; waits until the victims have ended and photos are answered again."""
-    with Traffic(attack) as traffic:
+    with Traffic(attack, rate) as traffic:
         before = _wait(lambda: traffic.steady(0.0), _PATIENCE_S)
         began = time.monotonic()
         harm()
@@ -103,7 +106,7 @@ def _row(attack: Attack, tried: str, harm: Callable[[], object], victims: list[i
     failed = statuses.total() - statuses["200"]
     served = f"served again after {good - began:.1f} s" if failed else "no request failed"
     return Row(
-        tried=f"{tried}, at {_RATE:g} requests/s",
+        tried=f"{tried}, at {rate:.2g} requests/s",
         count=statuses.total(),
         result=f"{said(statuses)}; {served}" + ("" if victims else "; not replaced while it is stopped"),
         figures={

@@ -129,7 +129,7 @@ def test_a_fault_is_reckoned_until_photos_are_answered_again(attack: Attack, tri
         time.sleep(1.2)
         triton.away = False
 
-    row = _row(attack, "kill -9 of it", harm, [victim.pid])
+    row = _row(attack, 2.0, "kill -9 of it", harm, [victim.pid])
     assert 1.0 < row.figures["seconds"] < 20.0
     assert row.figures["failed"] >= 2
     assert (row.fatal, row.missed) == ("", "")
@@ -139,7 +139,7 @@ def test_what_does_not_come_back_is_a_missed_goal(attack: Attack, monkeypatch: p
     monkeypatch.setattr(soak_faults, "_PATIENCE_S", 3.0)
     victim = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
     try:
-        row = _row(attack, "nothing", lambda: None, [victim.pid])
+        row = _row(attack, 2.0, "nothing", lambda: None, [victim.pid])
         assert runs(victim.pid)
         assert (row.figures["failed"], row.missed) == (0, "not whole 3 s later")
     finally:

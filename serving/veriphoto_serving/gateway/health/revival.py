@@ -16,7 +16,6 @@ from veriphoto_serving.gateway.health.workers import Snapshot, survey
 from veriphoto_serving.triton.launcher import TritonServer
 
 _BRIEF_S: Final = 1.0
-_LOAD_S: Final = 30.0
 _GRACE_S: Final = 10.0
 """Seconds for replaced processes to finish their requests."""
 _ANSWERED: Final = "nv_inference_request_success{"
@@ -55,10 +54,11 @@ class LocalReviver:
         """
         before = self.snapshot()
         old = {process: worker for process, worker in before.workers.items() if worker.model == model}
-        admin = TritonAdmin(address=self._server.http_url, key=self._server.admin_key, timeout=_LOAD_S)
+        patience = self._server.options.start_timeout_s  # a busy machine may need it for one model as well as for all
+        admin = TritonAdmin(address=self._server.http_url, key=self._server.admin_key, timeout=patience)
         config = admin.config(model)
         config.setdefault("parameters", {})["replaced"] = {"string_value": str(time.time())}
-        admin.load(model, config, timeout=_LOAD_S)
+        admin.load(model, config, timeout=patience)
         now = self.snapshot()
         if not {process for process, worker in now.workers.items() if worker.model == model} - old.keys():
             raise RuntimeError("no new process has appeared")

@@ -22,9 +22,9 @@ _ENDED: Final = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 _TICK_S: Final = 1.0 / os.sysconf("SC_CLK_TCK")
 _WORKING: Final = 0.03
 """Share of one core above which a process counts as working; idle ones use a tenth of that."""
-_COMPUTING: Final = 0.1
-"""Share of the time in which a thread was not waiting for a processor; one that only wakes up now and then uses a
-hundredth of that."""
+_COMPUTING: Final = 0.01
+"""Share of the time in which a thread was not waiting for a processor; one that only wakes up now and then uses a tenth
+of that."""
 _NAME: Final = re.compile(r"(\w+)_\d+_\d+")
 
 
