@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -55,6 +56,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=2027, help="of the damage")
     parser.add_argument("--seconds", type=float, default=60.0, help="of the bombs, and of each rate of the overload")
     arguments = parser.parse_args()
+    for ending in (signal.SIGTERM, signal.SIGINT):  # whoever stops it, the service goes with it
+        signal.signal(ending, signal.default_int_handler)
     names = find(SAMPLES)
     photos = [name.read_bytes() for name in names]
     logits = known_answers(photos)
