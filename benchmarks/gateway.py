@@ -29,8 +29,8 @@ from benchmarks.rounds import interval
 from benchmarks.servers import triton, with_gateway
 from PIL import Image
 
-from veriphoto.contract import CONTRACT
 from veriphoto_client.triton.http import RAW_HEADERS
+from veriphoto_client.triton.transport import OUTPUT_SHAPES
 
 ROOT = Path(__file__).parent.parent
 GATEWAY_HEADERS = {"Content-Type": "application/octet-stream"}
@@ -52,34 +52,24 @@ def photo(kilobytes: int = 100) -> bytes:
     return best
 
 
-INSTANT_CONFIG = f"""
+INSTANT_CONFIG = """
 name: "detector"
 backend: "python"
 max_batch_size: 16
-input [ {{ name: "IMAGE" data_type: TYPE_STRING dims: [ 1 ] }} ]
-output [
-  {{ name: "PROBABILITY" data_type: TYPE_FP32 dims: [ 1 ] }},
-  {{ name: "LOGIT" data_type: TYPE_FP32 dims: [ 1 ] }},
-  {{ name: "EVIDENCE" data_type: TYPE_FP32 dims: [ {CONTRACT.crops}, {CONTRACT.grid}, {CONTRACT.grid} ] }},
-  {{ name: "STATISTICS" data_type: TYPE_FP32 dims: [ {len(CONTRACT.statistics)} ] }},
-  {{ name: "OPERATING_POINT" data_type: TYPE_FP32 dims: [ {len(CONTRACT.operating_point)} ] }}
-]
-instance_group [ {{ count: 2 kind: KIND_CPU }} ]
+input [ { name: "IMAGE" data_type: TYPE_STRING dims: [ 1 ] } ]
+output [ %s ]
+instance_group [ { count: 2 kind: KIND_CPU } ]
 """
 INSTANT_MODEL = """
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from veriphoto.contract import CONTRACT
-from veriphoto_client.triton.http import RAW_HEADERS
+from veriphoto_client.triton.transport import OUTPUT_SHAPES
 
-ANSWER = {
-    "PROBABILITY": np.full((1, 1), 0.5, np.float32),
-    "LOGIT": np.zeros((1, 1), np.float32),
-    "EVIDENCE": np.zeros((1, CONTRACT.crops, CONTRACT.grid, CONTRACT.grid), np.float32),
-    "STATISTICS": np.array([[1152, 896, 95000, 0, 80, 128, 40, 20, 1, 1]], np.float32),
-    "OPERATING_POINT": np.array([[1, 0.5, 0.45, 0.55, 96, 3]], np.float32),
-}
+ANSWER = {name: np.zeros((1, *shape), np.float32) for name, shape in OUTPUT_SHAPES.items()}
+ANSWER["PROBABILITY"][:] = 0.5
+ANSWER["STATISTICS"][:] = [1152, 896, 95000, 0, 80, 128, 40, 20, 1, 1]
+ANSWER["OPERATING_POINT"][:] = [1, 0.5, 0.45, 0.55, 96, 3]
 
 class TritonPythonModel:
     def execute(self, requests):
@@ -92,7 +82,10 @@ def instant_repository(at: Path) -> Path:
     """Writes a model repository whose detector answers without looking."""
     version = at / "instant" / "detector" / "1"
     version.mkdir(parents=True)
-    (version.parent / "config.pbtxt").write_text(INSTANT_CONFIG)
+    outputs = [
+        f'{{ name: "{name}" data_type: TYPE_FP32 dims: {list(shape)} }}' for name, shape in OUTPUT_SHAPES.items()
+    ]
+    (version.parent / "config.pbtxt").write_text(INSTANT_CONFIG % ", ".join(outputs))
     (version / "model.py").write_text(INSTANT_MODEL)
     return at / "instant"
 

@@ -141,7 +141,7 @@ def frequency(real_share: float) -> str:
         real_share: The share, 0 to 1.
     """
     if real_share <= _RAREST:
-        return f"fewer than 1 in {round(1 / _RAREST)} real product photos score this high"
+        return f"fewer than 1 in {round(1 / _RAREST)} real product photos score this high or higher"
     if real_share < 0.01:
-        return f"about 1 in {round(1 / real_share, -1):.0f} real product photos scores this high"
-    return f"of 100 real product photos about {max(1, round(100 * real_share))} score this high"
+        return f"about 1 in {round(1 / real_share, -1):.0f} real product photos scores this high or higher"
+    return f"of 100 real product photos about {max(1, round(100 * real_share))} score this high or higher"

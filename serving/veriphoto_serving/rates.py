@@ -48,7 +48,7 @@ def _of_unseen(metrics: Mapping[str, float]) -> str:
     if found is None or flagged is None:
         return ""
     return (
-        f"Measured: it finds about {10 * found:.0f} in 10 AI product photos of generators it never saw; "
+        f"Measured: it finds about {10 * found:.0f} in 10 AI product photos from sources it never saw; "
         f"{_in_hundred(flagged)} real product photos are flagged."
     )
 

@@ -1,10 +1,9 @@
-"""What the README tells people to type beside a running server, typed beside one."""
+"""What the README tells people to type, typed in its order, beside a running server."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from veriphoto.contract import GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT, TRITON_HTTP_PORT
 from veriphoto_serving.triton.ports import free_ports
@@ -19,8 +19,12 @@ from veriphoto_serving.triton.ports import free_ports
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(sh|console|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-ELSEWHERE = re.compile(r"^make |veriphoto (data|train|evaluate|export) ")
-"""Installs, or needs hundreds of photos and minutes: the tests of those parts do that."""
+ELSEWHERE = re.compile(r"^make ")
+"""Installs: the tests run in what it has installed."""
+FOUND_SOMETHING = re.compile(r"veriphoto data audit ")
+"""Ends with 1 where photos give their class away, as those of so few sources do."""
+
+SIDE = 240
 
 pytestmark = pytest.mark.triton
 
@@ -45,9 +49,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
     (home / ".venv" / "bin").mkdir(parents=True)
     (home / ".venv" / "bin" / "veriphoto").symlink_to(Path(sys.executable).parent / "veriphoto")
     for photo in (ROOT / "samples").glob("*_*"):
-        kind = "ai/generator" if photo.name.startswith("ai_") else "real/shop"
-        (home / "DIR" / kind).mkdir(parents=True, exist_ok=True)
-        shutil.copy(photo, home / "DIR" / kind)
+        folder = home / "DIR" / ("ai/generator" if photo.name.startswith("ai_") else "real/shop")
+        folder.mkdir(parents=True, exist_ok=True)
+        with Image.open(photo) as opened:
+            whole = opened.convert("RGB")
+        # Two parts of each: training keeps some photos for itself, of both classes.
+        for name, left, top in (("a", 0, 0), ("b", whole.width - SIDE, whole.height - SIDE)):
+            whole.crop((left, top, left + SIDE, top + SIDE)).save(folder / f"{photo.stem}_{name}.jpg", quality=90)
     http, grpc, metrics, gateway, sidecar = free_ports(5)
     ports = {TRITON_HTTP_PORT: http, TRITON_GRPC_PORT: grpc, GATEWAY_PORT: gateway, SIDECAR_PORT: sidecar}
     options = [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
@@ -75,7 +83,9 @@ def test_every_command_works_in_the_order_of_the_page(place: tuple[Path, dict[st
     for line in lines:
         own = re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda found: ports.get(found[0], found[0]), line)
         done = subprocess.run(
-            ["/bin/sh", "-c", own], cwd=home, env=environment, capture_output=True, text=True, timeout=200, check=False
+            ["/bin/sh", "-c", own], cwd=home, env=environment, capture_output=True, text=True, timeout=400, check=False
         )
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        assert done.returncode in ((0, 1) if FOUND_SOMETHING.search(line) else (0,)), (
+            f"{line}\n{done.stdout}{done.stderr}"
+        )
         assert done.stdout.strip() or "--output" in line, line

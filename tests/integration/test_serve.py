@@ -148,7 +148,7 @@ def test_demo_scores_the_samples(tmp_path: Path) -> None:
     known, _, misses = done.stdout.partition("Known misses")
     assert re.search(r"real_boots\.jpg\W+real\W+real\W+[\d.]+\W+yes", known)
     assert re.search(r"ai_pullover\.jpg\W+ai_generated\W+real\W+[\d.]+\W+no", misses)
-    assert re.search(r"about \d in 10 AI product photos of generators it never saw; \d in 100 real", misses)
+    assert re.search(r"about \d in 10 AI product photos from sources it never saw; \d in 100 real", misses)
     assert all(step in misses for step in ("make page", "veriphoto scan DIR", "veriphoto calibrate --real DIR"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any, Final
 
@@ -65,10 +66,10 @@ _CLAIMS: Final = {
     "camera": "Camera (EXIF)",
 }
 _DRIFT: Final = {
-    "ok": "no drift",
-    "drift": "drift: recent photos differ from those the model was tested on",
-    "unknown": "drift not known yet",
-    "away": "drift is not being watched",
+    "ok": "photos look as when it was tested",
+    "drift": "recent photos differ from those it was tested on",
+    "unknown": "too few photos so far to compare with those it was tested on",
+    "away": "nobody watches whether photos change",
 }
 
 
@@ -214,8 +215,10 @@ def _provenance(claims: dict[str, Any]) -> None:
     st.caption("Absence proves nothing." if claims["complete"] else "The metadata could not be read in full.")
 
 
-def _many(photos: list[Photo]) -> None:
-    answers = judged(photos)
+def _many(photos: Sequence[Photo]) -> None:
+    pairs = zip(photos, judged(photos), strict=True)
+    # The likeliest come first, and last what could not be judged: nobody has to scroll to find them.
+    photos, answers = zip(*sorted(pairs, key=lambda pair: -pair[1].get("probability", -1.0)), strict=True)
     rows = table(answers)
     counts = {words: sum(row["verdict"] == words for row in rows) for words in [*WORDS.values(), "not judged"]}
     st.markdown(f"{len(rows)} files · " + " · ".join(f"{words}: **{count}**" for words, count in counts.items()))
@@ -248,7 +251,7 @@ def _footer() -> None:
     if health["status"] == "away":
         st.warning("The service does not answer at the moment; photos cannot be judged until it does.", icon="🔌")
         return
-    drift = _DRIFT.get(str(health["drift"].get("state")), "drift not known")
+    drift = _DRIFT.get(str(health["drift"].get("state")), "not known whether photos have changed")
     working = "working" if health["status"] == "ok" else f"not ready ({health['status']})"
     st.caption(f"Service: {working} · model version {health['model_version']} · {drift}")
 

@@ -75,12 +75,12 @@ def test_a_tensor_of_another_length_is_refused() -> None:
 @pytest.mark.parametrize(
     ("share", "words"),
     [
-        (0.0, "fewer than 1 in 500 real product photos score this high"),
-        (0.002, "fewer than 1 in 500 real product photos score this high"),
-        (0.005, "about 1 in 200 real product photos scores this high"),
-        (0.01, "of 100 real product photos about 1 score this high"),
-        (0.254, "of 100 real product photos about 25 score this high"),
-        (1.0, "of 100 real product photos about 100 score this high"),
+        (0.0, "fewer than 1 in 500 real product photos score this high or higher"),
+        (0.002, "fewer than 1 in 500 real product photos score this high or higher"),
+        (0.005, "about 1 in 200 real product photos scores this high or higher"),
+        (0.01, "of 100 real product photos about 1 score this high or higher"),
+        (0.254, "of 100 real product photos about 25 score this high or higher"),
+        (1.0, "of 100 real product photos about 100 score this high or higher"),
     ],
 )
 def test_a_share_in_words(share: float, words: str) -> None:

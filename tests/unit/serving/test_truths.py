@@ -71,7 +71,7 @@ def test_the_rate_is_the_worst_delivery_of_the_version(repository: Path) -> None
     flagged = {"clean_false_alarms_product": 0.004, "mixed_false_alarms_product": 0.031}
     change(repository / "classifier" / "2" / "second_opinion.json", "metrics", **figures, **flagged)
     line = rate_line(repository, 2, opinion=True)
-    assert "about 5 in 10 AI product photos of generators it never saw; 3 in 100 real product photos" in line
+    assert "about 5 in 10 AI product photos from sources it never saw; 3 in 100 real product photos" in line
 
 
 def test_without_the_second_opinion_the_rate_claims_nothing_about_unseen_generators(repository: Path) -> None:

@@ -6,9 +6,11 @@ cut, a photo keeps its bytes: its compression is evidence, too.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import re
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -89,7 +91,7 @@ def parse(how: str) -> Cut:
 
 
 def apply(cut: Cut, data: bytes) -> bytes:
-    """Makes the file of a data set.
+    """Makes the file of a data set; ``require_tools`` says whether it can.
 
     Args:
         cut: How.
@@ -97,7 +99,6 @@ def apply(cut: Cut, data: bytes) -> bytes:
 
     Raises:
         ImageError: If the original is no picture that a model would be given.
-        MissingExtraError: If a lossless crop is asked for without jpeglib.
     """
     header = read_header(data)
     if cut.kind == "original":
@@ -153,12 +154,20 @@ def _middle(size: tuple[int, int]) -> _Box:
     return left, top, left + wide, top + high
 
 
+def require_tools(cuts: Iterable[Cut]) -> None:
+    """Checks, before anything is fetched, that these cuts can be made.
+
+    Raises:
+        MissingExtraError: If a lossless crop is asked for without jpeglib.
+    """
+    if any(cut.kind == "lossless" for cut in cuts) and importlib.util.find_spec("jpeglib") is None:
+        raise MissingExtraError("data", "jpeglib")
+
+
 def _lossless(cut: Cut, data: bytes, frame: _Box, layers: list[tuple[int, int, int, int]]) -> bytes:
     """Takes whole blocks of coefficients out of a JPEG, as jpegtran does; nothing is decoded and encoded again."""
-    try:
-        import jpeglib  # noqa: PLC0415 - of an extra
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("data", error.name) from error
+    import jpeglib  # noqa: PLC0415 - of an extra
+
     across, down = max(layer[1] for layer in layers), max(layer[2] for layer in layers)
     left, top, right, bottom = _middle((frame[2] - frame[0], frame[3] - frame[1]))
     # Also on the unit of compression where a coarser grain is named: 4:4:0 and the like have odd units.

@@ -26,7 +26,7 @@ from veriphoto.errors import DataError, ImageError, UsageError
 from veriphoto.files import replace_text
 from veriphoto.headers import read as read_header
 from veriphoto_training.data import repositories
-from veriphoto_training.data.cuts import Cut, apply, parse
+from veriphoto_training.data.cuts import Cut, apply, parse, require_tools
 from veriphoto_training.data.dataset import LABELS, fraction
 from veriphoto_training.data.repositories import FetchError
 
@@ -146,12 +146,14 @@ def build(
 
     Raises:
         UsageError: If the folder holds something else, another run writes there, or the remote is not https or file.
+        MissingExtraError: If a cut needs what is not installed.
     """
     if not _REMOTES.fullmatch(remote):
         raise UsageError(f"--remote must begin with https:// or file://, not {remote!r}")
     if mirrors is not None and not mirrors.is_dir():
         raise UsageError(f"{mirrors} is no folder; name the folder of the mirrors")
     chosen = _unique(rows, max_per_class)
+    require_tools(row.cut for row in chosen if row.cut is not None)
     with _locked(output):
         for left in output.glob(f"{_STAGED}*"):  # of a run that was killed
             shutil.rmtree(left)

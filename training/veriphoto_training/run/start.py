@@ -10,6 +10,7 @@ from typing import Any
 
 from veriphoto.errors import UsageError
 from veriphoto.manifest import FINDINGS_FILE
+from veriphoto_training.calibration.fit import FALSE_ALARMS, pictures_needed
 from veriphoto_training.data.dataset import read_dataset
 from veriphoto_training.data.splits import split_dataset, thinned
 from veriphoto_training.network.weights import check_weights
@@ -136,6 +137,12 @@ def _finish(
     tracker.metrics({f"final_{name}": value for name, value in findings.metrics.items()})
     tracker.artifact(best)
     tracker.artifact(best.parent / FINDINGS_FILE)
+    photos, needed = len(kept_out.for_threshold()[0]), pictures_needed(FALSE_ALARMS["clean"])
+    if photos < needed:
+        progress.note(
+            f"the threshold rests on {photos} real product photos, and takes {needed} to hold: fit it to your own with "
+            "veriphoto calibrate before you serve it"
+        )
     progress.note(f"threshold {findings.operating_point.threshold:.3f}, {findings.metrics}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import typer
 from training_pictures import encoded, textured
 from typer.testing import CliRunner
 
-from veriphoto.errors import DataError, UsageError
+from veriphoto.errors import DataError, MissingExtraError, UsageError
 from veriphoto_training.commands.data import register
 from veriphoto_training.data import listed, repositories
 from veriphoto_training.data.dataset import read_dataset
@@ -95,6 +96,16 @@ def fetch(app: typer.Typer, *arguments: object) -> tuple[int, str]:
 def reasons(output: Path) -> dict[str, str]:
     with (output / "missing.csv").open(newline="") as file:
         return {row["original"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def test_a_missing_tool_is_named_before_anything_is_fetched(
+    app: typer.Typer, rows: list[Row], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows[-1]["how"] = "lossless native crop of JPEG; real by date"
+    monkeypatch.setitem(sys.modules, "jpeglib", None)  # as where it is not installed
+    with pytest.raises(MissingExtraError, match="jpeglib"):
+        fetch(app, "--list", write(rows), "--output", tmp_path / "out", "--mirrors", tmp_path / "far")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("way", ["mirrors", "remote"])
