@@ -85,7 +85,7 @@ def explained(name: str, content: bytes) -> dict[str, Any]:
     return gateway().explain(Photo(name, content))
 
 
-def judged(photos: list[Photo]) -> list[dict[str, Any]]:
+def judged(photos: Sequence[Photo]) -> list[dict[str, Any]]:
     """Asks until each photo of this upload has its answer, once for each, and shows how far it is."""
     keys = [f"{photo.name} {hashlib.sha256(photo.content).hexdigest()}" for photo in photos]
     known: dict[str, dict[str, Any]] = st.session_state.get(_ANSWERS, {})
