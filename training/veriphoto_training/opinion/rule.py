@@ -149,7 +149,9 @@ def fit_point(samples: Sequence[Sample], rule: Rule) -> OperatingPoint:
         logits = joint_logits(rule, sample.looks.first, sample.second, Mode.ALWAYS)
         weights = sample.weights
         real = (sample.labels == 0) & sample.product
-        flag.append(weighted_quantile(logits[real], weights[real], 1.0 - FALSE_ALARMS[sample.looks.delivery]))
+        passed = 1.0 - FALSE_ALARMS[sample.looks.delivery]
+        # Neither the average photo nor the average shop may be flagged more often.
+        flag += [weighted_quantile(logits[real], each, passed) for each in (weights[real], np.ones(real.sum()))]
         ai = sample.labels == 1
         # Those that nobody is asked about are lost already.
         clear.append(weighted_quantile(logits[ai], weights[ai], MISSED - UNASKED))
