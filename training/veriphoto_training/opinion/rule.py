@@ -17,8 +17,8 @@ from veriphoto_training.opinion.looks import Looks
 from veriphoto_training.opinion.probe import Floats, Probe, source_weights
 from veriphoto_training.scoring.metrics import auroc, ece, sigmoid
 
-FALSE_ALARMS: Final = {"clean": 0.02, "mixed": 0.03}
-"""Share of real product photos that may be called AI-generated, by delivery."""
+FALSE_ALARMS: Final = 0.02
+"""Share of real product photos that may be called AI-generated, in each delivery."""
 MISSED: Final = 0.10
 """Share of AI pictures of unseen sources that may be called real."""
 UNASKED: Final = 0.03
@@ -149,9 +149,9 @@ def fit_point(samples: Sequence[Sample], rule: Rule) -> OperatingPoint:
         logits = joint_logits(rule, sample.looks.first, sample.second, Mode.ALWAYS)
         weights = sample.weights
         real = (sample.labels == 0) & sample.product
-        passed = 1.0 - FALSE_ALARMS[sample.looks.delivery]
         # Neither the average photo nor the average shop may be flagged more often.
-        flag += [weighted_quantile(logits[real], each, passed) for each in (weights[real], np.ones(real.sum()))]
+        for each in (weights[real], np.ones(real.sum())):
+            flag.append(weighted_quantile(logits[real], each, 1.0 - FALSE_ALARMS))
         ai = sample.labels == 1
         # Those that nobody is asked about are lost already.
         clear.append(weighted_quantile(logits[ai], weights[ai], MISSED - UNASKED))
