@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from benchmarks.processes import tree
 from test_gateway import PHOTO, Served, Traffic, wait_for
 from toy_model import copy_repository, publish_toy
 
@@ -73,17 +74,11 @@ def process_of(served: Served, model: str) -> int:
 
 
 def test_no_process_shows_a_key(served: Served) -> None:
-    processes = [served.process.pid, *descendants(served.process.pid)]
+    processes = tree(served.process.pid)
     assert len(processes) > 6
     for process in processes:
         for name in ("environ", "cmdline"):
             assert SECRET.encode() not in Path(f"/proc/{process}/{name}").read_bytes(), (process, name)
-
-
-def descendants(pid: int) -> set[int]:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    children = {int(child) for task in tasks for child in (task / "children").read_text().split()}
-    return children.union(*map(descendants, children))
 
 
 def test_a_server_whose_processes_all_compute_is_not_restarted(served: Served) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from benchmarks.processes import runs
+from benchmarks.processes import runs, tree
 from processes import output_until
 
 from veriphoto.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
@@ -44,7 +44,7 @@ class Serving:
             start_new_session=True,  # as a terminal's foreground job: a group of its own
         )
         self.output = output_until(self.process, "Ctrl-C")
-        self.children = descendants(self.process.pid)
+        self.children = set(tree(self.process.pid)[1:])
         self.server = next(pid for pid in self.children if command_line(pid)[0].endswith("/tritonserver"))
         setting = next(word for word in command_line(self.server) if "shm-region-prefix-name=" in word)
         self.prefix = setting.partition("shm-region-prefix-name=")[2]
@@ -63,13 +63,6 @@ class Serving:
 
 def command_line(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-
-
-def descendants(pid: int) -> set[int]:
-    children = {
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    }
-    return children.union(*map(descendants, children))
 
 
 def demo(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
