@@ -27,6 +27,8 @@ from urllib.parse import urlsplit
 
 from benchmarks.processes import orders, reply
 
+from veriphoto.contract import SAME_LOGIT
+
 OCTETS: Final = {"Content-Type": "application/octet-stream"}
 _PATIENCE_S: Final = 60.0
 _OUTPUTS: Final = ("PROBABILITY", "LOGIT", "EVIDENCE", "STATISTICS", "OPERATING_POINT")
@@ -35,8 +37,6 @@ WRONG: Final = 600
 """No status of HTTP: an answer that is not the one that is known."""
 KNOWN: Final[dict[bytes, float]] = {}
 """Logits of the pictures whose answers are known."""
-_SAME: Final = 1e-2
-"""Largest difference of two logits of one version for one picture that batching can explain."""
 
 Send = Callable[[bytes], int]
 """Sends one picture and waits for its answer; returns the HTTP status (200 is an answer, 503 a refusal)."""
@@ -47,7 +47,7 @@ def checked(data: bytes, status: int, body: bytes) -> int:
     if status != http.client.OK or data not in KNOWN:
         return status
     answer = json.loads(body)
-    right = abs(answer["logit"] - KNOWN[data]) <= _SAME and answer["statistics"]["bytes"] == len(data)
+    right = abs(answer["logit"] - KNOWN[data]) <= SAME_LOGIT and answer["statistics"]["bytes"] == len(data)
     return status if right else WRONG
 
 

@@ -77,6 +77,8 @@ STATISTICS: Final = "STATISTICS"
 """FP32 [n]: see ``Contract.statistics``."""
 LOGIT: Final = "LOGIT"
 """FP32 [1]: calibrated logit, joint where the second opinion was asked; PROBABILITY is its sigmoid."""
+SAME_LOGIT: Final = 1e-2
+"""Largest difference of two logits of one version for one picture that batching can explain."""
 PROBABILITY: Final = "PROBABILITY"
 """FP32 [1]: calibrated probability that the picture is AI-generated."""
 EVIDENCE: Final = "EVIDENCE"

@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+from veriphoto.contract import SAME_LOGIT
 from veriphoto.errors import DeadlineExceededError, OverloadedError, ServiceUnavailableError, VeriphotoError
 from veriphoto_client import Detection
 from veriphoto_serving.gateway.health.workers import Snapshot, model_of
@@ -37,8 +38,6 @@ _DOUBT_S: Final = 5.0
 _ENDLESS_S: Final = 30.0
 """Computing this long without any answer counts as hung: no picture may take a tenth of it. Time in which others had
 the processor does not count."""
-_SAME: Final = 1e-2
-"""Largest difference of two logits of one version for one picture that batching can explain."""
 
 
 class Reviver(Protocol):
@@ -270,7 +269,7 @@ class Watchdog:
 
     def _plausible(self, detection: Detection, started: float) -> bool:
         version, threshold = detection.verdict.model_version, detection.verdict.threshold
-        if abs(detection.logit - self._logits.setdefault(version, detection.logit)) > _SAME:
+        if abs(detection.logit - self._logits.setdefault(version, detection.logit)) > SAME_LOGIT:
             _LOG.error("version %d scores the test picture differently than before", version)
             self._observe("wrong")
             return False

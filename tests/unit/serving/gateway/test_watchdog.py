@@ -157,7 +157,7 @@ async def test_who_gets_no_processor_is_not_taken_for_hung(watch: Watch, monkeyp
         thread = Thread(0.01 * time.monotonic(), 0.99 * time.monotonic())
         return Snapshot(0, {2: Worker("preprocess_0_0", 0.01 * time.monotonic(), "S", {3: thread})})
 
-    patient.snapshot = crowded  # type: ignore[method-assign]
+    monkeypatch.setattr(patient, "snapshot", crowded)
     patient.hangs = True
     await asyncio.sleep(1.0)
 
