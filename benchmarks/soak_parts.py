@@ -176,7 +176,7 @@ def try_overload(attack: Attack) -> Iterator[Row]:
         count=2,
         result=f"{kept:.2f}",
         figures={"kept": round(kept, 3)},
-        missed="" if abs(kept - 1.0) <= 0.1 else "goodput at 300 % is not within 10 % of that at 100 %",
+        missed="" if kept >= 0.9 else "goodput at 300 % is more than 10 % below that at 100 %",
     )
 
 

@@ -106,14 +106,14 @@ def reduction(width: int, height: int) -> int:
     return next((scale for scale in (8, 4, 2) if min(width, height) >= scale * _KEPT_SIDE), 1)
 
 
-def decode(data: bytes) -> Decoded:
-    """Decodes one uploaded file under Veriphoto's limits.
+def examine(data: bytes) -> Header:
+    """Checks one uploaded file against Veriphoto's limits, before a pixel is decoded.
 
     Args:
         data: The file's bytes.
 
     Returns:
-        The picture.
+        What its structure says.
 
     Raises:
         ImageError: One of its leaves, saying what is wrong with the file.
@@ -125,6 +125,23 @@ def decode(data: bytes) -> Decoded:
     header = read(data)
     _check_size(header.width, header.height)
     _check_work(header, len(data) + len(header.clean))
+    return header
+
+
+def decode(data: bytes, header: Header | None = None) -> Decoded:
+    """Decodes one uploaded file under Veriphoto's limits.
+
+    Args:
+        data: The file's bytes.
+        header: What ``examine`` said of it, if it was asked already.
+
+    Returns:
+        The picture.
+
+    Raises:
+        ImageError: One of its leaves, saying what is wrong with the file.
+    """
+    header = header or examine(data)
     try:
         return _decode(header)
     except ImageError:

@@ -1,10 +1,13 @@
-"""``preprocess`` for a server: HEIC and AVIF are decoded in a child that may die.
+"""``preprocess`` for a server: HEIC and AVIF are decoded in a child that may die, costly pictures in one that yields.
 
 The work of a JPEG, PNG or WebP is bounded by what its header says. HEVC and AV1 streams are not: they repeat sizes that
 their files state elsewhere, may hold more pictures than one, and their decoders are large and young. Each worker
 therefore keeps one child for them, forked at the first such picture and used for all that follow. The kernel ends it
 when a picture takes more time or memory than any may; a crash ends it too. That picture is refused, the next one finds
 a new child, and the worker's other pictures are never touched. Only plain bytes come back from it.
+
+A second child, of low priority, decodes what takes many times as long as a photo: other callers' photos get the
+processor first. A process may lower its priority but not raise it again, so that a worker cannot do this itself.
 """
 
 from __future__ import annotations
@@ -22,14 +25,20 @@ from typing import Final
 import numpy as np
 
 from veriphoto.contract import CONTRACT
+from veriphoto.decoding import examine
 from veriphoto.errors import CorruptImageError, ImageError, TooCostlyError, from_wire
 from veriphoto.headers.header import SAVE_AGAIN
 from veriphoto.preprocessing import Preprocessed, crop_boxes
 from veriphoto.preprocessing import preprocess as preprocess_here
 
+_LONG: Final = {"heif": 0.6, "avif": 0.6}
+_LONG_ELSE: Final = 0.25
+"""Estimated CPU seconds above which a picture gives way to others; what phones make of 12 megapixels takes less."""
+_GIVING_WAY: Final = 10
+"""What is added to the niceness for those: a tenth of the processor while others want it."""
 _CPU_SECONDS: Final = 3
 """Kernel limits are whole seconds: a picture has between this and one more."""
-_WALL_SECONDS: Final = 8.0
+_WALL_SECONDS: Final = 20.0
 _MEMORY: Final = 600 * 1000 * 1000
 """Bytes that a picture may take beyond what the child has at rest."""
 _CROPS: Final = (CONTRACT.crops, CONTRACT.crop_size, CONTRACT.crop_size, 3)
@@ -48,11 +57,15 @@ def preprocess(data: bytes) -> Preprocessed:
     Raises:
         ImageError: If the picture cannot be scored, or cost its decoder's life.
     """
-    return _child.preprocess(data) if data[4:8] == b"ftyp" else preprocess_here(data)
+    header = examine(data)
+    if header.seconds > _LONG.get(header.format, _LONG_ELSE):
+        return _patient.preprocess(data)
+    return _child.preprocess(data) if header.format in _LONG else preprocess_here(data, header)
 
 
 class _Child:
-    def __init__(self) -> None:
+    def __init__(self, niceness: int = 0) -> None:
+        self._niceness = niceness
         self._pid = 0
         self._pipe: Connection | None = None
         self._owner = 0
@@ -83,6 +96,7 @@ class _Child:
         if self._pid == 0:
             try:
                 ours.close()
+                os.nice(self._niceness)
                 _serve(theirs)
             finally:
                 os._exit(0)
@@ -141,3 +155,4 @@ def _data_bytes() -> int:
 
 
 _child: Final = _Child()
+_patient: Final = _Child(_GIVING_WAY)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from veriphoto.contract import CONTRACT, FORMATS
 from veriphoto.decoding import Decoded, decode
+from veriphoto.headers import Header
 from veriphoto.statistics import measure
 
 _REDUCING_GAP: Final = 1.0
@@ -42,11 +43,12 @@ class Preprocessed:
     """Where each crop lies."""
 
 
-def preprocess(data: bytes) -> Preprocessed:
+def preprocess(data: bytes, header: Header | None = None) -> Preprocessed:
     """Prepares one uploaded file.
 
     Args:
         data: The bytes of a JPEG, PNG, WebP, HEIC or AVIF file.
+        header: What ``decoding.examine`` said of it, if it was asked already.
 
     Returns:
         Its crops, statistics and crop places. The same bytes give the same arrays everywhere.
@@ -54,7 +56,7 @@ def preprocess(data: bytes) -> Preprocessed:
     Raises:
         ImageError: If the picture cannot be scored; the leaf says why.
     """
-    decoded = decode(data)
+    decoded = decode(data, header)
     boxes = crop_boxes(*decoded.size)
     crops = np.stack([_cut(decoded.image, _scaled(box, decoded)) for box in boxes])
     return Preprocessed(crops, _statistics(decoded, len(data)), boxes)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import io
 import struct
-import time
 
 import numpy as np
 import pillow_heif
@@ -13,10 +10,8 @@ import pytest
 from benchmarks.odd_files import encoded
 from PIL import Image
 
-from veriphoto import errors, isolation
-from veriphoto.contract import FORMATS
+from veriphoto import errors
 from veriphoto.decoding import decode
-from veriphoto.preprocessing import preprocess
 
 pillow_heif.register_heif_opener()
 
@@ -87,55 +82,3 @@ def test_the_limits_are_those_of_all(data, size):
 def test_a_cut_file_is_refused(data, share):
     with pytest.raises(errors.ImageError):
         decode(data[: int(share * len(data))])
-
-
-@pytest.mark.parametrize("data", [HEIC, AVIF], ids=["heif", "avif"])
-def test_random_damage_only_raises_image_errors(data):
-    """In the child, as a server does it: a decoder that crashes costs its picture and nothing else."""
-    rng, scored = np.random.default_rng(19), 0
-    for _ in range(120):
-        mutant = bytearray(data)
-        for place in rng.integers(0, len(data), int(rng.integers(1, 12))):
-            mutant[place] = rng.integers(0, 256)
-        try:
-            isolation.preprocess(bytes(mutant))
-            scored += 1
-        except errors.ImageError:
-            pass
-    assert scored < 120
-    assert FORMATS[int(isolation.preprocess(data).statistics[3])] in ("heif", "avif")
-
-
-@pytest.mark.parametrize("data", [HEIC, AVIF, encoded(PICTURE, "JPEG")], ids=["heif", "avif", "jpeg"])
-def test_the_child_prepares_what_the_worker_would(data):
-    theirs, ours = isolation.preprocess(data), preprocess(data)
-    np.testing.assert_array_equal(theirs.crops, ours.crops)
-    np.testing.assert_array_equal(theirs.statistics, ours.statistics)
-    assert theirs.boxes == ours.boxes
-
-
-def _burn(_: bytes) -> None:
-    sum(range(10**12))  # in C: no signal handler of Python's would run before its end
-
-
-def _eat(_: bytes) -> None:
-    io.BytesIO(bytes(10**9)).getvalue()
-
-
-def _crash(_: bytes) -> None:
-    ctypes.string_at(0)
-
-
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [(_burn, errors.TooCostlyError), (_eat, errors.CorruptImageError), (_crash, errors.CorruptImageError)],
-)
-def test_a_decoder_that_runs_away_costs_its_picture_only(monkeypatch, fault, error):
-    isolation._child.end()
-    monkeypatch.setattr(isolation, "preprocess_here", fault)
-    began = time.monotonic()
-    with pytest.raises(error):
-        isolation.preprocess(HEIC)
-    assert time.monotonic() - began < 10
-    monkeypatch.undo()
-    assert isolation.preprocess(HEIC).statistics[0] == PICTURE.width
