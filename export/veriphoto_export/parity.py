@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import torch
 
 from veriphoto.contract import CONTRACT, CROPS, EVIDENCE, LOGIT, MAX_BATCH_SIZE, OPERATING_POINT, PROBABILITY
@@ -132,6 +131,8 @@ def reference_logits(network: Network, crops: Crops, calibration: Calibration) -
 
 
 def _session(model: bytes) -> Any:
+    import onnxruntime  # noqa: PLC0415 - after veriphoto, which keeps it from reporting to its makers
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3  # its warnings go to stderr and are about its own optimiser
