@@ -66,7 +66,7 @@ def reviews(share: Share, there: int, kind: str) -> str:
     """
     if share.trials + share.needed <= there:
         return f"{share.needed} more"
-    return f"not reachable with {there} {kind}"
+    return f"not reachable with {there} {kind}" if there else "–"
 
 
 def day(moment: float | None) -> str:
