@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from veriphoto.decoding import decode
 from veriphoto.errors import ImageError, UsageError
-from veriphoto_client.page.gateway import BusyError, Gateway, PageError
+from veriphoto_client.page.gateway import Gateway, PageError
 from veriphoto_review.cases.case import Case, Truth
-from veriphoto_review.cases.evidence import overlay
+from veriphoto_review.cases.evidence import OtherVersionError, overlay
 from veriphoto_review.cases.pictures import read_picture
 from veriphoto_review.cases.store import CaseStore
 from veriphoto_review.intake.feedback import CHANNEL as FEEDBACK
@@ -132,7 +132,7 @@ def _pictures(case: Case, gateway: Gateway | None) -> tuple[str, str, str, bool]
     try:
         drawn = overlay(case, data, gateway)
     except PageError as error:
-        return photo, "", str(error).rstrip("."), isinstance(error, BusyError)
+        return photo, "", str(error).rstrip("."), not isinstance(error, OtherVersionError)
     return photo, f"data:image/png;base64,{drawn}", "", False
 
 
