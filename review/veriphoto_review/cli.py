@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from veriphoto.contract import GATEWAY_PORT
 from veriphoto.errors import UsageError
 from veriphoto.extras import needs_extra
 from veriphoto.files import replace_text
@@ -120,29 +121,39 @@ def report_command(
 
 
 def dispute_command(
-    case: Annotated[int, typer.Argument(help="Case number.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")],
+    case: Annotated[int | None, typer.Argument(help="Case number.")] = None,
+    reference: Annotated[str, typer.Option(help="The case of the photo with this path, URI or id.")] = "",
     database: Url = DATABASE,
     policy: Annotated[
         Path | None, typer.Option(help="TOML file with the platform's fields: ground, restriction, appeal, contact ...")
     ] = None,
+    with_note: Annotated[
+        bool, typer.Option("--with-note", help="Print the note of the decision, word for word, for the seller to read.")
+    ] = False,
     gateway_url: Annotated[
-        str | None, typer.Option(envvar="VERIPHOTO_GATEWAY_URL", help="The gateway that draws the evidence map.")
-    ] = None,
+        str, typer.Option(envvar="VERIPHOTO_GATEWAY_URL", help="The gateway that draws the evidence map.")
+    ] = f"http://127.0.0.1:{GATEWAY_PORT}",
 ) -> None:
     """Write a report on one case for its seller, with the DSA's statement of reasons.
 
-    If the gateway needs an API key, set VERIPHOTO_API_KEY.
+    Without a gateway the report has no evidence map. If the gateway needs an API key, set VERIPHOTO_API_KEY.
     """
     from veriphoto_client.page.gateway import Gateway  # noqa: PLC0415 - a light command line without these
     from veriphoto_review.cases.store import CaseStore  # noqa: PLC0415
     from veriphoto_review.reports.dispute import Policy, dispute_page  # noqa: PLC0415
 
     stated = Policy.read(policy) if policy else Policy()
-    gateway = Gateway(gateway_url, os.environ.get("VERIPHOTO_API_KEY", "")) if gateway_url else None
-    page = dispute_page(CaseStore(opened_at(database)), case, stated, gateway)
+    if (case is None) == (not reference):
+        raise UsageError("name the case by its number or by --reference")
+    store = CaseStore(opened_at(database))
+    number = store.named(reference).id if case is None else case
+    gateway = Gateway(gateway_url, os.environ.get("VERIPHOTO_API_KEY", ""))
+    made = dispute_page(store, number, stated, gateway, with_note=with_note)
     with writing_to(output):
-        replace_text(output, page)
+        replace_text(output, made.page)
+    if made.missing:
+        typer.echo(f"without evidence map: {made.missing}", err=True)
     typer.echo(f"written: {output}")
 
 
@@ -179,32 +190,46 @@ def forget_command(
 ) -> None:
     """Remove cases with their notes, names and kept photos. The history keeps only that something was removed.
 
-    The next `veriphoto review export` into an exported data set removes the photos there too.
+    The next `veriphoto review export` into an exported data set removes the photos there too. Exit code: 0, or 1 if
+    nothing matches.
     """
     from veriphoto_review.cases.forgetting import forget  # noqa: PLC0415 - a light command line without it
 
     done = forget(opened_at(database), actor=actor, seller=seller, sha256=sha256, reference=reference, shop=shop)
-    typer.echo(f"forgotten: {done.cases} cases, {done.pictures} kept copies, {done.feedback} waiting truths")
+    if done.cases or done.feedback:
+        typer.echo(f"forgotten: {done.cases} cases, {done.pictures} kept copies, {done.feedback} waiting truths")
+    else:
+        typer.echo("nothing matches: no case and no waiting truth was forgotten", err=True)
+    if done.kept:
+        typer.echo(f"{done.kept} cases have no sha256; forget those by --reference or --seller", err=True)
+    if not (done.cases or done.feedback):
+        raise typer.Exit(EXIT_SOME_BAD)
 
 
 def retain_command(
     database: Url = DATABASE,
     cases_days: Annotated[
         float | None,
-        typer.Option("--cases", min=0, envvar="VERIPHOTO_KEEP_CASES_DAYS", help="Days to keep decided cases."),
+        typer.Option(
+            "--cases", min=0, envvar="VERIPHOTO_KEEP_CASES_DAYS", help="Days to keep a case after its decision."
+        ),
     ] = None,
     pictures_days: Annotated[
         float | None,
         typer.Option("--pictures", min=0, envvar="VERIPHOTO_KEEP_PICTURES_DAYS", help="Days to keep copies of photos."),
     ] = None,
 ) -> None:
-    """Remove cases and copies of photos that are past their retention time. Run it daily."""
+    """Remove cases and copies of photos that are past their retention time. Run it daily.
+
+    Open cases stay, however old they are: decide them, or forget them. Copies go whether the case is decided or not.
+    """
     from veriphoto_review.cases.forgetting import retain  # noqa: PLC0415 - a light command line without it
 
     if cases_days is None and pictures_days is None:
         raise UsageError("set --cases DAYS for decided cases, --pictures DAYS for copies of photos, or both")
     done = retain(opened_at(database), cases_days=cases_days, pictures_days=pictures_days)
-    typer.echo(f"removed: {done.cases} cases, {done.pictures} kept copies")
+    older = "" if cases_days is None else f"; {done.kept} open cases older than {cases_days:g} days stay"
+    typer.echo(f"removed: {done.cases} cases, {done.pictures} kept copies{older}")
 
 
 def migrate_command(database: Url = DATABASE) -> None:

@@ -12,6 +12,18 @@ from veriphoto_serving.secrecy import without_secrets
 from veriphoto_serving.triton.ports import LOOPBACK, free_ports
 
 
+def require_page(review: str = "") -> None:
+    """Makes sure that the page can be served, before anything else is started for it.
+
+    Args:
+        review: Database of the review desk; empty for a page without one.
+
+    Raises:
+        MissingExtraError: If what the page or the desk needs is not installed.
+    """
+    page_process("", LOOPBACK, 0, review)
+
+
 @contextlib.contextmanager
 def serve_page(gateway_url: str, port: int, key: str, var: Path, review: str = "") -> Iterator[str]:
     """Runs the web page for the duration of a block.

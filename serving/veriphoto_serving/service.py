@@ -19,7 +19,7 @@ from veriphoto_serving import samples
 from veriphoto_serving.gateway.server import prepare
 from veriphoto_serving.gateway.settings import GatewaySettings, drift_url
 from veriphoto_serving.monitor import serve_monitor
-from veriphoto_serving.page import serve_page
+from veriphoto_serving.page import require_page, serve_page
 from veriphoto_serving.rates import rate_line
 from veriphoto_serving.triton import selfcheck
 from veriphoto_serving.triton.launcher import TritonServer
@@ -62,12 +62,15 @@ def serve_until_stopped(options: TritonOptions, folder: Path | None, front: Fron
         How many samples could not be scored.
 
     Raises:
+        MissingExtraError: If what the page needs is not installed.
         UsageError: If only samples were requested and there are none, or if other machines could use the gateway
             without a key.
         StartupError: If the server cannot run here, or did not start.
         KeyboardInterrupt: On Ctrl-C during startup.
     """
     console = Console()
+    if front and front.page_port is not None:
+        require_page(front.gateway.review_database if front.review else "")
     pictures = _pictures(console, folder, needed=front is None)
     truths = read_truths(folder) if folder else {}
     server = TritonServer(options if front else options.on_free_ports())

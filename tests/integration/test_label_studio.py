@@ -119,7 +119,7 @@ def test_there_and_back(studio: httpx.Client, store: CaseStore, root: Path, tmp_
     place = ("--database", store.database.url)
     told = veriphoto("to-label-studio", "-o", tmp_path, "--document-root", root, *place, code=1)
     assert f"{len(NAMES)} tasks" in told, "two versions of a photo are one task"
-    assert "does not say where its photo is" in told
+    assert "no photo is known for this case" in told
 
     config = (tmp_path / CONFIG_FILE).read_text()
     project = posted(studio, "/api/projects", title="photos", label_config=config)["id"]

@@ -64,7 +64,7 @@ class Case:
     """Where an evidence map lies, where the operator keeps them."""
     provenance: Mapping[str, Any] | None
     extra: Mapping[str, Any] | None
-    """Fields of the imported row that we do not know."""
+    """Fields of the imported row that we do not know, and its ``path`` where ``reference`` is a name of its own."""
     picture: str
     """Our own copy, only with ``--keep-pictures``."""
     why: str

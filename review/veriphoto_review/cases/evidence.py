@@ -6,6 +6,10 @@ from veriphoto_client.page.gateway import Gateway, PageError, Photo
 from veriphoto_review.cases.case import Case
 
 
+class OtherVersionError(PageError):
+    """The version that answered no longer runs."""
+
+
 def overlay(case: Case, data: bytes, gateway: Gateway) -> str:
     """Has the map of a picture drawn.
 
@@ -22,6 +26,7 @@ def overlay(case: Case, data: bytes, gateway: Gateway) -> str:
     """
     answer = gateway.explain(Photo("photo", data))
     if answer["model_version"] != case.model_version:
-        raise PageError(f"Version {case.model_version} no longer runs, and another one's map would not explain it.")
+        gone = f"Version {case.model_version} no longer runs"
+        raise OtherVersionError(f"{gone}, and another one's map would not explain it.")
     drawn: str = answer["overlay_png_base64"]
     return drawn

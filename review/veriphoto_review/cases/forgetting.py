@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text, update
 
 from veriphoto.errors import UsageError
 from veriphoto_review.cases.case import State
+from veriphoto_review.cases.store import called
 from veriphoto_review.database.connection import Database, now
 from veriphoto_review.database.schema import cases, feedback, history
 
@@ -28,6 +29,8 @@ class Forgotten:
     """Kept copies that were deleted."""
     feedback: int = 0
     """Truths that were waiting for a case."""
+    kept: int = 0
+    """Cases that may be meant too, and stay: without a sha256 where one was named, open where old ones were."""
 
 
 def forget(
@@ -50,8 +53,8 @@ def forget(
         UsageError: If nothing says what to forget.
         DatabaseError: If the database refuses; nothing is removed then.
     """
-    wanted = {cases.c.seller: seller, cases.c.sha256: sha256.lower(), cases.c.reference: reference}
-    conditions = [column == value for column, value in wanted.items() if value]
+    wanted = {seller: cases.c.seller == seller, sha256: cases.c.sha256 == sha256.lower(), reference: called(reference)}
+    conditions = [condition for value, condition in wanted.items() if value]
     if not conditions:
         raise UsageError("say what to forget: --seller, --sha256 or --reference")
     if shop is not None:
@@ -72,8 +75,9 @@ def forget(
                 told += connection.execute(delete(feedback).where(here)).rowcount
         _remove(connection, [row.id for row in found], actor, "forgotten")
         pictures = _unused(connection, [row.picture for row in found])
+        kept = _count(connection, cases.c.sha256 == "") if sha256 else 0
     _clean(database)
-    return Forgotten(cases=len(found), pictures=_unlink(pictures), feedback=told)
+    return Forgotten(cases=len(found), pictures=_unlink(pictures), feedback=told, kept=kept)
 
 
 def retain(database: Database, *, cases_days: float | None = None, pictures_days: float | None = None) -> Forgotten:
@@ -81,13 +85,14 @@ def retain(database: Database, *, cases_days: float | None = None, pictures_days
 
     Args:
         database: To remove from.
-        cases_days: Decided cases older than this; their counts in the report go with them. None keeps them.
+        cases_days: Cases that were decided longer ago than this; their counts in the report go with them. Open cases
+            stay, however old they are. None keeps all.
         pictures_days: Kept copies older than this. None keeps them.
 
     Raises:
         DatabaseError: If the database refuses.
     """
-    removed = 0
+    removed = still_open = 0
     dropped: list[str] = []
     while cases_days is not None:
         old = (cases.c.state != State.OPEN) & (cases.c.decided_at < now() - cases_days * _DAY_S)
@@ -97,6 +102,9 @@ def retain(database: Database, *, cases_days: float | None = None, pictures_days
             dropped += _unused(connection, [row.picture for row in found])
         removed += len(found)
         if not found:
+            aged = cases.c.created_at < now() - cases_days * _DAY_S
+            with database.reading() as connection:
+                still_open = _count(connection, (cases.c.state == State.OPEN) & aged)
             break
     if pictures_days is not None:
         old = (cases.c.picture != "") & (cases.c.created_at < now() - pictures_days * _DAY_S)
@@ -106,7 +114,11 @@ def retain(database: Database, *, cases_days: float | None = None, pictures_days
             dropped += _unused(connection, kept)
     if removed:
         _clean(database)
-    return Forgotten(cases=removed, pictures=_unlink(dropped))
+    return Forgotten(cases=removed, pictures=_unlink(dropped), kept=still_open)
+
+
+def _count(connection: Connection, condition: ColumnElement[bool]) -> int:
+    return connection.scalar(select(func.count()).select_from(cases).where(condition)) or 0
 
 
 def _remove(connection: Connection, numbers: Sequence[int], actor: str, action: str) -> None:

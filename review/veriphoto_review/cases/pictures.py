@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
 from pathlib import Path
 
 from veriphoto.contract import MAX_FILE_BYTES
@@ -15,6 +17,8 @@ def place_of(case: Case) -> str:
     """Returns the path or URI of a case's picture; empty where the case names none."""
     if case.picture:
         return case.picture
+    if case.extra and case.extra.get("path"):
+        return str(case.extra["path"])
     unplaced = case.reference == case.request_id or case.reference.startswith("sha256:")
     return "" if unplaced else case.reference
 
@@ -26,8 +30,9 @@ def read_picture(case: Case) -> bytes:
         UnreadableFileError: If it is gone, has changed, or the case names no place; the message is for people.
     """
     place = place_of(case)
-    if not place:
-        raise UnreadableFileError("this case does not say where its picture lies")
+    bare = "/" not in place and not Path(place).exists()  # a name of the operator's own
+    if not place or bare:
+        raise UnreadableFileError("no photo is known for this case")
     return read_at(place, case.sha256)
 
 
@@ -62,7 +67,7 @@ def keep(folder: Path, data: bytes) -> Path:
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.parent.mkdir(exist_ok=True, mode=0o700)
-        fresh = path.with_name(f".{name}.tmp")
+        fresh = path.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}")  # copies of a photo come in at once
         fresh.write_bytes(data)
         flush(fresh)
         fresh.replace(path)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, func, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, func, insert, not_, or_, select, true, update
 
+from veriphoto.contract import ANONYMOUS
 from veriphoto.errors import UsageError
 from veriphoto_review.cases.case import Case, State, Truth, state_of
 from veriphoto_review.database.connection import Database, now
@@ -19,6 +20,14 @@ _CHANGED: Final = ("state", "truth", "channel", "reviewer", "note", "decided_at"
 _AT_A_TIME: Final = 500
 """Numbers in one IN: SQLite takes no more than some thousand values."""
 LONGEST_NOTE: Final = 2000
+DESK: Final = "desk"
+"""Channel of decisions that people make here; other channels give way to them."""
+_REPORTED: Final = "reported"
+_ON_TOP: Final = and_(
+    cases.c.state == State.OPEN,
+    cases.c.id.in_(select(history.c.case_id).where(history.c.actor == ANONYMOUS, history.c.action == _REPORTED)),
+)
+"""Open cases that somebody without a name has reported: they come first in every order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +101,7 @@ class CaseStore:
             return connection.scalar(select(func.count()).select_from(cases).where(chosen.condition())) or 0
 
     def page(self, chosen: Filter, order: Order = "score", *, limit: int = 50, offset: int = 0) -> list[Case]:
-        """Returns some cases.
+        """Returns some cases; open ones that somebody has reported come first.
 
         Args:
             chosen: Filter for the cases.
@@ -105,9 +114,13 @@ class CaseStore:
             "age": (cases.c.seen_at, cases.c.id),
             "random": (cases.c.draw, cases.c.id),
         }[order]
-        query = select(cases).where(chosen.condition()).order_by(*ordered).limit(limit).offset(offset)
+        wanted = select(cases).where(chosen.condition()).order_by(*ordered)
+        counted = select(func.count()).select_from(cases).where(chosen.condition(), _ON_TOP)
         with self.database.reading() as connection:
-            return [Case.of(row) for row in connection.execute(query)]
+            top = connection.scalar(counted) or 0
+            found = connection.execute(wanted.where(_ON_TOP).limit(limit).offset(offset)).all() if offset < top else []
+            rest = wanted.where(not_(_ON_TOP)).limit(limit - len(found)).offset(max(0, offset - top))
+            return [Case.of(row) for row in [*found, *connection.execute(rest)]]
 
     def every(self, chosen: Filter) -> Iterator[Case]:
         """Yields all cases of a filter by number, a few hundred in memory at a time.
@@ -138,6 +151,25 @@ class CaseStore:
             raise UsageError(f"there is no case {number}; it was forgotten, or is of another database")
         return Case.of(row)
 
+    def named(self, reference: str) -> Case:
+        """Returns the case of a photo.
+
+        Args:
+            reference: Path, URI or id of the photo.
+
+        Raises:
+            UsageError: If there is none, or more than one.
+        """
+        query = select(cases).where(called(reference)).order_by(cases.c.id)
+        with self.database.reading() as connection:
+            found = [Case.of(row) for row in connection.execute(query)]
+        if len(found) > 1:
+            numbers = ", ".join(str(case.id) for case in found)
+            raise UsageError(f"{reference} has {len(found)} cases: {numbers}; name one by its number")
+        if not found:
+            raise UsageError(f"there is no case of {reference}; name it as it was imported")
+        return found[0]
+
     def values(self, column: Literal["shop", "model_version", "why", "verdict", "reason"]) -> list[Any]:
         """Returns what a column holds, for a choice of filters."""
         with self.database.reading() as connection:
@@ -157,7 +189,7 @@ class CaseStore:
         *,
         reviewer: str,
         note: str = "",
-        channel: str = "desk",
+        channel: str = DESK,
         again: bool = False,
     ) -> Decision:
         """Decides cases, all in one transaction.
@@ -238,6 +270,36 @@ def decide_in(
     decided = tuple(case.id for case in chosen)
     skipped = tuple(number for number in numbers if number not in set(decided))
     return Decision(batch=batch, decided=decided, skipped=skipped)
+
+
+def report_in(connection: Connection, numbers: Sequence[int], truth: Truth, *, note: str) -> tuple[int, ...]:
+    """Notes in the history of cases that somebody without a name has reported them; the same truth again is nothing.
+
+    Args:
+        connection: To the database.
+        numbers: Numbers of open cases.
+        truth: What the photo is, as it was reported.
+        note: Why.
+
+    Returns:
+        The cases whose history had no such report.
+    """
+    reports = select(history.c.case_id, history.c.after).where(
+        history.c.case_id.in_(numbers), history.c.actor == ANONYMOUS, history.c.action == _REPORTED
+    )
+    known = {row.case_id for row in connection.execute(reports) if row.after["truth"] == truth.value}
+    fresh = tuple(number for number in numbers if number not in known)
+    said = "real" if truth is Truth.REAL else "AI-generated"
+    after = {"state": State.OPEN.value, "truth": truth.value, "note": f"{said}, {note}" if note else said}
+    line = {"at": now(), "actor": ANONYMOUS, "action": _REPORTED, "batch": uuid.uuid4().hex, "before": None}
+    if fresh:
+        connection.execute(insert(history), [{**line, "after": after, "case_id": number} for number in fresh])
+    return fresh
+
+
+def called(reference: str) -> ColumnElement[bool]:
+    """Returns the condition for cases of a photo by its path, URI or id; a row may have brought both."""
+    return or_(cases.c.reference == reference, cases.c.extra["path"].as_string() == reference)
 
 
 def matching(connection: Connection, kind: str, value: str) -> list[Case]:

@@ -39,7 +39,7 @@ def to_label_studio(
     chosen = _filter(state, shop)
     sent = write_tasks(CaseStore(opened_at(database)), output, chosen, document_root=document_root)
     typer.echo(f"{output}: {sent.tasks} tasks")
-    _tell(dict.fromkeys(sent.without_place, "does not say where its photo is"))
+    _tell(sent.left_out)
 
 
 def from_label_studio(

@@ -22,6 +22,7 @@ from veriphoto_review.cases.pictures import place_of
 from veriphoto_review.cases.store import LONGEST_NOTE, CaseStore, Filter
 from veriphoto_review.intake.feedback import FeedbackDesk, Receipt
 
+CHANNEL: Final = "coop"
 _AT_A_TIME: Final = 50
 _PATIENCE_S: Final = 30.0
 _PLACEHOLDER: Final = "{reference}"
@@ -194,4 +195,4 @@ def take_callback(desk: FeedbackDesk, body: bytes) -> Receipt | None:
         raise UsageError(f"custom.{name} is {str(truth)[:40]!r}; use real or ai_generated in the action's body in Coop")
     notes = (told.get("decisionReason"), told.get("actorNote"))
     note = " / ".join(str(each) for each in notes if each)[:LONGEST_NOTE]
-    return desk.take(kind="reference", value=subject, truth=truth, note=note, actor=f"Coop: {who}")
+    return desk.take(kind="reference", value=subject, truth=truth, note=note, actor=f"Coop: {who}", channel=CHANNEL)

@@ -36,7 +36,7 @@ class Exported:
     copies: int = 0
     """Cases whose picture another case had brought."""
     contradicted: int = 0
-    """Pictures that people decided in both ways: left out."""
+    """Cases whose picture people decided in both ways: left out."""
     missing: dict[int, str] = field(default_factory=dict)
     """Case to why its picture could not be read."""
 

@@ -21,6 +21,7 @@ from veriphoto_review.cases.store import LONGEST_NOTE, CaseStore, Filter
 from veriphoto_review.database.connection import Database
 from veriphoto_review.intake.feedback import FeedbackDesk
 
+CHANNEL: Final = "label-studio"
 TASKS_FILE: Final = "tasks.json"
 CONFIG_FILE: Final = "labeling-config.xml"
 CHOICES: Final = {Truth.REAL: "Real photo", Truth.AI: "AI-generated", Truth.UNKNOWN: "Cannot tell"}
@@ -45,8 +46,8 @@ class Sent:
     """What was written."""
 
     tasks: int = 0
-    without_place: list[int] = field(default_factory=list)
-    """Cases that do not say where their picture lies."""
+    left_out: dict[int, str] = field(default_factory=dict)
+    """Case to why it is no task."""
 
 
 def write_tasks(store: CaseStore, target: Path, chosen: Filter, *, document_root: Path) -> Sent:
@@ -59,7 +60,7 @@ def write_tasks(store: CaseStore, target: Path, chosen: Filter, *, document_root
         document_root: Label Studio's ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT``, for pictures in local files.
 
     Raises:
-        UsageError: If the folder cannot be written, or a picture lies outside the document root.
+        UsageError: If the folder cannot be written.
         DatabaseError: If the database refuses.
     """
     sent, tasks, seen = Sent(), [], set()
@@ -68,11 +69,10 @@ def write_tasks(store: CaseStore, target: Path, chosen: Filter, *, document_root
         if subject in seen:
             continue
         seen.add(subject)
-        photo = _photo(case, document_root)
-        if photo:
-            tasks.append(_task(case, photo))
-        else:
-            sent.without_place.append(case.id)
+        try:
+            tasks.append(_task(case, _photo(case, document_root)))
+        except ValueError as error:
+            sent.left_out[case.id] = str(error)
     try:
         target.mkdir(parents=True, exist_ok=True)
         replace_text(target / CONFIG_FILE, CONFIG)
@@ -85,11 +85,13 @@ def write_tasks(store: CaseStore, target: Path, chosen: Filter, *, document_root
 
 def _photo(case: Case, document_root: Path) -> str:
     place = place_of(case)
-    if not place or "://" in place:
+    if not place:
+        raise ValueError("no photo is known for this case")
+    if "://" in place:
         return place  # Label Studio fetches http and s3 itself
     path, root = Path(place).absolute(), document_root.absolute()
     if not path.is_relative_to(root):
-        raise UsageError(f"{path} is outside {root}; name a --document-root that holds all photos")
+        raise ValueError(f"{path} is outside {root}; name a --document-root that holds all photos")
     return f"/data/local-files/?d={quote(PurePosixPath(path.relative_to(root)).as_posix())}"
 
 
@@ -177,7 +179,9 @@ def _settle(desk: FeedbackDesk, task: Mapping[str, Any]) -> str:
         raise ValueError("its data name no picture; import the tasks that Veriphoto wrote")
     note = " / ".join(dict.fromkeys(note for _, _, note in agreeing if note))[:LONGEST_NOTE]
     actor = ", ".join(dict.fromkeys(who for _, who, _ in agreeing))
-    return desk.take(kind=kind, value=str(data[kind]), truth=truth, note=note, actor=actor, wait=False).status
+    value = str(data[kind])
+    taken = desk.take(kind=kind, value=value, truth=truth, note=note, actor=actor, wait=False, channel=CHANNEL)
+    return taken.status
 
 
 def _vote(annotation: Any) -> tuple[Truth, str, str] | None:

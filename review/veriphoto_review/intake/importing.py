@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from veriphoto.contract import ANONYMOUS
 from veriphoto.errors import ImageError
 from veriphoto_review.cases.case import State, Truth, Why
 from veriphoto_review.cases.pictures import keep, read_at
 from veriphoto_review.cases.rule import AUDIT_SHARE, becomes, draw
-from veriphoto_review.cases.store import decide_in
+from veriphoto_review.cases.store import decide_in, report_in
 from veriphoto_review.database.connection import Database, now
 from veriphoto_review.database.schema import cases, feedback, history, seen, tallies
 from veriphoto_review.intake.files import Batch
@@ -26,6 +30,8 @@ _SHOWN: Final = 20
 KINDS: Final = ("request_id", "sha256", "reference")
 """By what a truth may name its picture."""
 ACTOR: Final = "import"
+_READERS: Final = 8
+"""Stores of objects answer slowly."""
 
 
 @dataclass(kw_only=True)
@@ -51,6 +57,15 @@ class Imported:
             f"{self.rows} rows: {self.new} new, {self.known} known, {self.failed} not scored, {self.bad} not understood"
             f"; new cases: {found}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What was read of a picture."""
+
+    sha256: str = ""
+    copy: str = ""
+    """Path of the copy that was kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,8 +107,9 @@ def import_batches(
     with database.held():
         for batch in found:
             answers = _read(batch, options, total, started)
+            pictures = _look(database, answers, options)
             with database.writing() as connection:
-                _take(connection, answers, options, total)
+                _take(connection, answers, pictures, options, total)
             progress(total)
     return total
 
@@ -118,7 +134,46 @@ def _read(batch: Batch, options: ImportOptions, total: Imported, started: float)
     return answers
 
 
-def _take(connection: Connection, answers: Mapping[bytes, Answer], options: ImportOptions, total: Imported) -> None:
+def _look(database: Database, answers: Mapping[bytes, Answer], options: ImportOptions) -> dict[bytes, Picture]:
+    """Reads the pictures of new cases whose sha256 is not known or that are to be kept, while the database is free."""
+    lacking = {key: each for key, each in answers.items() if options.keep_pictures or not each.sha256}
+    if not lacking:
+        return {}
+    with database.reading() as connection:
+        told = _told(connection, list(lacking.values()), {})
+        keys = [key for key, each in lacking.items() if key in told or _why(each, options)]
+        for start in range(0, len(keys), 500):
+            known = select(seen.c.key).where(seen.c.key.in_(keys[start : start + 500]))
+            for key in connection.scalars(known):
+                del lacking[bytes(key)]
+    keys = [key for key in keys if key in lacking]
+    with ThreadPoolExecutor(_READERS) as readers:
+        found = readers.map(partial(_picture, folder=options.keep_pictures), [lacking[key] for key in keys])
+        return dict(zip(keys, found, strict=True))
+
+
+def _picture(answer: Answer, folder: Path | None) -> Picture:
+    """Reads a picture, where it still is the one that was scored."""
+    if not answer.place:
+        return Picture()
+    try:
+        data = read_at(answer.place, answer.sha256)
+    except ImageError:
+        return Picture()
+    return Picture(hashlib.sha256(data).hexdigest(), str(keep(folder, data).resolve()) if folder else "")
+
+
+def _why(answer: Answer, options: ImportOptions) -> Why | None:
+    return becomes(answer.verdict, draw(answer.sha256 or answer.reference), options.audit_share)
+
+
+def _take(
+    connection: Connection,
+    answers: Mapping[bytes, Answer],
+    pictures: Mapping[bytes, Picture],
+    options: ImportOptions,
+    total: Imported,
+) -> None:
     if not answers:
         return
     # In one order, so that two imports at a time wait for each other instead of for ever.
@@ -130,48 +185,37 @@ def _take(connection: Connection, answers: Mapping[bytes, Answer], options: Impo
     if not new:
         return
     _count(connection, Counter((each.shop, each.model_version, each.month, each.verdict) for each in new))
-    told = _told(connection, new)
+    told = _told(connection, new, pictures)
     rows = []
     for answer in new:
-        drawn = draw(answer.sha256 or answer.reference)
-        why = becomes(answer.verdict, drawn, options.audit_share)
-        if why is None and answer.key in told:
-            why = Why.FEEDBACK
+        why = _why(answer, options) or (Why.FEEDBACK if answer.key in told else None)
         if why is not None:
-            rows.append(_row(answer, why, drawn))
+            rows.append(_row(answer, why, pictures.get(answer.key, Picture())))
     if rows:
         total.cases.update(row["why"] for row in rows)
-        _add(connection, rows, told, options)
+        _add(connection, rows, told)
 
 
-def _add(
-    connection: Connection, rows: Sequence[dict[str, Any]], told: Mapping[bytes, Any], options: ImportOptions
-) -> None:
-    if options.keep_pictures is not None:
-        rows = [{**row, "picture": _kept(row, options.keep_pictures)} for row in rows]
+def _add(connection: Connection, rows: Sequence[dict[str, Any]], told: Mapping[bytes, Any]) -> None:
     made = connection.execute(insert(cases).returning(cases.c.id, cases.c.key), rows).all()
     batch, moment = uuid.uuid4().hex, now()
     line = {"at": moment, "actor": ACTOR, "action": "opened", "batch": batch, "before": None, "after": None}
     connection.execute(insert(history), [{**line, "case_id": row.id} for row in made])
     for row in made:
         if row.key in told:
-            truth = told[row.key]
-            decide_in(
-                connection,
-                [row.id],
-                Truth(truth.truth),
-                reviewer=truth.actor,
-                note=truth.note,
-                channel="feedback",
-                again=False,
-            )
+            by, note = told[row.key].actor, told[row.key].note
+            truth = Truth(told[row.key].truth)
+            if by == ANONYMOUS:
+                report_in(connection, [row.id], truth, note=note)
+            else:
+                decide_in(connection, [row.id], truth, reviewer=by, note=note, channel="feedback", again=False)
     used = {truth.id for truth in told.values()}
     if used:
         connection.execute(delete(feedback).where(feedback.c.id.in_(used)))
 
 
-def _told(connection: Connection, answers: Sequence[Answer]) -> dict[bytes, Any]:
-    """Finds truths that came in before these answers did, by the answer's key."""
+def _told(connection: Connection, answers: Sequence[Answer], pictures: Mapping[bytes, Picture]) -> dict[bytes, Any]:
+    """Finds truths that came in before these answers did, by the answer's key; a name outweighs none."""
     waiting = connection.execute(select(feedback).limit(1)).first()
     if waiting is None:
         return {}
@@ -179,7 +223,8 @@ def _told(connection: Connection, answers: Sequence[Answer]) -> dict[bytes, Any]
     for kind in KINDS:
         by_value: dict[str, list[bytes]] = {}
         for answer in answers:
-            value = answer.sha256 if kind == "sha256" else str(answer.rest.get(kind) or "")
+            sha256 = answer.sha256 or pictures.get(answer.key, Picture()).sha256
+            value = sha256 if kind == "sha256" else str(answer.rest.get(kind) or "")
             value = answer.reference if kind == "reference" else value
             if value:
                 by_value.setdefault(value, []).append(answer.key)
@@ -187,23 +232,25 @@ def _told(connection: Connection, answers: Sequence[Answer]) -> dict[bytes, Any]
         for start in range(0, len(values), 500):
             query = select(feedback).where(feedback.c.kind == kind, feedback.c.value.in_(values[start : start + 500]))
             for truth in connection.execute(query):
-                told |= dict.fromkeys(by_value[truth.value], truth)
+                for key in by_value[truth.value]:
+                    if key not in told or truth.actor != ANONYMOUS:
+                        told[key] = truth
     return told
 
 
-def _row(answer: Answer, why: Why, drawn: float) -> dict[str, Any]:
+def _row(answer: Answer, why: Why, picture: Picture) -> dict[str, Any]:
     return {
         "key": answer.key,
         "reference": answer.reference,
-        "sha256": answer.sha256,
+        "sha256": answer.sha256 or picture.sha256,
         "shop": answer.shop,
         "verdict": answer.verdict,
         "probability": answer.probability,
         "model_version": answer.model_version,
         **details(answer),
-        "picture": "",
+        "picture": picture.copy,
         "why": why.value,
-        "draw": drawn,
+        "draw": draw(answer.sha256 or answer.reference),
         "month": answer.month,
         "seen_at": answer.seen_at,
         "created_at": now(),
@@ -214,14 +261,6 @@ def _row(answer: Answer, why: Why, drawn: float) -> dict[str, Any]:
         "note": "",
         "decided_at": None,
     }
-
-
-def _kept(row: Mapping[str, Any], folder: Path) -> str:
-    """Keeps a copy, where the picture still is the one that was scored."""
-    try:
-        return str(keep(folder, read_at(row["reference"], row["sha256"])).resolve())
-    except ImageError:
-        return ""
 
 
 def _count(connection: Connection, answers: Mapping[tuple[str, int, str, str], int]) -> None:

@@ -16,6 +16,8 @@ from veriphoto.verdict import Label
 _VERDICTS: Final[tuple[Label, ...]] = ("real", "ai_generated", "unsure")
 _REFERENCES: Final = ("reference", "path", "uri", "filename", "request_id")
 """The first of these that a row has names its picture."""
+_PLACES: Final = ("path", "uri")
+"""The first of these that a row has says where its picture lies."""
 _TIMES: Final = ("seen_at", "time")
 _KNOWN: Final = frozenset(
     {
@@ -26,7 +28,7 @@ _KNOWN: Final = frozenset(
         *("inference_time_ms", "retries", "duplicate"),  # of no use to a reviewer
     }
 )
-FIELDS: Final = ("reference", "sha256", "request_id", "shop", "seller", "evidence", "seen_at")
+FIELDS: Final = ("reference", "path", "sha256", "request_id", "shop", "seller", "evidence", "seen_at")
 """What a column of another name may be said to be."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -48,6 +50,13 @@ class Answer:
     def key(self) -> bytes:
         """Names the answer: the same picture, at the same place, by the same version."""
         return key_of(self.reference, self.sha256, self.model_version)
+
+    @property
+    def place(self) -> str:
+        """Where the picture lies, as a path or URI; empty where the row does not say."""
+        given = next((clean(self.rest[name]) for name in _PLACES if self.rest.get(name)), "")
+        unplaced = self.reference == clean(self.rest.get("request_id")) or self.reference.startswith("sha256:")
+        return given or ("" if unplaced else self.reference)
 
     @property
     def month(self) -> str:
@@ -110,6 +119,9 @@ def details(answer: Answer) -> dict[str, Any]:
     low, high = _band(row)
     threshold = _optional(row.get("threshold"))
     cut = 0.5 if threshold is None else threshold
+    extra = {clean(name): plain(value) for name, value in row.items() if name and _worth(name, value)}
+    if answer.place and answer.place != answer.reference:
+        extra["path"] = answer.place
     side = answer.verdict if answer.verdict != "unsure" else ("ai_generated" if answer.probability >= cut else "real")
     return {
         "request_id": clean(row.get("request_id"))[:128],
@@ -122,7 +134,7 @@ def details(answer: Answer) -> dict[str, Any]:
         "unsure_high": high,
         "evidence": clean(row.get("evidence")) if not isinstance(row.get("evidence"), list) else "",
         "provenance": _json(row.get("provenance")),
-        "extra": {clean(name): plain(value) for name, value in row.items() if name and _worth(name, value)} or None,
+        "extra": extra or None,
     }
 
 

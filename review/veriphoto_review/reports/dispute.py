@@ -13,10 +13,11 @@ from typing import Any, Final
 from veriphoto.decoding import decode
 from veriphoto.errors import ImageError, UsageError
 from veriphoto_client.page.gateway import Gateway, PageError
-from veriphoto_review.cases.case import Case
-from veriphoto_review.cases.evidence import overlay
+from veriphoto_review.cases.case import Case, Truth
+from veriphoto_review.cases.evidence import OtherVersionError, overlay
 from veriphoto_review.cases.pictures import read_picture
 from veriphoto_review.cases.store import CaseStore
+from veriphoto_review.intake.feedback import CHANNEL as FEEDBACK
 from veriphoto_review.reports.figures import Tally, figures
 from veriphoto_review.reports.pages import render
 
@@ -68,7 +69,18 @@ class Policy:
         return cls(**values)
 
 
-def dispute_page(store: CaseStore, number: int, policy: Policy, gateway: Gateway | None = None) -> str:
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A report."""
+
+    page: str
+    missing: str
+    """Why there is no evidence map; empty where there is one."""
+
+
+def dispute_page(
+    store: CaseStore, number: int, policy: Policy, gateway: Gateway | None = None, *, with_note: bool = False
+) -> Dispute:
     """Renders the report of a case, as one file.
 
     Args:
@@ -76,48 +88,52 @@ def dispute_page(store: CaseStore, number: int, policy: Policy, gateway: Gateway
         number: Number of the case.
         policy: The platform's part.
         gateway: Draws the evidence map; without it there is none.
+        with_note: Print the note of the decision, which a reviewer may have meant for colleagues alone.
 
     Raises:
         UsageError: If there is no such case.
         DatabaseError: If the database refuses.
     """
     case = store.get(number)
-    photo, evidence, missing = _pictures(case, gateway)
+    photo, evidence, missing, ours = _pictures(case, gateway)
     tally = figures(store.database, shop=case.shop).by_version.get(str(case.model_version), Tally())
-    return render(
+    page = render(
         "dispute.html.j2",
         case=case,
         photo=photo,
         evidence=evidence,
-        missing=missing,
+        missing="" if ours else missing,
         tally=tally,
         rate=tally.wrongly_flagged,
         claims=_claims(case.provenance),
         policy=policy,
-        automated=case.channel in ("", "import"),
+        by="system" if case.channel == FEEDBACK else "person" if case.channel else "nobody",
+        cleared=case.truth == Truth.REAL,
+        note=case.note if with_note else "",
         real_this_high=_share(case.extra, "real_photos_this_high"),
         second=(case.extra or {}).get("second_opinion"),
     )
+    return Dispute(page, missing)
 
 
-def _pictures(case: Case, gateway: Gateway | None) -> tuple[str, str, str]:
-    """Returns the photo and the evidence map as data URIs, and why one of them is not there."""
+def _pictures(case: Case, gateway: Gateway | None) -> tuple[str, str, str, bool]:
+    """Returns photo and evidence map as data URIs, why one is not there, and whether only we need to know that."""
     try:
         data = read_picture(case)
         image = decode(data).image
     except ImageError as error:
-        return "", "", error.message
+        return "", "", error.message, False
     image.thumbnail((_SIDE, _SIDE))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
     photo = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     if gateway is None:
-        return photo, "", ""
+        return photo, "", "no gateway was asked", True
     try:
         drawn = overlay(case, data, gateway)
     except PageError as error:
-        return photo, "", str(error).rstrip(".")
-    return photo, f"data:image/png;base64,{drawn}", ""
+        return photo, "", str(error).rstrip("."), not isinstance(error, OtherVersionError)
+    return photo, f"data:image/png;base64,{drawn}", "", False
 
 
 _TITLES: Final = {

@@ -74,10 +74,10 @@ class Tally:
         return Share(wrong, wrong + self._decided(Why.AUDIT, State.CONFIRMED))
 
     @property
-    def judged(self) -> float | None:
+    def judged(self) -> Share:
         """Share of the flags that people have judged; precision is that of all flags if this is near 1 or drawn."""
         flagged = self.answers.get("ai_generated", 0)
-        return min(1.0, self.precision.trials / flagged) if flagged else None
+        return Share(min(flagged, self.precision.trials), flagged)
 
     @property
     def wrongly_flagged(self) -> tuple[float, float, float] | None:

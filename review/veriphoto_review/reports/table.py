@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from veriphoto_review.reports.figures import MARGIN, Figures, Tally
-from veriphoto_review.reports.pages import interval, percent
+from veriphoto_review.reports.pages import interval, part, reviews
 
 
 def tables(found: Figures) -> list[Table]:
@@ -28,11 +28,11 @@ def _table(title: str, groups: dict[str, Tally]) -> Table:
         table.add_row(
             Text("".join(letter for letter in name if letter.isprintable()) or "not named"),
             str(sum(tally.answers.values())),
-            str(tally.answers.get("ai_generated", 0)),
-            percent(tally.judged),
+            str(tally.judged.trials),
+            part(tally.judged),
             interval(tally.precision),
-            f"{tally.precision.needed} more",
+            reviews(tally.precision, tally.judged.trials, "flags"),
             interval(tally.missed),
-            f"{tally.missed.needed} more",
+            reviews(tally.missed, tally.answers.get("real", 0), "photos"),
         )
     return table

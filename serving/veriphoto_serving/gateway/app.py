@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from veriphoto import __version__
-from veriphoto.contract import ENSEMBLE
+from veriphoto.contract import ANONYMOUS, ENSEMBLE
 from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import AsyncDetector, Transport
 from veriphoto_serving.gateway.answering.feedback import open_desk
@@ -30,7 +30,7 @@ from veriphoto_serving.gateway.health.watchdog import Watchdog
 from veriphoto_serving.gateway.kserve.schema import InferRequest
 from veriphoto_serving.gateway.metrics import Metrics
 from veriphoto_serving.gateway.middleware.admission import Bound
-from veriphoto_serving.gateway.middleware.keys import ANONYMOUS, KeyRing
+from veriphoto_serving.gateway.middleware.keys import KeyRing
 from veriphoto_serving.gateway.middleware.memory import upload_budget
 from veriphoto_serving.gateway.middleware.ratelimit import RateLimit
 from veriphoto_serving.gateway.middleware.request import PREFIX, RequestMiddleware, refusal_body

@@ -179,8 +179,9 @@ class FeedbackRequest(BaseModel):
 class FeedbackAnswer(_Answer):
     """Answer of `/feedback`."""
 
-    status: Literal["decided", "unchanged", "kept", "waiting"] = Field(
-        description="`waiting`: no case yet, remembered for it; `kept`: a reviewer has decided otherwise."
+    status: Literal["decided", "reported", "unchanged", "kept", "waiting"] = Field(
+        description="`reported`: the caller has no key, so a person decides; "
+        "`waiting`: no case yet, remembered for it; `kept`: a reviewer has decided otherwise."
     )
     cases: int
     request_id: str

@@ -88,9 +88,9 @@ def test_it_says_all_that_it_must_in_one_file(store: CaseStore, tmp_path: Path) 
     for case in store.page(Filter(), limit=1000):
         wrong = case.sha256.endswith(("64", "65", "66", "67"))
         store.decide([case.id], Truth.REAL if case.why == "audit" or wrong else Truth.AI, reviewer="ann")
-    store.decide([number], Truth.REAL, reviewer="ann", note="Shadows fit.", again=True)
+    store.decide([number], Truth.AI, reviewer="ann", note="Shadows differ.", again=True)
     policy = Policy(platform="Shop Ltd", ground="Terms, 4.2", appeal="Write within six months.", contact="a@b.example")
-    page = dispute_page(store, number, policy, gateway(1))
+    page = dispute_page(store, number, policy, gateway(1), with_note=True).page
     words = Words(page)
     for part in (
         "an estimate, not proof",
@@ -104,8 +104,8 @@ def test_it_says_all_that_it_must_in_one_file(store: CaseStore, tmp_path: Path) 
         "It does not say why",
         "Camera (EXIF): present: Acme",
         "Content credentials (C2PA): absent",
-        "disagrees with the detector. Found: a real photo.",
-        "Reason given: Shadows fit.",
+        "A person looked at the photo and agrees with the detector. Found: made by an AI generator.",
+        "Reason given: Shadows differ.",
         "Write within six months.",
         "a person decided, having seen the detector's answer",
         *ARTICLE_17,
@@ -117,20 +117,44 @@ def test_it_says_all_that_it_must_in_one_file(store: CaseStore, tmp_path: Path) 
     assert "proves that" not in words.text
 
 
+def test_a_photo_that_was_cleared_has_no_restriction_and_no_note_unasked(store: CaseStore, tmp_path: Path) -> None:
+    number = one_case(store, tmp_path)
+    store.decide([number], Truth.REAL, reviewer="ann", note="Seller is rude.")
+    policy = Policy(restriction="The listing is hidden.", ground="Terms, 4.2", appeal="Write within six months.")
+    words = Words(dispute_page(store, number, policy).page)
+    assert "A person looked at the photo and disagrees with the detector. Found: a real photo." in words.text
+    assert "No restriction applies to this photo any more." in words.text
+    for part in ("rude", "hidden", "Terms, 4.2", "Write within", "object", "Contractual ground"):
+        assert part not in words.text, part
+
+
+@pytest.mark.parametrize(
+    ("channel", "person"), [("desk", True), ("label-studio", True), ("coop", True), ("feedback", False)]
+)
+def test_only_where_a_person_decided_it_says_so(store: CaseStore, tmp_path: Path, channel: str, person: bool) -> None:
+    number = one_case(store, tmp_path)
+    store.decide([number], Truth.AI, reviewer="shop", channel=channel)
+    words = Words(dispute_page(store, number, Policy()).page)
+    assert ("A person looked" in words.text) is person
+    assert ("no: a person decided" in words.text) is person
+    assert ("Another system of the platform reported what the photo is and agrees" in words.text) is not person
+    assert ("another system of the platform decided" in words.text) is not person
+
+
 def test_a_photo_that_is_gone_or_changed_leaves_its_hash(store: CaseStore, tmp_path: Path) -> None:
     number = one_case(store, tmp_path)
     sha256 = store.get(number).sha256
     (tmp_path / "photo.jpg").write_bytes(draw(2))
-    changed = Words(dispute_page(store, number, Policy()))
+    changed = Words(dispute_page(store, number, Policy()).page)
     (tmp_path / "photo.jpg").unlink()
-    gone = Words(dispute_page(store, number, Policy()))
+    gone = Words(dispute_page(store, number, Policy()).page)
     assert "the file has changed since it was scored" in changed.text
     assert "cannot be read" in gone.text
     assert all(sha256 in words.text and words.sources == [] for words in (changed, gone))
 
 
 def test_another_versions_map_is_not_shown(store: CaseStore, tmp_path: Path) -> None:
-    words = Words(dispute_page(store, one_case(store, tmp_path), Policy(), gateway(2)))
+    words = Words(dispute_page(store, one_case(store, tmp_path), Policy(), gateway(2)).page)
     assert "Version 1 no longer runs" in words.text
     assert len(words.sources) == 1
 
@@ -141,7 +165,7 @@ def test_hostile_words_are_escaped(store: CaseStore, tmp_path: Path) -> None:
     bring(store.database, tmp_path, [answer])
     number = store.page(Filter())[0].id
     store.decide([number], Truth.AI, reviewer=HOSTILE, note=HOSTILE)
-    page = dispute_page(store, number, Policy(appeal=HOSTILE))
+    page = dispute_page(store, number, Policy(appeal=HOSTILE), with_note=True).page
     assert "script" not in Words(page).tags
     assert page.count("&lt;script&gt;") >= 4
 
@@ -159,11 +183,27 @@ def test_the_policy_file(tmp_path: Path) -> None:
 
 
 def test_the_command(store: CaseStore, tmp_path: Path) -> None:
-    number = one_case(store, tmp_path)
+    number = one_case(store, tmp_path, reference="item-7")
     (tmp_path / "policy.toml").write_text('appeal = "Call us."')
     output = tmp_path / "a" / "b.html"
     arguments = ["review", "dispute", str(number), "--database", store.database.url, "--output", str(output)]
-    result = CliRunner().invoke(build(), [*arguments, "--policy", str(tmp_path / "policy.toml")])
+    away = ["--gateway-url", "http://127.0.0.1:9"]
+    result = CliRunner().invoke(build(), [*arguments, *away, "--policy", str(tmp_path / "policy.toml")])
     assert result.exit_code == 0, result.output
+    assert "without evidence map: The service is away" in result.stderr
+    assert "The service is away" not in output.read_text(), "nothing that a seller could not understand"
     assert "Call us." in output.read_text()
     assert store.get(number).sha256 in output.read_text()
+    for name in ("item-7", str(tmp_path / "photo.jpg")):
+        output.unlink()
+        result = CliRunner().invoke(build(), ["review", "dispute", "--reference", name, *arguments[3:], *away])
+        assert result.exit_code == 0, result.output
+        assert f"Case {number}" in output.read_text()
+    bring(store.database, tmp_path, [row(2, reference="item-7", model_version=2)])
+    for words, why in (
+        (["--reference", "item-7"], "has 2 cases"),
+        (["--reference", "item-8"], "there is no case of item-8"),
+        ([], "by its number or by --reference"),
+    ):
+        refused = CliRunner().invoke(build(), ["review", "dispute", *words, *arguments[3:]])
+        assert why in str(refused.exception)

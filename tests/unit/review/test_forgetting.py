@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from brightness_model import draw
+from click.testing import Result
 from sqlalchemy import select
+from typer.testing import CliRunner
 
 from veriphoto.errors import UsageError
+from veriphoto_client.commandline.app import build
 from veriphoto_review.cases.case import Truth
 from veriphoto_review.cases.forgetting import forget, retain
 from veriphoto_review.cases.store import CaseStore, Filter
@@ -84,6 +87,36 @@ def test_a_picture_is_forgotten_by_hash_with_its_waiting_truth(kept: Path, store
     assert forget(store.database, actor="dpo", sha256=other).feedback == 1
     with pytest.raises(UsageError, match="say what to forget"):
         forget(store.database, actor="dpo", shop="north")
+
+
+def test_the_command_says_where_nothing_matches(store: CaseStore, tmp_path: Path) -> None:
+    bring(store.database, tmp_path, [row(1, path=str(tmp_path / "gone.jpg"), sha256=""), row(2)])
+    wanted = ["review", "forget", "--database", store.database.url]
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(build(), [*wanted, *words])
+
+    missed = run("--sha256", "ab" * 32)
+    assert missed.exit_code == 1
+    assert "nothing matches" in missed.stderr
+    assert "1 cases have no sha256" in missed.stderr
+    found = run("--sha256", f"{2:064x}")
+    assert (found.exit_code, "1 cases have no sha256" in found.stderr) == (0, True)
+    assert "forgotten: 1 cases" in found.stdout
+    by_name = run("--reference", str(tmp_path / "gone.jpg"))
+    assert (by_name.exit_code, by_name.stderr) == (0, "")
+    assert store.count(Filter()) == 0
+
+
+def test_retention_says_how_many_open_cases_stay(store: CaseStore, tmp_path: Path) -> None:
+    bring(store.database, tmp_path, [row(1), row(2), row(3)])
+    store.decide([store.page(Filter())[0].id], Truth.AI, reviewer="ann")
+    arguments = ["review", "retain", "--database", store.database.url, "--cases"]
+    told = CliRunner().invoke(build(), [*arguments, "1"]).output
+    assert "removed: 0 cases, 0 kept copies; 0 open cases older than 1 days stay" in told
+    told = CliRunner().invoke(build(), [*arguments, "0"]).output
+    assert "removed: 1 cases, 0 kept copies; 2 open cases older than 0 days stay" in told
+    assert store.count(Filter()) == 2
 
 
 def test_retention(kept: Path, store: CaseStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from brightness_model import draw as draw_photo
 from pyarrow import parquet
 from sqlalchemy import select
 from typer.testing import CliRunner
 
-from veriphoto.errors import DataError, UsageError
+from veriphoto.errors import DataError, UnreadableFileError, UsageError
 from veriphoto_client.catalogue.rows import CatalogueRow, table
 from veriphoto_client.commandline.app import build
 from veriphoto_client.scan.rows import CSV, JSONL, Row
+from veriphoto_review.cases.pictures import read_picture
 from veriphoto_review.cases.rule import draw
 from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import Database
 from veriphoto_review.database.schema import tallies
+from veriphoto_review.intake.feedback import FeedbackDesk
 from veriphoto_review.intake.files import batches
 from veriphoto_review.intake.importing import Imported, ImportOptions, import_batches
 
@@ -142,6 +146,38 @@ def test_hostile_text_comes_in_and_out_as_it_is(database: Database, tmp_path: Pa
     bring(database, tmp_path, [row(n, path=name, seller=name) for n, name in enumerate(names)])
     found = {case.reference for case in CaseStore(database).page(Filter())}
     assert found == {names[0], "a\N{REPLACEMENT CHARACTER}b.jpg", "\\udcff.jpg", names[3], names[4]}
+
+
+def test_a_case_gets_the_sha256_of_a_picture_that_can_be_read(database: Database, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(draw_photo(number))
+    digests = [hashlib.sha256(draw_photo(number)).hexdigest() for number in range(3)]
+    desk = FeedbackDesk(database)
+    desk.take(kind="sha256", value=digests[0], truth="real", note="", actor="shop")
+    rows = [row(number, path=str(tmp_path / f"{number}.jpg"), sha256="") for number in range(2)]
+    rows += [row(2, "real", 0.1, path=str(tmp_path / "2.jpg"), sha256=""), row(3, path="gone.jpg", sha256="")]
+    assert bring(database, tmp_path, rows, audit_share=0.0).new == 4
+    assert bring(database, tmp_path, rows, audit_share=0.0).known == 4, "a row is the same row with or without it"
+    found = {case.reference.rpartition("/")[2]: case for case in CaseStore(database).page(Filter())}
+    assert {name: case.sha256 for name, case in found.items()} == {
+        "0.jpg": digests[0],
+        "1.jpg": digests[1],
+        "gone.jpg": "",
+    }
+    assert found["0.jpg"].truth == "real", "a truth that waited finds it"
+    assert desk.take(kind="sha256", value=digests[1], truth="real", note="", actor="shop").status == "decided"
+
+
+def test_a_row_may_name_a_picture_and_say_where_it_lies(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(draw_photo(1))
+    rows = [row(1, path=str(tmp_path / "a.jpg"), reference="item-1", sha256=""), row(2, path="", reference="item-2")]
+    bring(database, tmp_path, rows)
+    found = {case.reference: case for case in CaseStore(database).page(Filter())}
+    assert read_picture(found["item-1"]) == draw_photo(1)
+    assert found["item-1"].sha256 == hashlib.sha256(draw_photo(1)).hexdigest()
+    assert CaseStore(database).named(str(tmp_path / "a.jpg")) == CaseStore(database).named("item-1")
+    with pytest.raises(UnreadableFileError, match="no photo is known for this case"):
+        read_picture(found["item-2"])
 
 
 def test_two_imports_of_one_scan_at_a_time(url: str, tmp_path: Path) -> None:

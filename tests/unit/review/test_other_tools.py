@@ -60,9 +60,11 @@ def test_tasks_of_local_files_need_a_document_root_above_them(store: CaseStore, 
     write_tasks(store, tmp_path / "out", Filter(), document_root=tmp_path)
     tasks = json.loads((tmp_path / "out" / TASKS_FILE).read_text())
     assert "/data/local-files/?d=0%20photo" in {each["data"]["photo"] for each in tasks}
-    with pytest.raises(UsageError, match="--document-root"):
-        write_tasks(store, tmp_path / "out", Filter(), document_root=tmp_path / "elsewhere")
     bring(store.database, tmp_path, [row(20, path="s3://bucket/a.jpg")])
+    sent = write_tasks(store, tmp_path / "out", Filter(), document_root=tmp_path / "elsewhere")
+    assert sent.tasks == 1, "the others are left out, and named"
+    assert len(sent.left_out) == 3
+    assert all("--document-root" in why for why in sent.left_out.values())
     write_tasks(store, tmp_path / "out", Filter(), document_root=tmp_path)
     assert "s3://bucket/a.jpg" in {
         each["data"]["photo"] for each in json.loads((tmp_path / "out" / TASKS_FILE).read_text())

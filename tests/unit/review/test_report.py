@@ -15,7 +15,7 @@ from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import now
 from veriphoto_review.reports.figures import Share, figures
 from veriphoto_review.reports.metrics import metrics
-from veriphoto_review.reports.pages import report_page
+from veriphoto_review.reports.pages import interval, report_page, reviews
 
 from .kit import bring, row
 
@@ -39,7 +39,7 @@ def test_the_figures(store: CaseStore, tmp_path: Path) -> None:
     north = found.by_shop["north"]
     assert north.precision == Share(80, 100)
     assert north.missed == Share(8, 400)
-    assert north.judged == 1.0
+    assert north.judged == Share(100, 100)
     assert north.precision.interval == pytest.approx((0.7112, 0.8666), abs=1e-4)
     assert north.precision.needed == 1537 - 100  # 1.96^2 * 0.8 * 0.2 / 0.02^2
     assert north.missed.needed == 0
@@ -49,7 +49,7 @@ def test_the_figures(store: CaseStore, tmp_path: Path) -> None:
     assert middle == pytest.approx(rate)
     assert low < middle < high
     south = found.by_shop["<b>south"]
-    assert (south.precision, south.judged, south.wrongly_flagged) == (Share(0, 0), 0.0, None)
+    assert (south.precision, south.judged, south.wrongly_flagged) == (Share(0, 0), Share(0, 10), None)
     assert south.precision.needed == 2401
     assert found.total.precision == found.by_version["1"].precision == found.by_month["2026-11"].precision
     assert list(found.by_version) == ["1", "2"]
@@ -108,6 +108,16 @@ def test_metrics_are_what_prometheus_reads(store: CaseStore, tmp_path: Path) -> 
     assert samples["veriphoto_review_answers", (("verdict", "real"),)] == 400
 
 
+def test_next_to_nothing_does_not_look_like_nothing() -> None:
+    assert interval(Share(0, 0)) == "–"
+    assert interval(Share(0, 40)) == "none of 40 (0.0% to 8.8%)"
+    assert interval(Share(1, 3000)).startswith("1 of 3000 (")
+    assert (reviews(Share(5, 10), 2401, "flags"), reviews(Share(5, 10), 2400, "flags")) == (
+        "2391 more",
+        "not reachable with 2400 flags",
+    )
+
+
 def test_hostile_shops_stay_text(store: CaseStore, tmp_path: Path) -> None:
     name = 'a"} 7\n<script>x</script>\\'
     bring(store.database, tmp_path, [row(1, shop=name)])
@@ -130,4 +140,8 @@ def test_the_command_writes_both_files(store: CaseStore, tmp_path: Path) -> None
     assert result.exit_code == 0, result.output
     assert "80.0% (71.1% to 86.7%)" in result.output
     assert "2.0% (1.0% to 3.9%)" in page.read_text()
+    for text in (result.output, page.read_text()):
+        assert "none of 10" in text, "south's flags that were judged"
+        assert "not reachable with 100 flags" in text, "1437 more reviews are more than there are"
+        assert "0 more" in text
     assert "veriphoto_review_miss_rate" in prom.read_text()

@@ -15,7 +15,7 @@ class Receipt(Protocol):
 
     @property
     def status(self) -> str:
-        """``decided``, ``unchanged``, ``kept`` or ``waiting``."""
+        """``decided``, ``reported``, ``unchanged``, ``kept`` or ``waiting``."""
 
     @property
     def cases(self) -> int:
@@ -26,7 +26,7 @@ class FeedbackDesk(Protocol):
     """Takes truths; may block on its database."""
 
     def take(self, *, kind: str, value: str, truth: str, note: str, actor: str) -> Receipt:
-        """Takes one, each once.
+        """Takes one, each once. What ``ANONYMOUS`` tells decides nothing.
 
         Raises:
             DatabaseError: If its database refuses; nothing has changed then.

@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from typing import Final
 
+from veriphoto.contract import ANONYMOUS
 from veriphoto_serving.gateway.errors import UnauthorizedError
-
-ANONYMOUS: Final = "anonymous"
-"""Name of all callers if no key is needed."""
 
 
 class KeyRing:

@@ -17,12 +17,12 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from veriphoto.contract import ENSEMBLE
+from veriphoto.contract import ANONYMOUS, ENSEMBLE
 from veriphoto.errors import VeriphotoError
 from veriphoto.prediction_log.record import PROBE_PREFIX, keep_id
 from veriphoto.telemetry import tracing
 from veriphoto_serving.gateway.errors import UnauthorizedError, UploadTimeoutError, detail_of, retry_after, status_of
-from veriphoto_serving.gateway.middleware.keys import ANONYMOUS, KeyRing, shown_key
+from veriphoto_serving.gateway.middleware.keys import KeyRing, shown_key
 from veriphoto_serving.gateway.routes.documentation import OPEN_PAGES
 from veriphoto_serving.gateway.services import Services
 

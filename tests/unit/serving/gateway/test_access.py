@@ -4,9 +4,10 @@ import logging
 
 import pytest
 
+from veriphoto.contract import ANONYMOUS
 from veriphoto.errors import UsageError
 from veriphoto_serving.gateway.errors import RateLimitedError, UnauthorizedError
-from veriphoto_serving.gateway.middleware.keys import ANONYMOUS, KeyRing, shown_key
+from veriphoto_serving.gateway.middleware.keys import KeyRing, shown_key
 from veriphoto_serving.gateway.middleware.ratelimit import RateLimit
 from veriphoto_serving.gateway.settings import GatewaySettings
 

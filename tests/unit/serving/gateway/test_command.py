@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,3 +47,16 @@ def test_every_setting_but_what_the_command_decides_is_an_option(app: typer.Type
     text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
     for each in fields(GatewaySettings):
         assert (f"--{each.name.replace('_', '-')} " in text) is (each.name != "triton_url")
+
+
+@pytest.mark.parametrize("module", ["streamlit", "sqlalchemy"])
+def test_a_page_that_cannot_be_served_is_told_before_anything_is_started(module: str, tmp_path: Path) -> None:
+    program = f"import sys; sys.modules[{module!r}] = None; from veriphoto_client.cli import main; main()"
+    arguments = ["serve", "--page", "--review", "--no-samples", "--var", str(tmp_path / "var")]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert f"'{module}' is not installed" in done.stderr
+    assert "Triton" not in done.stdout + done.stderr
+    assert not (tmp_path / "var").exists()

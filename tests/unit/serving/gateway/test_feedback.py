@@ -85,6 +85,53 @@ async def test_a_reviewers_decision_stays(open_gateway: Open, settings: dict[str
     assert store.get(case.id).reviewer == "ann"
 
 
+async def test_without_a_key_nothing_is_decided(open_gateway: Open, url: str, store: CaseStore) -> None:
+    bring(store, path="b.jpg", request_id="", probability=0.99)
+    bring(store)
+    numbers = {case.reference: case.id for case in store.page(Filter())}
+    store.decide([numbers["b.jpg"]], Truth.AI, reviewer="ann")
+    store.undo(store.history(numbers["b.jpg"])[-1].batch, reviewer="ann")
+    assert [case.reference for case in store.page(Filter())] == ["b.jpg", "a.jpg"]
+    async with open_gateway(review_database=url) as gateway:
+        answers = [await tell(gateway, {}, request_id=ID, truth="real", note="raw file seen") for _ in range(2)]
+    assert [each.json()["status"] for each in answers] == ["reported", "unchanged"]
+    case = store.get(numbers["a.jpg"])
+    assert (case.state, case.truth, case.reviewer) == (State.OPEN, "", "")
+    for order in ("score", "age", "random"):
+        pages = [store.page(Filter(state=State.OPEN), order, limit=1, offset=each)[0] for each in (0, 1)]
+        assert [each.reference for each in pages] == ["a.jpg", "b.jpg"], "what was reported comes first"
+    last = store.history(case.id)[-1]
+    assert (last.actor, last.action) == ("anonymous", "reported")
+    assert last.after == {"state": "open", "truth": "real", "note": "real, raw file seen"}
+    store.decide([case.id], Truth.AI, reviewer="ann")
+    async with open_gateway(review_database=url) as gateway:
+        assert (await tell(gateway, {}, request_id=ID, truth="real")).json()["status"] == "kept"
+        assert (await tell(gateway, {}, request_id=ID, truth="ai_generated")).json()["status"] == "unchanged"
+    assert store.get(case.id).reviewer == "ann"
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_report_that_comes_first_opens_the_case_and_a_name_outweighs_it(
+    open_gateway: Open, settings: dict[str, Any], store: CaseStore, named: bool
+) -> None:
+    async with open_gateway(**settings) as by_name, open_gateway(review_database=settings["review_database"]) as open_:
+        assert (await tell(open_, {}, request_id=ID, truth="ai_generated", note="n")).json()["status"] == "waiting"
+        if named:
+            await tell(by_name, request_id=ID, truth="real")
+            await tell(open_, {}, request_id=ID, truth="ai_generated")
+            await tell(open_, {}, reference="a.jpg", truth="ai_generated")
+    bring(store, verdict="real", probability=0.1)
+    (case,) = store.page(Filter())
+    actions = [line.action for line in store.history(case.id)]
+    if named:
+        assert (case.why, case.state, case.reviewer) == ("feedback", State.CONFIRMED, "shop")
+        assert actions == ["opened", "decided"]
+    else:
+        assert (case.why, case.state, case.truth) == ("feedback", State.OPEN, "")
+        assert actions == ["opened", "reported"]
+        assert store.history(case.id)[-1].after == {"state": "open", "truth": "ai_generated", "note": "AI-generated, n"}
+
+
 async def test_only_keys_of_that_scope_may(open_gateway: Open, settings: dict[str, Any], store: CaseStore) -> None:
     bring(store)
     async with open_gateway(**settings) as gateway:
@@ -133,10 +180,10 @@ async def test_bodies_that_are_none(open_gateway: Open, url: str, content: bytes
         assert (await gateway.http.post("/feedback", content=content)).status_code == status
 
 
-async def test_hostile_text_is_kept_as_text(open_gateway: Open, url: str, store: CaseStore) -> None:
+async def test_hostile_text_is_kept_as_text(open_gateway: Open, settings: dict[str, Any], store: CaseStore) -> None:
     bring(store, path="<b>'; DROP TABLE cases; --")
-    async with open_gateway(review_database=url) as gateway:
-        answer = await tell(gateway, {}, reference="<b>'; DROP TABLE cases; --", truth="real", note="a\0<script>")
+    async with open_gateway(**settings) as gateway:
+        answer = await tell(gateway, reference="<b>'; DROP TABLE cases; --", truth="real", note="a\0<script>")
     assert answer.json()["status"] == "decided"
     assert store.page(Filter())[0].note == "a\N{REPLACEMENT CHARACTER}<script>"
 
@@ -149,7 +196,7 @@ async def test_many_at_once_and_scoring_goes_on(open_gateway: Open, url: str, st
             await asyncio.sleep(0.1)
             assert (await gateway.http.post("/predict", content=photo)).status_code == 200
         answers = [each.json()["status"] for each in await asyncio.gather(*waiting)]
-    assert sorted(answers) == ["decided", "unchanged", "unchanged"]
+    assert sorted(answers) == ["reported", "unchanged", "unchanged"]
 
 
 def test_a_database_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:
