@@ -26,7 +26,11 @@ from veriphoto_review.intake.importing import ImportOptions, import_batches
 from veriphoto_serving.triton.ports import free_ports
 
 SAMPLES = sorted((Path(__file__).parent.parent.parent / "samples").glob("*.jpg"))
-WIDTHS = {"desktop": {"width": 1280, "height": 900}, "tablet": {"width": 820, "height": 1180}}
+WIDTHS = {
+    "desktop": {"width": 1280, "height": 900},
+    "tablet": {"width": 820, "height": 1180},
+    "phone": {"width": 390, "height": 844},
+}
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>**b**"
 MANY = 10_000
 
@@ -105,7 +109,7 @@ def opened(chromium: Any, address: str, width: str = "desktop", name: str = "ann
     field = page.get_by_label("Your name")
     field.fill(name)
     field.press("Enter")
-    field.blur()  # keys that are typed somewhere decide nothing
+    page.get_by_role("button", name=f"You are {name}").wait_for()
     page.get_by_text("Say who you are").wait_for(state="detached")
     ready(page)
     return page
@@ -121,6 +125,7 @@ def look(page: Any, name: str) -> None:
     """Leaves a screenshot where somebody wants to look."""
     if folder := os.environ.get("VERIPHOTO_SCREENSHOTS"):
         page.wait_for_timeout(1500)
+        page.set_viewport_size({"width": page.viewport_size["width"], "height": 1600})
         page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
 
 
@@ -152,7 +157,7 @@ def test_a_case_is_looked_at_and_decided_by_keys(
         page.get_by_text("The map shows where, not why").wait_for()
         assert page.locator("[data-testid=stImage] img").get_attribute("src") != before
         look(page, f"desk-{width}")
-        note = page.get_by_label("Note", exact=True)
+        note = page.get_by_label("Internal note", exact=True)
         note.fill("1 2 3 <b>looked</b>")
         note.press("Control+Enter")
         assert store.count(Filter(state=State.OPEN)) == total, "keys typed into the note decide nothing"
@@ -190,7 +195,7 @@ def test_a_selection_is_decided_together_and_taken_back(
         look(page, f"queue-{width}")
         page.get_by_role("button", name="Cannot tell").click()
         until(lambda: store.count(Filter(state=State.UNDECIDED)) == 3)
-        page.get_by_text("3 decided.").wait_for()
+        page.get_by_text("3 decided as “cannot tell”.").wait_for()
         page.get_by_role("button", name="Undo").click()
         until(lambda: store.count(Filter(state=State.OPEN)) == len(photos) + 1)
         page.close()

@@ -195,6 +195,7 @@ def test_headline_colour_and_number_agree(
     drop(page, photo(level, side))
     page.get_by_role("heading", name=headline).wait_for()
     page.get_by_text(number).first.wait_for()
+    page.locator("[data-testid=stImage] img").wait_for()
     assert page.locator(f"h2 .stMarkdownColoredText, h2 span[class*={colour}], h2 span[style*=color]").count() == 1
     assert (page.locator("img[alt*='probability of being AI-generated']").count() == 1) is (side > 32)
     assert (page.get_by_role("slider").count() == 1) is (side > 32), "no map where nothing was judged"
