@@ -56,7 +56,7 @@ _QUESTION: Final = "What the answer means, and what it does not"
 _TRUTHS: Final = {"real": "a real photo", "ai_generated": "AI-generated"}
 _ANSWERS, _TOLD = "answers", "told"
 _MEGA: Final = 1_000_000
-_ROW: Final = 64
+_ROW: Final = 72  # from here on Streamlit breaks the lines of cells
 # Streamlit's own words under the button name one limit for photos and ZIP files.
 _STYLE: Final = """<style>
 .stMainBlockContainer {padding-top: 2.5rem}
@@ -104,6 +104,7 @@ def judged(photos: Sequence[Photo]) -> list[dict[str, Any]]:
 def main() -> None:
     """Draws the page; with a review database other parts' pages are tabs beside it."""
     st.set_page_config(page_title="Veriphoto", page_icon="📷", layout="wide", menu_items={})
+    st.html(_STYLE)
     if not os.environ.get(REVIEW_VARIABLE):
         photos()
         return
@@ -120,7 +121,6 @@ def main() -> None:
 
 def photos() -> None:
     """Draws the tab where photos are dropped."""
-    st.html(_STYLE)
     st.title("Veriphoto")
     st.markdown("Was this product photo made by an AI generator?")
     files = st.file_uploader(
@@ -238,10 +238,10 @@ def _many(photos: Sequence[Photo]) -> None:
         hide_index=True,
         row_height=_ROW,
         column_config={
-            "photo": st.column_config.ImageColumn("", width=_ROW + 16, pinned=True),
+            "photo": st.column_config.ImageColumn("", width=_ROW, pinned=True),
             "filename": st.column_config.TextColumn("file", width=150),
             "probability": st.column_config.TextColumn("AI probability", width=120, alignment="right"),
-            "answer": st.column_config.TextColumn(width=560),
+            "answer": st.column_config.TextColumn(width=320),
         },
     )
     st.download_button("Download these answers as CSV", to_csv(answers), "veriphoto.csv", "text/csv")

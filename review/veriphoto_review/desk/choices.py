@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -76,6 +75,8 @@ def chosen_cases() -> tuple[Search, Any]:
         label_visibility="collapsed",
         on_change=move_to,
     )
+    if text:
+        st.button("Show all again", on_click=_search, args=("",))
     with st.expander("Order and filters"):
         one, two, three, four = st.columns(4)
         order = one.selectbox("Order", list(_ORDERS), key="order", bind="query-params", on_change=move_to)
@@ -89,7 +90,6 @@ def chosen_cases() -> tuple[Search, Any]:
             "Probability", 0.0, 1.0, (0.0, 1.0), step=0.01, key="probability", bind="query-params", on_change=move_to
         )
     if text:
-        st.button("Show all again", on_click=_search, args=("",))
         return Search(text=text), _ORDERS[order]
     found = Search(
         **_DECISIONS[decided], verdict=verdict, why=why, shop=shop, version=version, reason=reason, low=low, high=high
@@ -98,15 +98,9 @@ def chosen_cases() -> tuple[Search, Any]:
 
 
 def _choice(place: Any, label: str, column: Any, words: dict[Any, str]) -> Any:
-    values: Sequence[Any] = [value for value in store().values(column) if value or column == "shop"]
-    return place.selectbox(
-        label,
-        [None, *values],
-        format_func=lambda value: "all" if value is None else words.get(value, str(value)),
-        key=column,
-        bind="query-params",
-        on_change=move_to,
-    )
+    values = [value for value in store().values(column) if value or column == "shop"]
+    options = {"all": None, **{words.get(value, str(value)): value for value in values}}
+    return options[place.selectbox(label, list(options), key=column, bind="query-params", on_change=move_to)]
 
 
 def show(number: int) -> None:

@@ -26,7 +26,8 @@ class Search(Filter):
         if self.truth is not None:
             parts.append(cases.c.truth == self.truth)
         if text := self.text.strip():
-            named = cases.c.seller.icontains(text, autoescape=True) | cases.c.reference.icontains(text, autoescape=True)
+            seller = cases.c.seller.icontains(text, autoescape=True)
+            named: ColumnElement[bool] = seller | cases.c.reference.icontains(text, autoescape=True)
             number = re.fullmatch(r"(?:case)?\s*#?\s*(\d{1,15})", text, re.IGNORECASE)
             if number:
                 other = cases.alias()
