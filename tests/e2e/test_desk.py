@@ -18,7 +18,7 @@ import pytest
 
 from veriphoto_client import FakeTransport
 from veriphoto_client.page.command import page_process
-from veriphoto_review.cases.case import State
+from veriphoto_review.cases.case import State, Truth
 from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import Database
 from veriphoto_review.intake.files import Batch
@@ -26,7 +26,11 @@ from veriphoto_review.intake.importing import ImportOptions, import_batches
 from veriphoto_serving.triton.ports import free_ports
 
 SAMPLES = sorted((Path(__file__).parent.parent.parent / "samples").glob("*.jpg"))
-WIDTHS = {"desktop": {"width": 1280, "height": 900}, "tablet": {"width": 820, "height": 1180}}
+WIDTHS = {
+    "desktop": {"width": 1280, "height": 900},
+    "tablet": {"width": 820, "height": 1180},
+    "phone": {"width": 390, "height": 844},
+}
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>**b**"
 MANY = 10_000
 
@@ -105,7 +109,7 @@ def opened(chromium: Any, address: str, width: str = "desktop", name: str = "ann
     field = page.get_by_label("Your name")
     field.fill(name)
     field.press("Enter")
-    field.blur()  # keys that are typed somewhere decide nothing
+    page.get_by_role("button", name=f"You are {name}").wait_for()
     page.get_by_text("Say who you are").wait_for(state="detached")
     ready(page)
     return page
@@ -121,6 +125,7 @@ def look(page: Any, name: str) -> None:
     """Leaves a screenshot where somebody wants to look."""
     if folder := os.environ.get("VERIPHOTO_SCREENSHOTS"):
         page.wait_for_timeout(1500)
+        page.set_viewport_size({"width": page.viewport_size["width"], "height": 1600})
         page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
 
 
@@ -152,7 +157,7 @@ def test_a_case_is_looked_at_and_decided_by_keys(
         page.get_by_text("The map shows where, not why").wait_for()
         assert page.locator("[data-testid=stImage] img").get_attribute("src") != before
         look(page, f"desk-{width}")
-        note = page.get_by_label("Note", exact=True)
+        note = page.get_by_label("Internal note", exact=True)
         note.fill("1 2 3 <b>looked</b>")
         note.press("Control+Enter")
         assert store.count(Filter(state=State.OPEN)) == total, "keys typed into the note decide nothing"
@@ -190,9 +195,79 @@ def test_a_selection_is_decided_together_and_taken_back(
         look(page, f"queue-{width}")
         page.get_by_role("button", name="Cannot tell").click()
         until(lambda: store.count(Filter(state=State.UNDECIDED)) == 3)
-        page.get_by_text("3 decided.").wait_for()
+        page.get_by_text("3 decided as “cannot tell”.").wait_for()
         page.get_by_role("button", name="Undo").click()
         until(lambda: store.count(Filter(state=State.OPEN)) == len(photos) + 1)
+        page.close()
+
+
+@pytest.mark.parametrize("width", ["desktop", "phone"])
+def test_a_key_right_after_the_name_decides_and_a_reload_changes_nothing(
+    chromium: Any, gateway: str, store: CaseStore, width: str
+) -> None:
+    with serving(gateway, store.database.url) as address:
+        page = chromium.new_context(viewport=WIDTHS[width]).new_page()
+        page.set_default_timeout(60_000)
+        page.goto(f"{address}/review")
+        page.get_by_label("Your name").press_sequentially("anna")
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="You are anna").wait_for()
+        ready(page)
+        page.keyboard.press("1")
+        until(lambda: store.decided_since(0.0) == {"anna": 1})
+        page.get_by_text("1 of 16").first.wait_for()
+        choose(page, "Decision", "Real photo")
+        page.get_by_text("anna: Real photo; the model was unsure").wait_for()
+        choose(page, "Shop", "south")
+        page.get_by_text("No cases match").wait_for()
+        choose(page, "Decision", "all")
+        page.get_by_text("1 of 8").wait_for()
+        page.get_by_role("button", name="Skip").click()
+        page.get_by_text("2 of 8").wait_for()
+        page.get_by_role("link", name="Photos").click()
+        page.get_by_text("Drop photos").wait_for()
+        page.get_by_role("link", name="Review").click()
+        page.get_by_text("2 of 8").wait_for()
+        page.reload()
+        page.get_by_text("2 of 8").wait_for()
+        page.get_by_role("button", name="You are anna").wait_for()
+        choose(page, "Order", "Oldest")
+        page.get_by_text("1 of 8").wait_for()
+        look(page, f"chosen-{width}")
+        page.context.close()
+
+
+def choose(page: Any, label: str, option: str) -> None:
+    """Sets a filter."""
+    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+    box = page.get_by_role("combobox", name=label)
+    if not box.is_visible():
+        page.get_by_text("Order and filters").click()
+    box.click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def test_a_case_is_found_by_its_number_and_opened_from_the_queue(chromium: Any, gateway: str, store: CaseStore) -> None:
+    with serving(gateway, store.database.url) as address:
+        page = opened(chromium, address)
+        page.get_by_label("Search").fill("3")
+        page.keyboard.press("Enter")
+        page.get_by_text("Case 3 · 1 of 1").wait_for()
+        page.get_by_role("button", name="Show all again").click()
+        page.get_by_text("1 of 17").first.wait_for()
+        page.get_by_text("Queue").click()
+        page.get_by_text("0 selected").wait_for()
+        box = page.get_by_test_id("stDataFrame").bounding_box()
+        page.mouse.move(box["x"] + 20, box["y"] + 36 + 72 + 36)
+        page.mouse.click(box["x"] + 20, box["y"] + 36 + 72 + 36)
+        second = store.page(Filter(state=State.OPEN))[1]
+        page.get_by_role("button", name=f"Open case {second.id}").click()
+        page.get_by_text(f"Case {second.id} · 1 of 1").wait_for()
+        store.decide([second.id], Truth.AI, reviewer="b*b")
+        page.keyboard.press("1")
+        page.get_by_text("b*b has just decided this case: AI-generated.").wait_for()
+        page.get_by_text("b*b: AI-generated; the model was right").wait_for()
+        look(page, "conflict")
         page.close()
 
 

@@ -14,10 +14,12 @@ from veriphoto.contract import GATEWAY_PORT, MAX_FILE_BYTES
 from veriphoto.errors import ImageError
 from veriphoto.headers import ACCEPTED
 from veriphoto.telemetry import logs
-from veriphoto.verdict import frequency
-from veriphoto_client.page.drawing import REASONS, WORDS, gate, overlaid, scale, table, thumbnail, to_csv
+from veriphoto_client.page.drawing import gate, overlaid, scale, thumbnail
 from veriphoto_client.page.gateway import UNANSWERED, Gateway, PageError, Photo
+from veriphoto_client.page.provenance import claimed, details
+from veriphoto_client.page.table import rank, table, to_csv
 from veriphoto_client.page.uploads import MOST_BYTES, MOST_PHOTOS, photos_of
+from veriphoto_client.page.words import REASONS, UNJUDGED, WORDS, likelihood, plain, rarity, standing, thanks
 
 URL_VARIABLE: Final = "VERIPHOTO_GATEWAY_URL"
 REVIEW_VARIABLE: Final = "VERIPHOTO_REVIEW_DATABASE"
@@ -38,7 +40,8 @@ generators that the model does not know gets this answer.
 edited, photographed from a screen or compressed many times is harder. It says nothing about whether a product is real,
 nor who made a photo. Do not decide about a person by this answer alone: look at the photo, and ask the seller.
 
-**Confidence** is how far the score lies beyond the end of the unsure range: *low* is just past it.
+**Just, clearly or far** above or below the limit: how far the score lies beyond the unsure range, whose two ends are
+the limits.
 
 **The evidence map** shows which places pushed the score: red towards AI, blue away from it; where no sign of AI
 generation was found, only blue is drawn. Only what the model looks at is coloured, the largest square in the middle. It
@@ -50,21 +53,15 @@ score.
 **Your photos** are held in memory while this page is open, and are not stored.
 """
 _QUESTION: Final = "What the answer means, and what it does not"
-_TRUTHS: Final = {"real": "It is a real photo", "ai_generated": "It is AI-generated"}
-_ANSWERS: Final = "answers"
+_TRUTHS: Final = {"real": "a real photo", "ai_generated": "AI-generated"}
+_ANSWERS, _TOLD = "answers", "told"
 _MEGA: Final = 1_000_000
-_ROW: Final = 64
+_ROW: Final = 72  # from here on Streamlit breaks the lines of cells
 # Streamlit's own words under the button name one limit for photos and ZIP files.
 _STYLE: Final = """<style>
 .stMainBlockContainer {padding-top: 2.5rem}
-[data-testid="stFileUploaderDropzoneInstructions"] {display: none}
+[data-testid="stFileUploaderDropzoneInstructions"], [data-testid="InputInstructions"] {display: none}
 </style>"""
-_CLAIMS: Final = {
-    "c2pa": "Content credentials (C2PA)",
-    "digital_source_type": "IPTC digital source type",
-    "generation_parameters": "Generator's parameters",
-    "camera": "Camera (EXIF)",
-}
 _DRIFT: Final = {
     "ok": "photos look as when it was tested",
     "drift": "recent photos differ from those it was tested on",
@@ -107,18 +104,23 @@ def judged(photos: Sequence[Photo]) -> list[dict[str, Any]]:
 def main() -> None:
     """Draws the page; with a review database other parts' pages are tabs beside it."""
     st.set_page_config(page_title="Veriphoto", page_icon="📷", layout="wide", menu_items={})
+    st.html(_STYLE)
     if not os.environ.get(REVIEW_VARIABLE):
         photos()
         return
     others = [
         st.Page(part.load(), title=part.name.capitalize(), url_path=part.name) for part in entry_points(group=PAGES)
     ]
-    st.navigation([st.Page(photos, title="Photos", default=True), *others], position="top").run()
+    tabs = [st.Page(photos, title="Photos", default=True), *others]
+    chosen = st.navigation(tabs, position="hidden")
+    with st.container(horizontal=True):  # Streamlit's own menu covers a phone's screen until it is closed
+        for tab in tabs:
+            st.page_link(tab)
+    chosen.run()
 
 
 def photos() -> None:
     """Draws the tab where photos are dropped."""
-    st.html(_STYLE)
     st.title("Veriphoto")
     st.markdown("Was this product photo made by an AI generator?")
     files = st.file_uploader(
@@ -158,13 +160,16 @@ def _one(photo: Photo) -> None:
         _wrong(photo, answer["verdict"])
         _provenance(answer["provenance"])
     with picture:
-        strength = st.slider("Evidence over the photo", 0, 100, 60, format="%d %%", key=f"strength {photo.name}")
+        strength = 0
+        if scored := answer["reason"] not in UNJUDGED:
+            strength = st.slider("Evidence over the photo", 0, 100, 60, format="%d %%", key=f"strength {photo.name}")
         try:
             shown = overlaid(photo.content, answer["overlay_png_base64"], strength / 100)
         except ImageError as error:
             raise PageError(error.message) from error
         st.image(shown, caption=photo.name, width="stretch")
-        st.caption(answer["explanation"])
+        if scored:
+            st.caption(answer["explanation"])
 
 
 def _verdict(answer: dict[str, Any]) -> None:
@@ -179,25 +184,31 @@ def _verdict(answer: dict[str, Any]) -> None:
         return
     low, high = answer["unsure_band"]
     st.html(scale(answer["probability"], answer["threshold"], (low, high)))
-    confidence = "" if verdict == "unsure" else f"**{answer['confidence']}** confidence · "
-    st.markdown(f"**{answer['probability']:.1%}** probability of being AI-generated · {confidence}{version}")
+    where = f"{words} · " if (words := standing(answer)) else ""
+    st.markdown(f"**{likelihood(answer['probability'])}** probability of being AI-generated · {where}{version}")
     share = answer["real_photos_this_high"]
     if share is not None:
-        st.markdown(f"{frequency(share).capitalize()}.")
+        st.markdown(rarity(share))
     if answer["second_opinion"]["asked"]:
         st.caption("Two models looked at this photo, and the score is of both.")
 
 
 def _wrong(photo: Photo, verdict: str) -> None:
-    """Takes the truth from those who know it, where a review takes it."""
+    """Takes the truth from those who know it, where a review takes it; another answer corrects the one before."""
     if not gateway().health().get("feedback"):
         return
-    with st.popover("This is wrong" if verdict != "unsure" else "I know what it is"):
+    told: dict[bytes, tuple[str, str]] = st.session_state.setdefault(_TOLD, {})
+    digest = hashlib.sha256(photo.content).digest()
+    said, status = told.get(digest, (verdict, ""))
+    label = "Correct this" if status else "This is wrong" if verdict != "unsure" else "I know what it is"
+    with st.popover(label, key=f"tell {digest.hex()} {said} {status}"):  # a new key closes it
         note = st.text_input("How do you know? (optional)", max_chars=500, key=f"note {photo.name}")
         for truth, words in _TRUTHS.items():
-            if truth != verdict and st.button(words, key=f"{truth} {photo.name}", width="stretch"):
-                gateway().tell(photo, truth, note)
-                st.success("Thank you: the review has been told.")
+            if truth != said and st.button(f"It is {words}", key=f"{truth} {photo.name}", width="stretch"):
+                told[digest] = (truth, gateway().tell(photo, truth, note))
+                st.rerun()
+    if status:
+        st.success(f"You said that it is {_TRUTHS[said]}. {thanks(status)}")
 
 
 def _streamlit_colour(verdict: str) -> str:
@@ -205,22 +216,18 @@ def _streamlit_colour(verdict: str) -> str:
 
 
 def _provenance(claims: dict[str, Any]) -> None:
-    st.markdown("**What the file's metadata claims** (never part of the score)")
-    for name, title in _CLAIMS.items():
-        claim = claims[name]
-        details = [f"{value}" for key, value in claim.items() if key != "status" and value not in ("", False, None)]
-        st.markdown(
-            f"- {title}: " + (f"**present** · `{' · '.join(details)}`" if claim["status"] == "present" else "absent")
-        )
-    st.caption("Absence proves nothing." if claims["complete"] else "The metadata could not be read in full.")
+    st.markdown(f"**Metadata** · {plain(claimed(claims))}")
+    with st.expander("Details of the metadata"):
+        st.markdown("\n".join(f"- {title}: `{text}`" for title, text in details(claims)))
+        st.caption("Anybody can write or remove metadata. They are never part of the score.")
 
 
 def _many(photos: Sequence[Photo]) -> None:
     pairs = zip(photos, judged(photos), strict=True)
-    # The likeliest come first, and last what could not be judged: nobody has to scroll to find them.
-    photos, answers = zip(*sorted(pairs, key=lambda pair: -pair[1].get("probability", -1.0)), strict=True)
+    photos, answers = zip(*sorted(pairs, key=lambda pair: rank(pair[1])), strict=True)
     rows = table(answers)
-    counts = {words: sum(row["verdict"] == words for row in rows) for words in [*WORDS.values(), "not judged"]}
+    verdicts = [answer.get("verdict", "") for answer in answers]
+    counts = {words: verdicts.count(verdict) for verdict, words in {**WORDS, "": "not judged"}.items()}
     st.markdown(f"{len(rows)} files · " + " · ".join(f"{words}: **{count}**" for words, count in counts.items()))
     if left := sum(answer.get("error") in UNANSWERED for answer in answers):
         st.warning(f"The service was too busy for {left} of these photos. The other answers are complete.", icon="⚠️")
@@ -231,16 +238,14 @@ def _many(photos: Sequence[Photo]) -> None:
         hide_index=True,
         row_height=_ROW,
         column_config={
-            "photo": st.column_config.ImageColumn("", width=_ROW + 16, pinned=True),
-            "probability": st.column_config.ProgressColumn(
-                "AI probability", min_value=0, max_value=1, format="percent", width=130, color="gray"
-            ),
-            "verdict": st.column_config.TextColumn("answer", width=230),
-            "model_version": "model version",
+            "photo": st.column_config.ImageColumn("", width=_ROW, pinned=True),
+            "filename": st.column_config.TextColumn("file", width=150),
+            "probability": st.column_config.TextColumn("AI probability", width=120, alignment="right"),
+            "answer": st.column_config.TextColumn(width=320),
         },
     )
     st.download_button("Download these answers as CSV", to_csv(answers), "veriphoto.csv", "text/csv")
-    good = [index for index, row in enumerate(rows) if row["probability"] is not None]
+    good = [index for index, verdict in enumerate(verdicts) if verdict]
     if good:
         chosen = st.selectbox("Look at one", good, format_func=lambda index: f"{rows[index]['filename']}")
         _one(photos[chosen])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
@@ -13,21 +12,10 @@ from PIL import Image
 
 from veriphoto.decoding import decode
 from veriphoto.errors import ImageError
+from veriphoto_client.page.words import likelihood
 
 COLOURS: Final = {"real": "#1f77b4", "ai_generated": "#d62728", "unsure": "#6b6f76"}
-WORDS: Final = {
-    "real": "No sign of AI generation found",
-    "ai_generated": "Probably made by an AI generator",
-    "unsure": "Unsure",
-}
-REASONS: Final = {
-    "borderline": "the score is neither low enough to clear the photo nor high enough to flag it",
-    "too_small": "the photo is too small to judge",
-    "too_degraded": "the photo is compressed too much to judge",
-    "": "",
-}
 _THUMBNAIL: Final = 96
-COLUMNS: Final = ("filename", "verdict", "probability", "confidence", "reason", "model_version", "error")
 
 
 def scale(probability: float, threshold: float, band: tuple[float, float]) -> str:
@@ -46,7 +34,8 @@ def scale(probability: float, threshold: float, band: tuple[float, float]) -> st
     def at(value: float) -> float:
         return left + (right - left) * value
 
-    label = f"{probability:.1%} probability of being AI-generated; unsure between {band[0]:.0%} and {band[1]:.0%}"
+    said, (low, high) = likelihood(probability), map(likelihood, band)
+    label = f"{said} probability of being AI-generated; unsure between {low} and {high}"
     anchor = "start" if probability < 0.15 else "end" if probability > 0.85 else "middle"
     # Each verdict in its colour, so that the mark never stands in a colour that the words contradict.
     parts = ((0.0, band[0], "real"), (band[0], band[1], "unsure"), (band[1], 1.0, "ai_generated"))
@@ -62,7 +51,7 @@ def scale(probability: float, threshold: float, band: tuple[float, float]) -> st
 <line x1="{at(threshold):.1f}" x2="{at(threshold):.1f}" y1="24" y2="50" stroke="#31333f" stroke-dasharray="3 2"/>
 <path d="M{at(probability):.1f} 46 l-7 12 h14 z" fill="#31333f"/>
 <text x="{at(probability):.1f}" y="18" text-anchor="{anchor}" font-size="15" font-weight="700"
- fill="#31333f">{probability:.1%}</text>
+ fill="#31333f">{said}</text>
 <text x="{left}" y="72" font-size="11" fill="#31333f">no sign</text>
 <text x="{middle:.1f}" y="86" text-anchor="middle" font-size="11" fill="#31333f">unsure</text>
 <text x="{right}" y="72" text-anchor="end" font-size="11" fill="#31333f">AI generator</text></svg>"""
@@ -116,44 +105,3 @@ def thumbnail(content: bytes) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=75)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def table(answers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Makes rows of answers.
-
-    Args:
-        answers: As the gateway words them, good and bad, with ``thumbnail`` where there is one.
-
-    Returns:
-        One row each, in words for people; what a narrow screen must show comes first.
-    """
-    return [
-        {
-            "photo": answer.get("thumbnail", ""),
-            "probability": answer.get("probability"),
-            "verdict": WORDS.get(answer.get("verdict", ""), "not judged"),
-            "filename": answer["filename"],
-            "confidence": answer.get("confidence", ""),
-            "reason": REASONS[answer.get("reason", "")],
-            "model_version": answer.get("model_version"),
-            "error": answer.get("detail", ""),
-        }
-        for answer in answers
-    ]
-
-
-def to_csv(answers: Sequence[dict[str, Any]]) -> str:
-    """Writes answers as CSV that spreadsheets can open without running anything that a file name may hold.
-
-    Args:
-        answers: As the gateway words them, good and bad.
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**answer, "filename": _harmless(answer["filename"])} for answer in answers)
-    return text.getvalue()
-
-
-def _harmless(name: str) -> str:
-    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

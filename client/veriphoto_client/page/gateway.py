@@ -101,7 +101,7 @@ class Gateway:
         answers: list[Answer] = self._checked("POST", "/predict/batch", files=files)["results"]
         return answers
 
-    def tell(self, photo: Photo, truth: str, note: str = "") -> None:
+    def tell(self, photo: Photo, truth: str, note: str = "") -> str:
         """Tells the review what a photo really is.
 
         Args:
@@ -109,11 +109,15 @@ class Gateway:
             truth: ``real`` or ``ai_generated``.
             note: Why.
 
+        Returns:
+            What became of it: the status that the gateway answers.
+
         Raises:
             PageError: If it was not taken; its message says why.
         """
         digest = hashlib.sha256(photo.content).hexdigest()
-        self._checked("POST", "/feedback", json={"sha256": digest, "truth": truth, "note": note})
+        told = self._checked("POST", "/feedback", json={"sha256": digest, "truth": truth, "note": note})
+        return f"{told.get('status', '')}"
 
     def health(self) -> Answer:
         """Returns what the service says of itself.

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from brightness_model import draw
 
-from veriphoto_review.cases.case import Truth
+from veriphoto_review.cases.case import State, Truth
 from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import Database
-from veriphoto_review.desk.facts import changes, facts
+from veriphoto_review.desk.facts import changes, decision, facts, technical
 from veriphoto_review.desk.people import progress, reviewer, start_of_day
+from veriphoto_review.desk.search import Search
 from veriphoto_review.desk.thumbnails import thumbnails
 
 from .kit import bring, row
@@ -47,11 +48,11 @@ def test_the_day() -> None:
 
 def test_everything_from_outside_is_escaped(store: CaseStore, tmp_path: Path) -> None:
     answer = row(1, path=HOSTILE, shop=HOSTILE, seller=HOSTILE, reason=HOSTILE)
-    answer |= {HOSTILE: HOSTILE, "provenance": {HOSTILE: {"status": "present", "make": HOSTILE}}}
+    answer |= {HOSTILE: HOSTILE, "provenance": {"camera": {"status": "present", "make": HOSTILE}}}
     bring(store.database, tmp_path, [answer])
     (case,) = store.page(Filter())
     store.decide([case.id], Truth.AI, reviewer=HOSTILE, note=HOSTILE)
-    shown = facts(store.get(case.id)) + changes(store.history(case.id))
+    shown = facts(store.get(case.id)) + technical(store.get(case.id)) + changes(store.history(case.id))
     assert "<script" not in shown
     assert shown.count("&lt;script&gt;") >= 7
 
@@ -66,3 +67,47 @@ def test_thumbnails_of_what_there_is(store: CaseStore, tmp_path: Path) -> None:
     found = {Path(case.reference).name: uri for case, uri in zip(cases, thumbnails(cases), strict=True)}
     assert found["a.jpg"].startswith("data:image/jpeg;base64,")
     assert (found["b.jpg"], found["gone.jpg"]) == ("", "")
+
+
+def test_a_case_is_found_by_number_seller_and_file(store: CaseStore, tmp_path: Path) -> None:
+    rows = [row(n, path=f"/shop/item_{n}.jpg", seller=f"Seller {n}") for n in (20, 21, 22)]
+    bring(store.database, tmp_path, rows)
+    by_file = {case.reference[-6:-4]: case.id for case in store.page(Filter())}
+    assert set(by_file.values()) == {1, 2, 3}
+
+    def found(text: str) -> set[int]:
+        return {case.id for case in store.page(Search(text=text))}
+
+    assert found("2") == found("#2") == found(" case 2 ") == {2}, "a number that a case has is that case"
+    assert found("22") == found("ITEM_22.") == found("seller 22") == {by_file["22"]}, "other numbers are parts of names"
+    assert found("item%22") == found("itemX22") == set(), "nothing in a text has a meaning of its own"
+    assert found("") == {1, 2, 3}
+
+
+def test_decisions_are_found_by_the_buttons_words(store: CaseStore, tmp_path: Path) -> None:
+    bring(store.database, tmp_path, [row(n) for n in (1, 2)])
+    first, second = (case.id for case in store.page(Filter()))
+    store.decide([first], Truth.REAL, reviewer="ann")
+    assert [case.id for case in store.page(Search(truth=Truth.REAL))] == [first]
+    assert store.count(Search(truth=Truth.AI)) == 0
+    assert [case.id for case in store.page(Search(state=State.OPEN))] == [second]
+
+
+@pytest.mark.parametrize(
+    ("truth", "state", "verdict", "words"),
+    [
+        ("ai_generated", "overturned", "real", "ann: AI-generated; the model was wrong"),
+        ("real", "confirmed", "real", "ann: Real photo; the model was right"),
+        ("real", "overturned", "unsure", "ann: Real photo; the model was unsure"),
+        ("", "undecided", "unsure", "ann: Cannot tell"),
+    ],
+)
+def test_a_decision_is_a_sentence(truth: str, state: str, verdict: str, words: str) -> None:
+    assert decision("ann", truth, state, verdict) == words
+
+
+def test_a_photo_that_was_not_judged_has_no_score(store: CaseStore, tmp_path: Path) -> None:
+    bring(store.database, tmp_path, [row(1, verdict="unsure", reason="too_small", probability=0.43)])
+    (case,) = store.page(Filter())
+    assert "too small to judge" in facts(case)
+    assert "43" not in facts(case)

@@ -128,13 +128,13 @@ def _sentence(detection: Detection, heat: Floats, seen: npt.NDArray[np.bool_]) -
         towards_ai = float((heat[seen] > 0).mean()) >= 0.5
     leaning = heat if towards_ai else -heat
     share = float((leaning[seen] > 0).mean()) if seen.any() else 0.0
-    unseen = "Darkened parts were not examined."
+    unseen = "" if seen.all() else " Darkened parts were not examined."
     if not detection.second_opinion.asked:
-        return f"{_about_the_map(detection, leaning, seen, share, towards_ai=towards_ai)} {unseen}"
+        return f"{_about_the_map(detection, leaning, seen, share, towards_ai=towards_ai)}{unseen}"
     if share < 0.5:
-        return f"A second model decided, which draws no map; the first model's map leans the other way. {unseen}"
+        return f"A second model decided, which draws no map; the first model's map leans the other way.{unseen}"
     sentence = _about_the_map(detection, leaning, seen, share, towards_ai=towards_ai)
-    return f"{sentence} The map is the first model's; the score is also a second one's, which draws no map. {unseen}"
+    return f"{sentence} The map is the first model's; the score is also a second one's, which draws no map.{unseen}"
 
 
 def _about_the_map(
@@ -149,8 +149,9 @@ def _about_the_map(
     if share == 1.0:
         return f"All of the examined area {painted}."
     percent = min(max(share, 0.01), 0.99)
-    rest = " and is not coloured" if detection.verdict.verdict == "real" else ""
-    return f"{percent:.0%} of the examined area {painted}; the rest speaks for {other}{rest}."
+    # Not coloured on a photo that is answered "real", so not spoken of either.
+    rest = "" if detection.verdict.verdict == "real" else f"; the rest speaks for {other}"
+    return f"{percent:.0%} of the examined area {painted}{rest}."
 
 
 def _place(down: float, across: float) -> str:

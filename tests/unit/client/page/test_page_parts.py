@@ -18,9 +18,12 @@ from photo_corpus import picture
 
 from veriphoto.contract import MAX_FILE_BYTES
 from veriphoto_client.page import gateway as gateway_module
-from veriphoto_client.page.drawing import COLOURS, gate, scale, table, to_csv
+from veriphoto_client.page.drawing import COLOURS, gate, scale
 from veriphoto_client.page.gateway import MOST_FILES, UNANSWERED, Gateway, PageError, Photo, portions
+from veriphoto_client.page.provenance import claimed, details
+from veriphoto_client.page.table import rank, table, to_csv
 from veriphoto_client.page.uploads import MOST_PHOTOS, photos_of
+from veriphoto_client.page.words import likelihood, rarity, standing, thanks
 
 
 def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -176,9 +179,99 @@ def test_csv_runs_nothing_in_a_spreadsheet() -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(answers))))
     assert [row["filename"] for row in rows] == ["'=1+1.jpg", 'a,"b".jpg']
     assert [row["error"] for row in rows] == ["", "not_an_image"]
-    shown = table(answers)
-    assert [row["verdict"] for row in shown] == ["No sign of AI generation found", "not judged"]
-    assert list(shown[0])[:2] == ["photo", "probability"], "a narrow screen shows these"
+    assert [row["answer"] for row in rows] == [
+        "No sign of AI generation found",
+        "Not judged: the file is not a picture",
+    ]
+
+
+def test_the_table_has_what_failed_first_and_no_score_where_none_counts() -> None:
+    scored = {"verdict": "real", "reason": "", "model_version": 2}
+    answers = [
+        {**scored, "filename": "low.jpg", "probability": 0.00001},
+        {**scored, "filename": "small.jpg", "verdict": "unsure", "reason": "too_small", "probability": 0.9},
+        {**scored, "filename": "high.jpg", "probability": 0.9996},
+        {"filename": "broken.jpg", "error": "corrupt_image", "detail": "the file is damaged"},
+    ]
+    answers.sort(key=rank)
+    rows = table(answers)
+    assert list(rows[0])[:2] == ["photo", "filename"], "a narrow screen shows these"
+    assert [row["filename"] for row in rows] == ["broken.jpg", "high.jpg", "low.jpg", "small.jpg"]
+    assert [row["probability"] for row in rows] == [
+        "not judged",
+        likelihood(0.9996),
+        likelihood(0.00001),
+        "not judged",
+    ]
+    assert rows[0]["answer"] == "Not judged: the file is damaged"
+    assert rows[3]["answer"] == "Unsure: the photo is too small to judge"
+    assert "None" not in str(rows)
+    assert [row["probability"] for row in csv.DictReader(io.StringIO(to_csv(answers)))] == ["", "0.9996", "1e-05", ""]
+
+
+@pytest.mark.parametrize(
+    ("probability", "words"),
+    [(0.0, "under 0.1 %"), (0.0009, "under 0.1 %"), (0.975, "97.5 %"), (0.9994, "over 99.9 %"), (1.0, "over 99.9 %")],
+)
+def test_an_estimate_is_never_certain(probability: float, words: str) -> None:
+    assert likelihood(probability).replace("\N{NO-BREAK SPACE}", " ") == words
+
+
+@pytest.mark.parametrize(
+    ("verdict", "confidence", "words"),
+    [
+        ("ai_generated", "medium", "clearly above the limit of 89.0 %"),
+        ("ai_generated", "low", "just above the limit of 89.0 %"),
+        ("real", "high", "far below the limit of 43.0 %"),
+        ("unsure", "low", ""),
+    ],
+)
+def test_the_distance_to_the_limit_is_said(verdict: str, confidence: str, words: str) -> None:
+    answer = {"verdict": verdict, "confidence": confidence, "unsure_band": [0.43, 0.89]}
+    assert standing(answer).replace("\N{NO-BREAK SPACE}", " ") == words
+
+
+def test_a_share_of_real_photos_says_what_it_means() -> None:
+    assert (
+        rarity(0.64)
+        == "Of 100 real product photos about 64 score this high or higher: an ordinary score for a real photo."
+    )
+    assert rarity(0.02).endswith(": an unusual score for a real photo.")
+    assert rarity(0.001).endswith(": a rare score for a real photo.")
+
+
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [
+        ({}, "The file does not say how it was made, which proves nothing."),
+        (
+            {"generation_parameters": {"fields": ["parameters"], "tool": "Stable Diffusion web UI"}},
+            "The file says that it was made with Stable Diffusion web UI.",
+        ),
+        ({"generation_parameters": {"fields": ["parameters"]}}, "The file holds an AI generator's settings."),
+        (
+            {"digital_source_type": {"value": "trainedAlgorithmicMedia"}},
+            "The file says that it was made with an AI gen",
+        ),
+        (
+            {"c2pa": {"digital_source_type": "compositeWithTrainedAlgorithmicMedia", "generator": "Adobe Firefly"}},
+            "The file says that a part of it was made with Adobe Firefly.",
+        ),
+        ({"c2pa": {"validity": "valid"}}, "The file carries content credentials that do not say"),
+        ({"camera": {"make": "Apple", "model": "iPhone 15"}}, "The file names a camera: Apple iPhone 15."),
+    ],
+)
+def test_metadata_are_one_plain_sentence(claims: dict[str, dict[str, Any]], words: str) -> None:
+    present = {name: {"status": "present", **claim} for name, claim in claims.items()}
+    assert claimed({"camera": {"status": "absent"}, **present, "complete": True}).startswith(words)
+    listed = details(present)
+    assert sum(text != "absent" for _, text in listed) == len(claims)
+    assert not any("[" in text for _, text in listed)
+
+
+def test_thanks_say_what_became_of_an_answer() -> None:
+    known = [thanks(status) for status in ("decided", "unchanged", "kept", "waiting", "reported")]
+    assert len({*known, thanks("new"), thanks("")}) == 6
 
 
 def test_the_scale_has_the_colour_of_each_verdict_where_it_holds() -> None:
@@ -198,7 +291,8 @@ def test_a_mistake_is_told_by_checksum_alone() -> None:
         told.append(json.loads(request.content))
         return httpx.Response(200, json={"status": "waiting"})
 
-    Gateway("http://gateway", transport=httpx.MockTransport(take)).tell(Photo("private.jpg", b"x"), "real", "seen")
+    gateway = Gateway("http://gateway", transport=httpx.MockTransport(take))
+    assert gateway.tell(Photo("private.jpg", b"x"), "real", "seen") == "waiting"
     assert told == [{"sha256": hashlib.sha256(b"x").hexdigest(), "truth": "real", "note": "seen"}]
 
 
@@ -215,4 +309,4 @@ def test_what_decided_is_said_where_it_was_not_the_score() -> None:
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
 def test_the_scale_has_words_for_those_who_cannot_see_it(probability: float) -> None:
     html = scale(probability, 0.5, (0.4, 0.6))
-    assert f'alt="{probability:.1%} probability of being AI-generated; unsure between 40% and 60%"' in html
+    assert f'alt="{likelihood(probability)} probability of being AI-generated; unsure between ' in html

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from photo_corpus import picture
+from PIL import Image
 
 from veriphoto.verdict import Label
 from veriphoto_client import Detection, Detector, FakeTransport
@@ -55,7 +57,7 @@ def test_shares_of_two_sides_are_neither_nothing_nor_all(answer: Detection, verd
     sentence = said(answer, verdict, share_of_ai)
     percent = int(sentence.split("%")[0])
     assert 0 < percent < 100
-    assert "the rest speaks for" in sentence
+    assert ("the rest" in sentence) is (verdict != "real"), "what is not coloured is not spoken of"
     if verdict == "unsure":
         assert percent >= 50
 
@@ -67,3 +69,10 @@ def test_a_map_that_the_second_model_overrules_does_not_argue_with_the_answer(
     asked = replace(answer, second_opinion=replace(answer.second_opinion, asked=True))
     assert said(asked, verdict, share_of_ai).startswith("A second model decided, which draws no map")
     assert "% of the examined area" in said(asked, verdict, 1 - share_of_ai)
+
+
+@pytest.mark.parametrize(("size", "whole"), [((400, 400), True), ((800, 400), False)])
+def test_only_what_was_not_examined_is_said_to_be_dark(answer: Detection, size: tuple[int, int], whole: bool) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 200, 200)).save(buffer, "PNG")
+    assert ("Darkened" not in explain(buffer.getvalue(), answer).sentence) is whole

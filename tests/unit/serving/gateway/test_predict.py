@@ -135,7 +135,7 @@ async def test_a_photo_answered_real_is_not_painted_red(
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["overlay_png_base64"]))), np.int16)
     warmth = pixels[..., 0] - pixels[..., 2]
     assert (bool((warmth > 20).any()), bool((warmth < -20).any())) == (red, blue)
-    assert ("not coloured" in answer["explanation"]) is (not red)
+    assert ("the rest" in answer["explanation"]) is red
 
 
 async def test_explanations_have_a_bound_of_their_own(gateway: Gateway, photo: bytes) -> None:
