@@ -266,7 +266,7 @@ def test_a_case_is_found_by_its_number_and_opened_from_the_queue(chromium: Any, 
         store.decide([second.id], Truth.AI, reviewer="b*b")
         page.keyboard.press("1")
         page.get_by_text("b*b has just decided this case: AI-generated.").wait_for()
-        page.get_by_text("b*b: AI-generated; the model was right").wait_for()
+        page.get_by_text("b*b: AI-generated; the model was right", exact=True).wait_for()
         look(page, "conflict")
         page.close()
 
@@ -351,6 +351,7 @@ def test_the_proxy_says_who_is_there_and_the_page_alone_has_no_desk(
         stranger.close()
         known = chromium.new_page(extra_http_headers={"X-Forwarded-User": "bob"})
         known.goto(f"{address}/review")
+        known.get_by_text("History").wait_for()
         ready(known)
         known.keyboard.press("2")
         until(lambda: "bob" in store.decided_since(0.0))
