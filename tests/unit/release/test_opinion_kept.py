@@ -12,7 +12,7 @@ from repository_server import RepositoryServer
 from toy_encoder import toy_opinion
 from toy_model import SAMPLES, toy_bundle
 
-from veriphoto.errors import ManifestError
+from veriphoto.errors import ManifestError, ModelError
 from veriphoto.second_opinion import OPINION_FILE, SecondOpinion, read_opinion
 from veriphoto_export.operating_point import UNSERVED
 from veriphoto_release.promotion import adopt, example, promote, rollback
@@ -41,7 +41,11 @@ def test_it_comes_back_after_its_version_is_gone(
     ground: Ground, server: RepositoryServer, opinion: SecondOpinion
 ) -> None:
     place = ground.place(server.triton)
-    change = promote("2", place, judge=content)
+    command = r"veriphoto second-opinion DATA --product-source PATTERN --model 2.*--without-second-opinion"
+    with pytest.raises(ModelError, match=f"stopped at 'compare': version 2.*{command}.*version 2 still serves"):
+        promote("2", place, judge=content)
+    assert server.version == 2
+    change = promote("2", place, judge=content, without_opinion=True)
     assert registered(ground, "3") == opinion.of_version(UNSERVED)
     assert registered(ground, "2") is None
     assert read_opinion(version(ground, change.version)) is None
@@ -64,7 +68,7 @@ def test_the_registry_makes_good_a_damaged_copy(
     ground: Ground, server: RepositoryServer, opinion: SecondOpinion
 ) -> None:
     place = ground.place(server.triton)
-    promote("2", place, judge=content)
+    promote("2", place, judge=content, without_opinion=True)
     (version(ground, 2) / OPINION_FILE).write_text("{")
     assert read_opinion(version(ground, rollback(place).version)) == opinion.of_version(4)
 

@@ -22,7 +22,7 @@ from veriphoto_release.gate import Criterion
 from veriphoto_release.journal import JOURNAL_FILE
 from veriphoto_release.promotion import adopt, promote, rollback, settle
 from veriphoto_release.publish import latest, publish
-from veriphoto_release.registry import CHALLENGER, CHAMPION, Registry
+from veriphoto_release.registry import CHALLENGER, CHAMPION, EXPORT, FORCED, Registry
 from veriphoto_release.triton import Triton
 
 
@@ -174,6 +174,36 @@ def test_what_came_some_other_way_is_adopted(ground: Ground, server: RepositoryS
     assert ground.registry.find(CHAMPION).tags["origin"] == "adopt"
     server.load()
     assert rollback(ground.place(server.triton)).model == 1
+
+
+def test_the_champion_is_what_the_server_has_loaded(ground: Ground, server: RepositoryServer) -> None:
+    """A version that was only published never served: no rollback goes there, and no failure leaves it loaded."""
+    publish(toy_bundle(7), ground.repository, 2)
+    place = ground.place(server.triton)
+    server.offset = 0.01
+    with pytest.raises(ModelError, match=r"stopped at 'golden'.*version 1 still serves"):
+        promote("2", place, judge=content)
+    assert server.version == 1
+    server.offset = 0.0
+    change = promote("2", place, judge=content)
+    assert (change.version, change.previous) == (4, 1)
+    assert rollback(place).model == 1
+    exported = register_toy(ground.registry, 8)
+    publish(toy_bundle(8), ground.repository, 6)
+    sha256 = read_manifest(ground.repository / "classifier" / "6").onnx_sha256
+    ground.registry.note_served(ground.registry.find(str(exported)), 6, sha256, EXPORT)
+    assert promote("2", place, judge=content).version == 7
+    assert rollback(place).model == 1
+
+
+def test_a_reason_opens_the_gate_and_is_kept(ground: Ground, server: RepositoryServer) -> None:
+    worse = Criterion(figure="AUROC", pictures=9, champion=0.9, candidate=0.8, allowed=0.005)
+    place = ground.place(server.triton)
+    assert promote("2", place, judge=lambda *_: [worse], force="a new camera").version == 2
+    assert ground.registry.find("2").tags[FORCED] == "a new camera"
+    rollback(place)
+    promote("2", place, judge=content)
+    assert not ground.registry.find("2").tags[FORCED]
 
 
 @pytest.fixture
