@@ -60,7 +60,7 @@ class Triton:
             raise ServiceUnavailableError(f"Triton at {self.http_url} is not ready; see its log")
 
     def served(self) -> int | None:
-        """Returns the version whose answers clients get, whatever newer ones the repository holds; None if there is none.
+        """Returns the version that is loaded, whatever newer ones the repository holds; None if there is none.
 
         Raises:
             ServiceUnavailableError: If the server is away.

@@ -68,9 +68,7 @@ def tell_models(models: Sequence[RegisteredModel], serving: int | None) -> None:
         recipe, aliases = model.tags.get("recipe", ""), ", ".join(model.aliases)
         table.add_row(str(model.number), aliases, numbers, shown, recipe, base, model.created)
     _print(table)
-    typer.echo(
-        "AUROC: in brackets the number of photos; each model's were kept out of its own training, so they differ"
-    )
+    typer.echo("AUROC: in brackets the number of photos, which are each training's own and differ from model to model")
     for model in models:
         if model.tags.get(FORCED):
             typer.echo(f"model {model.number} was promoted although it was worse: {model.tags[FORCED]}")

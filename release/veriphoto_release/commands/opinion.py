@@ -69,6 +69,6 @@ def second_opinion(
         track=lambda pictures: track(pictures, description="scoring"),
     )
     typer.echo(f"{fitted.pictures} pictures; on sources left out of the fit:")
-    for name, value in fitted.opinion.metrics.items():
-        typer.echo(f"  {name:32} {value:.3f}")
+    for figure, value in fitted.opinion.metrics.items():
+        typer.echo(f"  {figure:32} {value:.3f}")
     typer.echo(written)

@@ -40,6 +40,7 @@ def registered(ground: Ground, which: str) -> SecondOpinion | None:
 def test_it_comes_back_after_its_version_is_gone(
     ground: Ground, server: RepositoryServer, opinion: SecondOpinion
 ) -> None:
+    server.load()
     place = ground.place(server.triton)
     command = r"veriphoto second-opinion DATA --product-source PATTERN --model 2.*--without-second-opinion"
     with pytest.raises(ModelError, match=f"stopped at 'compare': version 2.*{command}.*version 2 still serves"):
@@ -67,6 +68,7 @@ def test_a_promotion_takes_it_from_the_registry(ground: Ground, server: Reposito
 def test_the_registry_makes_good_a_damaged_copy(
     ground: Ground, server: RepositoryServer, opinion: SecondOpinion
 ) -> None:
+    server.load()
     place = ground.place(server.triton)
     promote("2", place, judge=content, without_opinion=True)
     (version(ground, 2) / OPINION_FILE).write_text("{")

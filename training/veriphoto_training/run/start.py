@@ -140,8 +140,14 @@ def _finish(
     photos, needed = len(kept_out.for_threshold()[0]), pictures_needed(FALSE_ALARMS["clean"])
     if photos < needed:
         progress.note(
-            f"the threshold rests on {photos} real product photos, and takes {needed} to hold: fit it to your own with "
-            "veriphoto calibrate before you serve it"
+            f"the threshold rests on {photos} real product photos, and takes {needed} to hold: once the model is "
+            "promoted, fit it to your own with veriphoto calibrate --real DIR, and start the server again"
+        )
+    point = findings.operating_point
+    if point.unsure_low >= point.unsure_high:
+        progress.note(
+            f"the unsure band is empty, so that no score is unsure: {photos} real product photos are too few to set it; "
+            "train on more, or keep sources out with --holdout-source and calibrate on them too: --calibrate-holdout"
         )
     progress.note(f"threshold {findings.operating_point.threshold:.3f}, {findings.metrics}")
 
