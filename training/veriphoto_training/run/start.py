@@ -146,7 +146,7 @@ def _finish(
     point = findings.operating_point
     if point.unsure_low >= point.unsure_high:
         progress.note(
-            f"the unsure band is empty, so that no score is unsure: {photos} real product photos are too few to set it; "
+            f"the unsure band is empty, so that no score is unsure: {photos} real product photos are too few for one; "
             "train on more, or keep sources out with --holdout-source and calibrate on them too: --calibrate-holdout"
         )
     progress.note(f"threshold {findings.operating_point.threshold:.3f}, {findings.metrics}")
