@@ -12,12 +12,15 @@ from pathlib import Path
 
 import onnx
 import pytest
+import typer
 from promotion_kit import GOLDEN, Ground, content, register_toy, run_promote
 from repository_server import KEY, RepositoryServer
-from toy_model import toy_bundle
+from toy_model import SAMPLES, toy_bundle
+from typer.testing import CliRunner
 
 from veriphoto.errors import ChecksumError, ContractMismatchError, ModelError, ServiceUnavailableError, UsageError
 from veriphoto.manifest import read_manifest, sha256_file
+from veriphoto_release.commands import models
 from veriphoto_release.gate import Criterion
 from veriphoto_release.journal import JOURNAL_FILE
 from veriphoto_release.promotion import adopt, promote, rollback, settle
@@ -204,6 +207,32 @@ def test_a_reason_opens_the_gate_and_is_kept(ground: Ground, server: RepositoryS
     rollback(place)
     promote("2", place, judge=content)
     assert not ground.registry.find("2").tags[FORCED]
+
+
+def test_compare_adopts_what_is_published_first(ground: Ground, tmp_path: Path) -> None:
+    """As in a fresh clone, where only the export is registered."""
+    var, photos = tmp_path / "new var", tmp_path / "photos"
+    register_toy(Registry(var), 2)
+    for label, photo in (("real", SAMPLES[0]), ("ai", SAMPLES[1])):
+        (photos / label).mkdir(parents=True)
+        shutil.copy(photo, photos / label)
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    models.register(app)
+    options = [
+        "--evaluation",
+        photos,
+        "--var",
+        var,
+        "--model-repository",
+        ground.repository,
+        "--golden",
+        SAMPLES[0].parent,
+    ]
+    done = CliRunner().invoke(app, ["models", "compare", *map(str, options)])
+    assert done.exit_code == 0, done.output
+    assert any("AUROC, clean" in line and "yes" in line for line in done.stdout.splitlines())
+    assert Registry(var).find(CHAMPION).tags["origin"] == "adopt"
 
 
 @pytest.fixture
