@@ -63,8 +63,8 @@ def test_cuts_of_few_photos_are_cautioned_against() -> None:
     point = OperatingPoint(
         model_version=0, threshold=0.8, unsure_low=0.7, unsure_high=0.9, min_side=96.0, max_blockiness=50.0
     )
-    assert cautions(point, 149) == []
-    few, empty = cautions(replace(point, unsure_low=0.9), 40)
+    assert cautions(point, 300) == []
+    few, empty = cautions(replace(point, unsure_low=0.8, unsure_high=0.8), 40)
     assert "rests on 40 real product photos" in few
     assert "veriphoto calibrate --real DIR, and start the server again" in few
     assert "band is empty" in empty
