@@ -109,4 +109,6 @@ def _print(table: Table) -> None:
     from rich.console import Console  # noqa: PLC0415
 
     console = Console()
-    console.print(table, width=None if console.is_terminal else max(console.width, _WIDTH))
+    if not console.is_terminal:
+        console = Console(width=max(console.width, _WIDTH))
+    console.print(table)
