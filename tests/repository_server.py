@@ -45,13 +45,14 @@ class RepositoryServer:
         """The version whose answers clients get."""
         return None if self.serving is None else self.serving.point.model_version
 
-    def load(self) -> str:
-        """Returns why not, or nothing."""
+    def load(self, version: int | None = None) -> str:
+        """Loads a version, by default the newest; returns why not, or nothing."""
         self.loads += 1
         if self.refuse:
             return self.refuse
         try:
-            self.serving = load_candidate(self.repository / CLASSIFIER / str(latest(self.repository)), "loaded")
+            number = version or latest(self.repository)
+            self.serving = load_candidate(self.repository / CLASSIFIER / str(number), "loaded")
         except VeriphotoError as error:
             return error.to_wire()
         return ""
@@ -74,7 +75,7 @@ class RepositoryServer:
 def _handler(owner: RepositoryServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._answer(200, {})
+            self._answer(200, {"versions": [str(owner.version)] if owner.version else []})
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -83,7 +84,8 @@ def _handler(owner: RepositoryServer) -> type[BaseHTTPRequestHandler]:
                 if self.headers[ADMIN_HEADER] != KEY:
                     self._answer(403, {"error": "this API is restricted"})
                     return
-                complaint = owner.load()
+                config = json.loads(json.loads(body).get("parameters", {}).get("config", "{}"))
+                complaint = owner.load(*config.get("version_policy", {}).get("specific", {}).get("versions", ()))
                 self._answer(400 if complaint else 200, {"error": complaint} if complaint else {})
                 return
             picture = body[head + 4 :] if head else body

@@ -1,4 +1,4 @@
-"""Fits a second opinion for a published version, and publishes both as a new version."""
+"""Fits a second opinion for a published version or a registered model, and publishes or registers both."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import onnx
 
-from veriphoto.contract import CLASSIFIER, ENCODER
+from veriphoto.contract import CLASSIFIER, CROPS, ENCODER
 from veriphoto.errors import UsageError
 from veriphoto.opinions import EncoderPackage
 from veriphoto_export.variant_files import load_variants
 from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.publish import latest, next_version, publish
+from veriphoto_release.registration import EXAMPLE_FILE, register
+from veriphoto_release.registry import Registry
 from veriphoto_training.data.dataset import read_dataset
 from veriphoto_training.opinion.fit import Fitted, Roles, fit_opinion
 from veriphoto_training.opinion.looks import Track, open_looks
@@ -31,9 +34,11 @@ def add_opinion(
     repository: Path,
     cache: Path,
     version: int | None = None,
+    model: str = "",
+    registry: Registry | None = None,
     track: Track = lambda pictures: pictures,
-) -> tuple[Fitted, Path]:
-    """Fits a published version's second opinion and publishes both as a new version.
+) -> tuple[Fitted, str]:
+    """Fits a second opinion; both become a new version, or a new model where it is fitted for a registered one.
 
     Args:
         data: Data sets to fit on.
@@ -41,44 +46,53 @@ def add_opinion(
         repository: The Triton model repository, which holds the encoder.
         cache: Directory that keeps scores and features between runs.
         version: Version to start from; the newest if None.
+        model: Number or alias of a registered model to start from instead.
+        registry: The registry that has it; None for a version.
         track: Shows progress.
 
     Returns:
-        The fit, and the new version's directory.
+        The fit, and what was written, in words.
 
     Raises:
         DataError: If the data do not suffice.
-        UsageError: If there is no such version.
+        UsageError: If there is no such version or model.
         ModelError: If version or encoder must not be used, or the disk refuses.
+        ServiceUnavailableError: If the registry fails.
     """
-    base = latest(repository) if version is None else version
-    directory = repository / CLASSIFIER / str(base)
-    if not directory.is_dir():
-        raise UsageError(f"{directory} is missing; publish a model first: veriphoto export")
-    model = OnnxScorer(directory)
+    if registry is None:
+        base = latest(repository) if version is None else version
+        directory = repository / CLASSIFIER / str(base)
+        if not directory.is_dir():
+            raise UsageError(f"{directory} is missing; publish a model first: veriphoto export")
+    else:
+        directory = registry.download(registry.find(model))
+    scorer = OnnxScorer(directory)
     encoder = EncoderPackage.require(repository / ENCODER / "1")
     identity = encoder.encoder.identity
     pictures = [picture for root in data for picture in read_dataset(root).pictures]
     fitted = fit_opinion(
         pictures,
         roles,
-        open_looks(model.file, encoder, os.cpu_count() or 1),
+        open_looks(scorer.file, encoder, os.cpu_count() or 1),
         identity=identity,
-        point=model.findings.operating_point,
+        point=scorer.findings.operating_point,
         # The network's scores do not depend on the version's number, which is in the graph.
-        cache=cache / f"{identity[:_KEY]}-{model.findings.lineage.run_id[:_KEY]}",
+        cache=cache / f"{identity[:_KEY]}-{scorer.findings.lineage.run_id[:_KEY]}",
         track=track,
     )
     bundle = ModelBundle(
-        graph=onnx.load(model.file),
+        graph=onnx.load(scorer.file),
         findings=replace(
-            model.findings,
+            scorer.findings,
             operating_point=fitted.first_point,
-            drift_reference=model.findings.drift_reference.without_verdicts(),
+            drift_reference=scorer.findings.drift_reference.without_verdicts(),
         ),
-        evidence_bias=model.manifest.evidence_bias,
+        evidence_bias=scorer.manifest.evidence_bias,
         variants=load_variants(directory),
         opinion=fitted.opinion,
     )
-    target = publish(bundle, repository, next_version(repository))
-    return fitted, target
+    if registry is not None:
+        crops = np.load(directory / EXAMPLE_FILE)[CROPS]
+        made = register(bundle, registry=registry, example=crops, origin="second-opinion")
+        return fitted, f"model {made.number} is challenger, with a second opinion for model {model}"
+    return fitted, f"published {publish(bundle, repository, next_version(repository))}"

@@ -18,7 +18,7 @@ from veriphoto_export.variant_files import load_variants
 from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.publish import latest, next_version, publish, require_free
 from veriphoto_release.registration import register
-from veriphoto_release.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
+from veriphoto_release.registry import CHALLENGER, CHAMPION, EXPORT, RegisteredModel, Registry
 from veriphoto_training.network.model import CHECKPOINT_FILE, load_checkpoint
 
 __all__ = ["Exported", "export_run", "export_version", "find_pictures", "spread"]
@@ -144,7 +144,7 @@ def export_version(
         return Exported(directory=None, version=None, bytes=size, parity=parity, model=_number(registered))
     directory = publish(bundle, repository, number)
     if registry is not None and registered is not None:
-        registry.note_served(registered, number, read_manifest(directory).onnx_sha256, "export")
+        registry.note_served(registered, number, read_manifest(directory).onnx_sha256, EXPORT)
         if number == latest(repository):
             registry.point(CHAMPION, registered)
             registry.unpoint(CHALLENGER, registered)

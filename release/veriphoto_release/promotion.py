@@ -28,7 +28,7 @@ from veriphoto_release.candidate import Candidate, load_candidate
 from veriphoto_release.journal import Entry
 from veriphoto_release.publish import latest, next_version, repository_lock, withdraw, write_version
 from veriphoto_release.registration import register, settle_exports
-from veriphoto_release.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
+from veriphoto_release.registry import CHALLENGER, CHAMPION, EXPORT, FORCED, RegisteredModel, Registry
 from veriphoto_release.triton import Triton
 
 TOLERANCE: Final = 0.005
@@ -69,7 +69,16 @@ class Change:
     """Whether the version before has a second opinion and this one has none."""
 
 
-def promote(which: str, place: Place, *, judge: Judge, evaluation: str = "", step: Step = lambda _: None) -> Change:
+def promote(
+    which: str,
+    place: Place,
+    *,
+    judge: Judge,
+    evaluation: str = "",
+    force: str = "",
+    without_opinion: bool = False,
+    step: Step = lambda _: None,
+) -> Change:
     """Makes a model the champion, if it is good enough.
 
     Args:
@@ -77,6 +86,8 @@ def promote(which: str, place: Place, *, judge: Judge, evaluation: str = "", ste
         place: Registry, repository and server.
         judge: Compares it with the champion; see ``gate.compare``.
         evaluation: Name of the evaluation set, recorded with the model.
+        force: Why it becomes champion although figures are worse, recorded with the model; empty refuses it then.
+        without_opinion: Let a version with a second opinion be replaced by one without.
         step: Called with the name of each step as it begins.
 
     Returns:
@@ -96,9 +107,15 @@ def promote(which: str, place: Place, *, judge: Judge, evaluation: str = "", ste
         rows: list[gate.Criterion] = []
         if champion is not None:
             with procedure.at("compare"):
+                if not without_opinion:
+                    procedure.require_opinion(model, candidate)
                 rows = judge(procedure.served(), candidate)
-                gate.require(rows)
-        return replace(procedure.serve(model, candidate, _report(evaluation, rows)), rows=tuple(rows))
+                if not force:
+                    gate.require(rows)
+        notes = _report(evaluation, rows)
+        if force or FORCED in model.tags:
+            notes[FORCED] = "" if all(row.holds for row in rows) else force
+        return replace(procedure.serve(model, candidate, notes), rows=tuple(rows))
 
 
 def rollback(place: Place, *, to: str | None = None, step: Step = lambda _: None) -> Change:
@@ -147,6 +164,8 @@ class _Procedure:
         self.place = place
         self.step = step
         self.pending: Entry | None = None
+        self.serving: int | None = None
+        """The version that the server has loaded, which need not be the newest of the repository."""
 
     @contextmanager
     def at(self, name: str) -> Iterator[None]:
@@ -164,9 +183,10 @@ class _Procedure:
         self.settle()
         with self.at("triton"):
             self.place.triton.require_ready()
+            self.serving = self.place.triton.served()
         with self.at("adopt"):
             settle_exports(self.place.registry)
-            return adopt(self.place.registry, self.place.repository, self.place.golden)
+            return adopt(self.place.registry, self.place.repository, self.place.golden, version=self.serving)
 
     def verify(self, model: RegisteredModel) -> Candidate:
         with self.at("verify"):
@@ -174,20 +194,29 @@ class _Procedure:
             return load_candidate(directory, f"model {model.number}", sha256=model.sha256)
 
     def served(self) -> Candidate:
-        version = latest(self.place.repository)
-        return load_candidate(self.place.repository / CLASSIFIER / str(version), f"version {version}")
+        return load_candidate(self.place.repository / CLASSIFIER / str(self.serving), f"version {self.serving}")
+
+    def require_opinion(self, model: RegisteredModel, candidate: Candidate) -> None:
+        """The classifiers are compared alone, so that a loss of the second opinion would show in no figure."""
+        if self._has_opinion(self.serving) and self._bundle(model, candidate).opinion is None:
+            raise ModelError(
+                f"version {self.serving}, which serves, has a second opinion and model {model.number} has none: fewer "
+                "AI-generated photos would be found, and the comparison of classifiers cannot show it. Fit one: "
+                f"{fit_command(model.number)} registers both as a new challenger, to be promoted instead. "
+                "--without-second-opinion goes on without one"
+            )
 
     def serve(self, model: RegisteredModel, candidate: Candidate, notes: dict[str, str]) -> Change:
         place = self.place
         with self.at("score"):
-            bundle = ModelBundle.gather(candidate.model, candidate.manifest, self._homes(model, candidate))
+            bundle = self._bundle(model, candidate)
             expected = golden.expect(candidate, bundle.variants, place.golden)
         number = next_version(place.repository)
         entry = Entry(
             action=self.action,
             model=model.number,
             version=number,
-            previous=latest(place.repository),
+            previous=self.serving,
             proven=False,
         )
         variant = self._publish(entry, bundle, expected)
@@ -230,6 +259,9 @@ class _Procedure:
     def _has_opinion(self, version: int | None) -> bool:
         return version is not None and (self.place.repository / CLASSIFIER / str(version) / OPINION_FILE).is_file()
 
+    def _bundle(self, model: RegisteredModel, candidate: Candidate) -> ModelBundle:
+        return ModelBundle.gather(candidate.model, candidate.manifest, self._homes(model, candidate))
+
     def _homes(self, model: RegisteredModel, candidate: Candidate) -> Iterator[Path]:
         """Names where variants and opinion may lie: versions made of the model, the newest first; then the registry."""
         for served in sorted(model.served, key=lambda served: -served.version):
@@ -271,7 +303,8 @@ class _Procedure:
         self.step("undo: load")
         # A server that is away serves nothing, and loads what the repository then holds when it starts.
         with suppress(ServiceUnavailableError) if entry.previous else suppress(ServiceUnavailableError, ModelError):
-            self.place.triton.load_classifier()
+            newest = entry.previous in (None, latest(self.place.repository))
+            self.place.triton.load_classifier(None if newest else entry.previous)
         self.step("undo: journal")
         journal.clear(self.place.repository)
 
@@ -289,11 +322,18 @@ class _Procedure:
     def _still(self, undone: bool) -> str:
         if not undone:
             return "undoing it failed too, the next command tries again"
-        version = latest(self.place.repository)
+        version = self.serving or latest(self.place.repository)
         return f"version {version} still serves" if version else "nothing is served yet"
 
 
-def adopt(registry: Registry, repository: Path, golden: Sequence[Path]) -> RegisteredModel | None:
+def fit_command(model: int) -> str:
+    """Returns what fits a second opinion to a registered model."""
+    return f"veriphoto second-opinion DATA --product-source PATTERN --model {model}"
+
+
+def adopt(
+    registry: Registry, repository: Path, golden: Sequence[Path], *, version: int | None = None
+) -> RegisteredModel | None:
     """Finds the model that a repository serves, registering one that came some other way.
 
     A fresh clone, a shop's calibration and an export straight into the repository all serve a version that no
@@ -303,6 +343,7 @@ def adopt(registry: Registry, repository: Path, golden: Sequence[Path]) -> Regis
         registry: The registry.
         repository: The Triton model repository.
         golden: Golden pictures; one becomes the input example.
+        version: The version that the server has loaded; the repository's newest if None.
 
     Returns:
         The served model, which has the alias ``champion``; None where nothing is served.
@@ -310,7 +351,7 @@ def adopt(registry: Registry, repository: Path, golden: Sequence[Path]) -> Regis
     Raises:
         VeriphotoError: If the served version must not be used, or MLflow fails.
     """
-    version = latest(repository)
+    version = version or latest(repository)
     if version is None:
         return None
     directory = repository / CLASSIFIER / str(version)
@@ -319,7 +360,7 @@ def adopt(registry: Registry, repository: Path, golden: Sequence[Path]) -> Regis
     model = registry.by_served(version, manifest.onnx_sha256)
     if model is None:
         model = _adopted(registry, load_candidate(directory, f"version {version}"), golden)
-        registry.note_served(model, version, manifest.onnx_sha256, "adopt")
+    registry.note_served(model, version, manifest.onnx_sha256, "adopt")
     if CHAMPION not in model.aliases:
         registry.point(CHAMPION, model)
     return registry.find(str(model.number))
@@ -355,12 +396,12 @@ def example(pictures: Sequence[Path]) -> Any:
 
 
 def _before(registry: Registry) -> int:
-    """Returns the champion before this one: promotions push, rollbacks pop."""
+    """Returns the champion before this one: promotions push, rollbacks pop; what was only published never served."""
     stack: list[int] = []
     for served, model in registry.history():
         if served.action == ROLLBACK and model.number in stack:
             del stack[stack.index(model.number) + 1 :]
-        elif not stack or stack[-1] != model.number:
+        elif served.action != EXPORT and (not stack or stack[-1] != model.number):
             stack.append(model.number)
     if len(stack) < 2:
         raise UsageError("there is no earlier champion to go back to")

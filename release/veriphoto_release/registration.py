@@ -26,7 +26,7 @@ from veriphoto.errors import ModelError
 from veriphoto.manifest import MANIFEST_FILE, ONNX_FILE, Findings, sha256_file
 from veriphoto_export.operating_point import UNSERVED
 from veriphoto_release.bundle import ModelBundle
-from veriphoto_release.registry import CHALLENGER, RegisteredModel, Registry, metrics_tag, sha_tag
+from veriphoto_release.registry import CHALLENGER, PHOTOS, RegisteredModel, Registry, metrics_tag, sha_tag
 
 EXAMPLE_FILE: Final = "input_example.npz"
 """Crops of one picture. MLflow's own example would be 23 MB of JSON for these 0.7 MB of bytes."""
@@ -124,6 +124,7 @@ def _tags(findings: Findings, built: Path) -> dict[str, str]:
     return {
         **sha_tag(sha256_file(built / ONNX_FILE)),
         **metrics_tag(findings.metrics),
+        PHOTOS: str(sum(findings.drift_reference.score_counts)),
         "data_fingerprint": findings.lineage.data_fingerprint,
         "recipe": findings.lineage.recipe,
         "training_run_id": findings.lineage.run_id,

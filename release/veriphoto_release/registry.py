@@ -24,6 +24,11 @@ MODEL_NAME: Final = "veriphoto"
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 EXPERIMENT: Final = "veriphoto"
+EXPORT: Final = "export"
+FORCED: Final = "forced"
+"""Tag: why a model was promoted although it was worse."""
+PHOTOS: Final = "photos"
+"""Tag: the number of held-out photos that its figures were measured on."""
 
 _SERVED: Final = "served."
 _METRICS: Final = "metrics"
@@ -46,7 +51,7 @@ class Served:
     """Number of the directory in the Triton repository, in every answer."""
     sha256: str
     action: str
-    """``promote``, ``rollback``, ``export`` or ``adopt``."""
+    """``promote``, ``rollback`` or ``adopt``; ``export`` where it was published and nobody saw a server serve it."""
     at: str
     """UTC, ISO 8601."""
 
@@ -143,8 +148,8 @@ class Registry:
             return Path(mlflow.artifacts.download_artifacts(place, tracking_uri=self.uri))
 
     def note_served(self, model: RegisteredModel, version: int, sha256: str, action: str) -> None:
-        """Records that a model is served under a number; repeating it changes nothing."""
-        if any(each.version == version for each in model.served):
+        """Records that a model is served under a number; repeating it changes nothing but ``export``."""
+        if any(each.version == version and each.action != EXPORT for each in model.served):
             return
         now = datetime.now(UTC).isoformat(timespec="seconds")
         value = json.dumps({"sha256": sha256, "action": action, "at": now})

@@ -45,13 +45,25 @@ def start(registry: Registry, model: RegisteredModel, var: Path) -> Path:
     return target
 
 
-def stop(var: Path) -> None:
-    """Ends the shadow: the gateway stops scoring pictures twice."""
+def stop(var: Path, *, only: int | None = None) -> bool:
+    """Ends the shadow: the gateway stops scoring pictures twice.
+
+    Args:
+        var: The gateway's directory.
+        only: End it only if this model is in it.
+
+    Returns:
+        Whether a model was in it and is no longer.
+    """
     target = var / SHADOW_FOLDER / CHALLENGER_FOLDER
-    if target.is_dir():
-        gone = Path(tempfile.mkdtemp(prefix=".gone-", dir=target.parent))
-        target.rename(gone / "old")
-        shutil.rmtree(gone, ignore_errors=True)
+    if not target.is_dir():
+        return False
+    if only is not None and (target / NUMBER_FILE).read_text(encoding="utf-8").strip() != str(only):
+        return False
+    gone = Path(tempfile.mkdtemp(prefix=".gone-", dir=target.parent))
+    target.rename(gone / "old")
+    shutil.rmtree(gone, ignore_errors=True)
+    return True
 
 
 def tallies(var: Path) -> dict[str, dict[str, Any]]:

@@ -59,15 +59,30 @@ class Triton:
         if not self.admin.ready(ENSEMBLE):
             raise ServiceUnavailableError(f"Triton at {self.http_url} is not ready; see its log")
 
-    def load_classifier(self) -> None:
-        """Makes the server load the newest version in the repository.
+    def served(self) -> int | None:
+        """Returns the version that is loaded, whatever newer ones the repository holds; None if there is none.
+
+        Raises:
+            ServiceUnavailableError: If the server is away.
+            ServiceError: If its classifier is not loaded.
+        """
+        return max((int(each) for each in self.admin.metadata(CLASSIFIER).get("versions", ())), default=None)
+
+    def load_classifier(self, version: int | None = None) -> None:
+        """Makes the server load a version.
+
+        Args:
+            version: One that is not the newest in the repository; the newest if None.
 
         Raises:
             ServiceUnavailableError: If the server is away.
             UsageError: If it refuses the key.
             ModelError: If it refuses the version; the previous one keeps serving.
         """
-        self.admin.load(CLASSIFIER)
+        config = None
+        if version is not None:
+            config = {**self.admin.config(CLASSIFIER), "version_policy": {"specific": {"versions": [version]}}}
+        self.admin.load(CLASSIFIER, config)
 
     def score(self, picture: bytes) -> Answer:
         """Scores one photo through the ensemble.

@@ -21,6 +21,8 @@ class Published:
     recipe: str
     """The training recipe; where the manifest cannot be read, the reason."""
     second_opinion: bool
+    calibrated_from: int | None = None
+    """The version that a shop's calibration started from."""
 
 
 def published(repository: Path) -> list[Published]:
@@ -30,7 +32,7 @@ def published(repository: Path) -> list[Published]:
         repository: A Triton model repository.
 
     Returns:
-        The versions, oldest first. Triton serves the last.
+        The versions, oldest first. Triton serves the last from its next start.
     """
     folders = [path.parent for path in (repository / CLASSIFIER).glob(f"[0-9]*/{ONNX_FILE}")]
     numbered = sorted((folder for folder in folders if folder.name.isdigit()), key=lambda folder: int(folder.name))
@@ -43,9 +45,11 @@ def _read(folder: Path) -> Published:
         manifest, opinion = read_manifest(folder), read_opinion(folder)
     except ModelError as error:
         return Published(number=number, created="", recipe=error.to_wire(), second_opinion=False)
+    base = manifest.findings.metrics.get("shop_base_version")
     return Published(
         number=number,
         created=manifest.created,
         recipe=manifest.findings.lineage.recipe,
         second_opinion=opinion is not None,
+        calibrated_from=None if base is None else int(base),
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import typer
 from promotion_kit import GOLDEN, Ground, add_variants, content, prepare
-from toy_model import SAMPLES
+from toy_model import SAMPLES, toy_bundle
 from typer.testing import CliRunner
 
 from veriphoto.contract import CLASSIFIER
@@ -23,6 +23,7 @@ from veriphoto_release.candidate import load_candidate
 from veriphoto_release.commands import models
 from veriphoto_release.journal import JOURNAL_FILE
 from veriphoto_release.promotion import promote, rollback
+from veriphoto_release.publish import publish
 from veriphoto_release.registry import CHAMPION
 from veriphoto_release.triton import find_triton
 from veriphoto_serving.triton.launcher import TritonServer
@@ -55,7 +56,7 @@ def command(ground: Ground, *arguments: str) -> str:
     app.callback()(lambda: None)
     models.register(app)
     options = ["--var", str(ground.root / "var")]
-    if arguments[0] in ("promote", "rollback", "list"):
+    if arguments[0] in ("promote", "rollback", "list", "compare"):
         options += ["--model-repository", str(ground.repository)]
     result = CliRunner().invoke(app, ["models", *arguments, *options])
     if isinstance(result.exception, VeriphotoError):
@@ -76,16 +77,22 @@ def test_promote_and_roll_back(ground: Ground, photos: Path, start_triton: Calla
         return answer.version == version and abs(answer.probability - offline) < 1e-5
 
     assert answers_offline_score(1)
+    publish(toy_bundle(9), ground.repository, 2)  # as a calibration does: no server has loaded it
+    assert triton.served() == 1
+    assert json.loads(command(ground, "list", "--json"))["serving"] == 1
+    triton.load_classifier(2)
+    triton.load_classifier(1)
+    assert answers_offline_score(1)
     wide = [f"--margin-{name}=1" for name in ("auroc", "balanced-accuracy", "source", "false-alarms")]
     golden = ["--golden", str(SAMPLES[0].parent)]
     told = command(ground, "promote", "--evaluation", str(photos), *wide, *golden)
-    assert "promote: model 2 serves as version 2, after version 1" in told
-    assert answers_offline_score(2)
-    assert "rollback: model 1 serves as version 3" in command(ground, "rollback", *golden)
+    assert "promote: model 2 serves as version 3, after version 1" in told
     assert answers_offline_score(3)
+    assert "rollback: model 1 serves as version 4" in command(ground, "rollback", *golden)
+    assert answers_offline_score(4)
     listed = json.loads(command(ground, "list", "--json"))
-    assert listed["serving"] == 3
-    assert [each["version"] for each in listed["models"][0]["served"]] == [1, 3]
+    assert listed["serving"] == 4
+    assert [each["version"] for each in listed["models"][0]["served"]] == [1, 4]
     shown = json.loads(command(ground, "show", CHAMPION))
     assert shown["number"] == 1
     compared = json.loads(command(ground, "compare", "1", "2", "--evaluation", str(photos), "--json"))

@@ -11,9 +11,15 @@ import typer
 from typer.core import TyperGroup
 
 from veriphoto import __version__
-from veriphoto.errors import VeriphotoError
+from veriphoto.errors import VeriphotoError, install_command
 
 GROUP: Final = "veriphoto.commands"
+_EXTRAS: Final = {
+    "serving": f"run make serve once, or {install_command('serving')}",
+    "monitoring": f"run make serve once, or {install_command('monitor')}",
+    "review": f"run {install_command('review')}",
+}
+"""What installs the packages that a part needs as it is loaded."""
 
 
 def build(parts: Iterable[EntryPoint] | None = None) -> typer.Typer:
@@ -70,5 +76,8 @@ def _group(broken: Mapping[str, Exception]) -> type[TyperGroup]:
 
 
 def _complaint(part: str, error: Exception) -> str:
-    what = error.to_wire() if isinstance(error, VeriphotoError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, ModuleNotFoundError) and part in _EXTRAS:
+        what = f"'{error.name}' is not installed; {_EXTRAS[part]}"
+    else:
+        what = error.to_wire() if isinstance(error, VeriphotoError) else f"{type(error).__name__}: {error}"
     return f"the commands of '{part}' are not available: {what}"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from veriphoto.errors import MissingExtraError
+from veriphoto.errors import MissingExtraError, VeriphotoError
 from veriphoto.extras import needs_extra
+from veriphoto_release.commands import listing
 
 if TYPE_CHECKING:
     from veriphoto_release import gate
@@ -53,6 +55,7 @@ PerClass = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+CHAMPION = "champion"
 _VAR = Path("var")
 _REPOSITORY = Path("model_repository")
 _GOLDEN = Path("samples")
@@ -80,11 +83,10 @@ def register(app: typer.Typer) -> None:
 def list_models(
     var: Var = _VAR, name: Name = "veriphoto", model_repository: Repository = _REPOSITORY, as_json: AsJson = False
 ) -> None:
-    """List the versions of the repository, which of them serves, and the models of the registry."""
+    """List the versions of the repository, which a running server has loaded, and the models of the registry."""
     from veriphoto_release import versions  # noqa: PLC0415 - a light command line without these
 
-    published = versions.published(model_repository)
-    serving = max((each.number for each in published), default=None)
+    published, serving = versions.published(model_repository), _serving(var, model_repository)
     registry = _registry(var, name)
     try:
         models = registry.models() if registry.begun else []
@@ -94,33 +96,14 @@ def list_models(
     if as_json:
         body = {
             "serving": serving,
+            "next_start": max((each.number for each in published), default=None),
             "versions": [asdict(each) for each in published],
             "models": [_plain(model) for model in models],
         }
         typer.echo(json.dumps(body, indent=2))
         return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table("version", "", "second opinion", "recipe", "created", title=str(model_repository))
-    for each in published:
-        serves, opinion = "serves" if each.number == serving else "", "yes" if each.second_opinion else "no"
-        table.add_row(str(each.number), serves, opinion, each.recipe, each.created)
-    if published:
-        Console().print(table)
-    else:
-        typer.echo(f"nothing is served yet: {model_repository} has no version")
-    if not models:
-        typer.echo("the registry has no models yet; veriphoto export registers one")
-        return
-    table = Table("model", "alias", "served as", "AUROC", "recipe", "created", title="Registry")
-    for model in models:
-        numbers = ", ".join(f"[bold]{n}[/bold]" if n == serving else str(n) for n in _numbers(model))
-        figure = model.metrics.get("auroc", model.metrics.get("clean_auroc"))
-        shown = "" if figure is None else f"{figure:.4f}"
-        recipe, aliases = model.tags.get("recipe", ""), ", ".join(model.aliases)
-        table.add_row(str(model.number), aliases, numbers, shown, recipe, model.created)
-    Console().print(table)
+    listing.tell_versions(model_repository, published, serving)
+    listing.tell_models(models, serving)
 
 
 def show(
@@ -154,10 +137,20 @@ def promote(
     margin_false_alarms: Annotated[
         float, typer.Option(min=0, help="How much higher the share of false alarms on product photos may be.")
     ] = 0.005,
+    without_second_opinion: Annotated[
+        bool,
+        typer.Option("--without-second-opinion", help="Let it replace a version with a second opinion without one."),
+    ] = False,
+    force: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Promote it even if figures are worse; the reason is kept.")
+    ] = None,
 ) -> None:
     """Put a model into production if it is no worse than the present one; otherwise nothing changes."""
+    from veriphoto.errors import UsageError  # noqa: PLC0415
     from veriphoto_release import gate, promotion  # noqa: PLC0415
 
+    if force is not None and not force.strip():
+        raise UsageError("--force needs a reason, which the registry keeps")
     margins = gate.Margins(
         auroc=margin_auroc,
         balanced_accuracy=margin_balanced_accuracy,
@@ -166,9 +159,16 @@ def promote(
     )
     judge, label = _judge(evaluation, max_per_class, delivery or (), product_source or (), margins)
     place = _place(model_repository, var, name, golden, triton_url, tolerance)
-    done = promotion.promote(model, place, judge=judge, evaluation=label, step=_say)
-    _tell_rows(done.rows)
-    _tell(done)
+    done = promotion.promote(
+        model,
+        place,
+        judge=lambda *both: _told(judge(*both)),  # also where the gate then refuses it
+        evaluation=label,
+        force=force or "",
+        without_opinion=without_second_opinion,
+        step=_say,
+    )
+    _tell(done, var)
 
 
 def rollback(
@@ -184,7 +184,7 @@ def rollback(
     from veriphoto_release import promotion  # noqa: PLC0415
 
     place = _place(model_repository, var, name, golden, triton_url, tolerance)
-    _tell(promotion.rollback(place, to=to, step=_say))
+    _tell(promotion.rollback(place, to=to, step=_say), var)
 
 
 def shadow(
@@ -214,6 +214,8 @@ def compare(
     ] = None,
     champion: Annotated[str, typer.Argument(help="Number or alias of the first model.")] = "champion",
     candidate: Annotated[str, typer.Argument(help="Number or alias of the second model.")] = "challenger",
+    model_repository: Repository = _REPOSITORY,
+    golden: Golden = _GOLDEN,
     var: Var = _VAR,
     name: Name = "veriphoto",
     delivery: Delivery = None,
@@ -222,14 +224,23 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare two models on an evaluation set, figure by figure, and show what the shadow has counted."""
-    if evaluation is None or not as_json:
-        _tell_shadow(var, as_json)
+    from veriphoto_release.shadow import tallies  # noqa: PLC0415
+
+    if not as_json:
+        listing.tell_shadow(tallies(var))
+    elif evaluation is None:
+        typer.echo(json.dumps(tallies(var), indent=2))
     if evaluation is None:
         return
-    from veriphoto_release import gate  # noqa: PLC0415
+    from veriphoto_export.pictures import find_pictures  # noqa: PLC0415
+    from veriphoto_release import gate, promotion, publish  # noqa: PLC0415
     from veriphoto_release.candidate import load_candidate  # noqa: PLC0415
 
     registry = _registry(var, name)
+    if CHAMPION in (champion, candidate):
+        with publish.repository_lock(model_repository):
+            serving = _serving(var, model_repository)
+            promotion.adopt(registry, model_repository, find_pictures(golden), version=serving)
     models = [registry.find(which) for which in (champion, candidate)]
     first, second = (
         load_candidate(registry.download(model), f"model {model.number}", sha256=model.sha256) for model in models
@@ -239,13 +250,22 @@ def compare(
     if as_json:
         typer.echo(json.dumps([row.to_json() for row in rows], indent=2))
     else:
-        _tell_rows(rows)
+        listing.tell_rows(rows)
 
 
 def _registry(var: Path, name: str) -> Registry:
     from veriphoto_release.registry import Registry  # noqa: PLC0415
 
     return Registry(var, name=name)
+
+
+def _serving(var: Path, repository: Path) -> int | None:
+    """Returns the version that a running server has loaded, or None where none answers."""
+    from veriphoto_release.triton import find_triton  # noqa: PLC0415
+
+    with suppress(VeriphotoError, ModuleNotFoundError):
+        return find_triton(var, repository).served()
+    return None
 
 
 def _place(repository: Path, var: Path, name: str, golden: Path, url: str | None, tolerance: float) -> Place:
@@ -294,56 +314,28 @@ def _judge(
     return judge, f"{evaluation.name}, {len(pictures)} pictures, {' and '.join(chosen)}, {data.fingerprint[:12]}"
 
 
-def _numbers(model: RegisteredModel) -> list[int]:
-    return [each.version for each in model.served]
+def _told(rows: list[gate.Criterion]) -> list[gate.Criterion]:
+    listing.tell_rows(rows)
+    return rows
 
 
 def _plain(model: RegisteredModel) -> dict[str, Any]:
     return asdict(model)
 
 
-def _tell_rows(rows: Sequence[gate.Criterion]) -> None:
-    if not rows:
-        return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+def _tell(done: Change, var: Path) -> None:
+    from veriphoto_release import promotion, shadow  # noqa: PLC0415
 
-    table = Table("figure", "pictures", "champion", "candidate", "may be worse by", "holds")
-    for row in rows:
-        holds = "yes" if row.holds else "[red]no[/red]"
-        figures = (f"{row.champion:.4f}", f"{row.candidate:.4f}", f"{row.allowed:.4f}")
-        table.add_row(row.figure, str(row.pictures), *figures, holds)
-    Console().print(table)
-    typer.echo("the classifiers were compared alone, without a second opinion")
-
-
-def _tell_shadow(var: Path, as_json: bool) -> None:
-    from veriphoto_release.shadow import tallies  # noqa: PLC0415
-
-    found = tallies(var)
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-        return
-    for pair, tally in found.items():
-        pictures = max(1, tally["pictures"])
-        typer.echo(
-            f"shadow, {pair}: {tally['pictures']} pictures, agreement {tally['agreed'] / pictures:.4f}, "
-            f"mean difference {tally['difference_sum'] / pictures:.4f}, largest {tally['difference_max']:.4f}, "
-            f"AI-generated by challenger alone {tally['only_challenger']}, by champion alone {tally['only_champion']}"
-        )
-    if not found:
-        typer.echo("the shadow has counted nothing yet")
-
-
-def _tell(done: Change) -> None:
     before = f", after version {done.previous}" if done.previous else ""
     typer.echo(f"{done.action}: model {done.model} serves as version {done.version}{before}")
     if done.variant:
         typer.echo(f"Triton runs it as {done.variant}")
+    if shadow.stop(var, only=done.model):
+        typer.echo(f"model {done.model} is in the shadow no longer")
     if done.opinion_lost:
         _say(
             f"version {done.previous} has a second opinion and version {done.version} has none: the classifier now "
-            "answers alone; fit one with: veriphoto second-opinion"
+            f"answers alone; fit one with: {promotion.fit_command(done.model)}"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from veriphoto.errors import MissingExtraError
+from veriphoto.errors import MissingExtraError, UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -30,27 +30,45 @@ def second_opinion(
         Path, typer.Option(envvar="VERIPHOTO_MODEL_REPOSITORY", help="Directory that holds the models.")
     ] = Path("model_repository"),
     version: Annotated[int | None, typer.Option(min=1, help="Version to start from; the newest by default.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model of the registry, by number or alias, to start from; the result is the challenger."),
+    ] = None,
+    var: Annotated[Path, typer.Option(envvar="VERIPHOTO_VAR", help="Directory of the default MLflow store.")] = Path(
+        "var"
+    ),
+    name: Annotated[
+        str, typer.Option(envvar="VERIPHOTO_MODEL_NAME", help="Name in the registry; one for each model repository.")
+    ] = "veriphoto",
     cache: Annotated[Path, typer.Option(help="Directory that keeps features between runs.")] = Path(
         "var/second-opinion"
     ),
 ) -> None:
-    """Fit the second opinion of a version, and publish both as a new version; run `make encoder` first."""
+    """Fit the second opinion of a version, and publish both as a new version; run `make encoder` first.
+
+    With --model both become a model of the registry, to be promoted: veriphoto models promote.
+    """
+    if model is not None and version is not None:
+        raise UsageError("--version starts from a published version, --model from a registered model; give one of them")
     try:
         from rich.progress import track  # noqa: PLC0415 - a light command line without these
 
         from veriphoto_release.opinion import add_opinion  # noqa: PLC0415
+        from veriphoto_release.registry import Registry  # noqa: PLC0415
         from veriphoto_training.opinion.fit import Roles  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtraError("export", error.name) from error
-    fitted, target = add_opinion(
+    fitted, written = add_opinion(
         data,
         Roles(product=product_source, learned=learned_source or []),
         repository=model_repository,
         cache=cache,
         version=version,
+        model=model or "",
+        registry=None if model is None else Registry(var, name=name),
         track=lambda pictures: track(pictures, description="scoring"),
     )
     typer.echo(f"{fitted.pictures} pictures; on sources left out of the fit:")
-    for name, value in fitted.opinion.metrics.items():
-        typer.echo(f"  {name:32} {value:.3f}")
-    typer.echo(f"published {target}")
+    for figure, value in fitted.opinion.metrics.items():
+        typer.echo(f"  {figure:32} {value:.3f}")
+    typer.echo(written)

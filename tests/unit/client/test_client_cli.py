@@ -219,6 +219,13 @@ def test_a_broken_part_leaves_the_others_alone_and_is_named(value, said):
     assert said in result.output
 
 
+def test_a_server_that_is_not_installed_says_what_installs_it():
+    app = build([EntryPoint("serving", "no_such_package.cli:register", "veriphoto.commands"), CLIENT])
+    result = CliRunner().invoke(app, ["serve"])
+    assert "'no_such_package' is not installed; run make serve once, or .venv/bin/pip" in result.output
+    assert "-e '.[serving]'" in result.output
+
+
 def test_a_mistyped_command_blames_no_broken_part():
     app = build([EntryPoint("wobbly", "no_such_package.cli:register", "veriphoto.commands"), CLIENT])
     result = CliRunner().invoke(app, ["scna"])

@@ -12,17 +12,20 @@ from pathlib import Path
 
 import onnx
 import pytest
+import typer
 from promotion_kit import GOLDEN, Ground, content, register_toy, run_promote
 from repository_server import KEY, RepositoryServer
-from toy_model import toy_bundle
+from toy_model import SAMPLES, toy_bundle
+from typer.testing import CliRunner
 
 from veriphoto.errors import ChecksumError, ContractMismatchError, ModelError, ServiceUnavailableError, UsageError
 from veriphoto.manifest import read_manifest, sha256_file
+from veriphoto_release.commands import models
 from veriphoto_release.gate import Criterion
 from veriphoto_release.journal import JOURNAL_FILE
 from veriphoto_release.promotion import adopt, promote, rollback, settle
 from veriphoto_release.publish import latest, publish
-from veriphoto_release.registry import CHALLENGER, CHAMPION, Registry
+from veriphoto_release.registry import CHALLENGER, CHAMPION, EXPORT, FORCED, Registry
 from veriphoto_release.triton import Triton
 
 
@@ -174,6 +177,62 @@ def test_what_came_some_other_way_is_adopted(ground: Ground, server: RepositoryS
     assert ground.registry.find(CHAMPION).tags["origin"] == "adopt"
     server.load()
     assert rollback(ground.place(server.triton)).model == 1
+
+
+def test_the_champion_is_what_the_server_has_loaded(ground: Ground, server: RepositoryServer) -> None:
+    """A version that was only published never served: no rollback goes there, and no failure leaves it loaded."""
+    publish(toy_bundle(7), ground.repository, 2)
+    place = ground.place(server.triton)
+    server.offset = 0.01
+    with pytest.raises(ModelError, match=r"stopped at 'golden'.*version 1 still serves"):
+        promote("2", place, judge=content)
+    assert server.version == 1
+    server.offset = 0.0
+    change = promote("2", place, judge=content)
+    assert (change.version, change.previous) == (4, 1)
+    assert rollback(place).model == 1
+    exported = register_toy(ground.registry, 8)
+    publish(toy_bundle(8), ground.repository, 6)
+    sha256 = read_manifest(ground.repository / "classifier" / "6").onnx_sha256
+    ground.registry.note_served(ground.registry.find(str(exported)), 6, sha256, EXPORT)
+    assert promote("2", place, judge=content).version == 7
+    assert rollback(place).model == 1
+
+
+def test_a_reason_opens_the_gate_and_is_kept(ground: Ground, server: RepositoryServer) -> None:
+    worse = Criterion(figure="AUROC", pictures=9, champion=0.9, candidate=0.8, allowed=0.005)
+    place = ground.place(server.triton)
+    assert promote("2", place, judge=lambda *_: [worse], force="a new camera").version == 2
+    assert ground.registry.find("2").tags[FORCED] == "a new camera"
+    rollback(place)
+    promote("2", place, judge=content)
+    assert not ground.registry.find("2").tags[FORCED]
+
+
+def test_compare_adopts_what_is_published_first(ground: Ground, tmp_path: Path) -> None:
+    """As in a fresh clone, where only the export is registered."""
+    var, photos = tmp_path / "new var", tmp_path / "photos"
+    register_toy(Registry(var), 2)
+    for label, photo in (("real", SAMPLES[0]), ("ai", SAMPLES[1])):
+        (photos / label).mkdir(parents=True)
+        shutil.copy(photo, photos / label)
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    models.register(app)
+    options = [
+        "--evaluation",
+        photos,
+        "--var",
+        var,
+        "--model-repository",
+        ground.repository,
+        "--golden",
+        SAMPLES[0].parent,
+    ]
+    done = CliRunner().invoke(app, ["models", "compare", *map(str, options)])
+    assert done.exit_code == 0, done.output
+    assert any("AUROC, clean" in line and "yes" in line for line in done.stdout.splitlines())
+    assert Registry(var).find(CHAMPION).tags["origin"] == "adopt"
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 from veriphoto.errors import UsageError
 from veriphoto.manifest import FINDINGS_FILE
+from veriphoto.verdict import OperatingPoint
 from veriphoto_training.calibration.fit import FALSE_ALARMS, pictures_needed
 from veriphoto_training.data.dataset import read_dataset
 from veriphoto_training.data.splits import split_dataset, thinned
@@ -137,13 +138,30 @@ def _finish(
     tracker.metrics({f"final_{name}": value for name, value in findings.metrics.items()})
     tracker.artifact(best)
     tracker.artifact(best.parent / FINDINGS_FILE)
-    photos, needed = len(kept_out.for_threshold()[0]), pictures_needed(FALSE_ALARMS["clean"])
-    if photos < needed:
-        progress.note(
-            f"the threshold rests on {photos} real product photos, and takes {needed} to hold: fit it to your own with "
-            "veriphoto calibrate before you serve it"
-        )
+    for caution in cautions(findings.operating_point, len(kept_out.for_threshold()[0])):
+        progress.note(caution)
     progress.note(f"threshold {findings.operating_point.threshold:.3f}, {findings.metrics}")
+
+
+def cautions(point: OperatingPoint, photos: int) -> list[str]:
+    """Returns what somebody should know before such cuts are served.
+
+    Args:
+        point: Threshold and unsure band.
+        photos: Number of real product photos that set them.
+    """
+    found, needed = [], pictures_needed(FALSE_ALARMS["clean"])
+    if photos < needed:
+        found.append(
+            f"the threshold rests on {photos} real product photos, and takes {needed} to hold: once the model is "
+            "promoted, fit it to your own with veriphoto calibrate --real DIR, and start the server again"
+        )
+    if point.unsure_low >= point.unsure_high:
+        found.append(
+            f"the unsure band is empty, so that no score is unsure: {photos} real product photos are too few for one; "
+            "train on more, or keep sources out with --holdout-source and calibrate on them too: --calibrate-holdout"
+        )
+    return found
 
 
 def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:

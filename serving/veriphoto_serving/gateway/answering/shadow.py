@@ -39,6 +39,8 @@ class Offer:
     version: int
     probability: float
     threshold: float
+    dropped: int = 0
+    """Pictures that did not fit into the queue since the offer before."""
 
 
 @dataclass(slots=True)
@@ -54,6 +56,8 @@ class ShadowTally:
     """Pictures that only the served version calls AI-generated."""
     difference_sum: float = 0.0
     difference_max: float = 0.0
+    dropped: int = 0
+    """Pictures that were offered and not scored, because the queue was full."""
 
     def add(self, champion: bool, challenger: bool, difference: float) -> None:
         """Counts one picture.
@@ -82,6 +86,7 @@ class Shadow:
             share: Share of the pictures to score, 0 to 1.
         """
         self.dropped = 0
+        self._told = 0
         self._share = share
         self._process: Any = None
         if share > 0:
@@ -100,7 +105,8 @@ class Shadow:
         if self._process is None or fraction(data) >= self._share:
             return
         try:
-            self._queue.put_nowait(Offer(data, version, probability, threshold))
+            self._queue.put_nowait(Offer(data, version, probability, threshold, self.dropped - self._told))
+            self._told = self.dropped
         except queue.Full:
             self.dropped += 1
 
@@ -144,6 +150,7 @@ def compare_one(offer: Offer, challenger: _Challenger, folder: Path) -> None:
         tallies = read_tallies(folder)
         tally = tallies.setdefault(f"version {offer.version}, model {challenger.number}", ShadowTally())
         called = (offer.probability >= offer.threshold, probability >= challenger.threshold)
+        tally.dropped += offer.dropped
         tally.add(*called, probability - offer.probability)
         fresh = folder / f"{TALLY_FILE}.new"
         fresh.write_text(json.dumps({name: asdict(each) for name, each in tallies.items()}), encoding="utf-8")

@@ -46,12 +46,14 @@ def test_each_pair_has_its_tally(var: Path) -> None:
     folder = var / SHADOW_FOLDER
     challenger = shadow._Challenger(folder / CHALLENGER_FOLDER)
     for version in (3, 3, 4):
-        compare_one(Offer(PICTURE, version, 0.99, 0.5), challenger, folder)
+        compare_one(Offer(PICTURE, version, 0.99, 0.5, dropped=2), challenger, folder)
     compare_one(Offer(b"no picture", 4, 0.99, 0.5), challenger, folder)
     found = read_tallies(folder)
     assert {name: tally.pictures for name, tally in found.items()} == {"version 3, model 7": 2, "version 4, model 7": 1}
     assert casting.tallies(var)["version 3, model 7"]["pictures"] == 2
-    casting.stop(var)
+    assert casting.tallies(var)["version 3, model 7"]["dropped"] == 4
+    assert not casting.stop(var, only=8)
+    assert casting.stop(var, only=7)
     compare_one(Offer(PICTURE, 5, 0.99, 0.5), challenger, folder)
     assert len(read_tallies(folder)) == 2
 

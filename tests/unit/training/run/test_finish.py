@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from veriphoto.errors import DataError
+from veriphoto.verdict import OperatingPoint
 from veriphoto_training.data.dataset import Picture
 from veriphoto_training.run.finish import CalibrationSet
-from veriphoto_training.run.start import run_training
+from veriphoto_training.run.start import cautions, run_training
 
 SAMPLE = Path(__file__).parents[4] / "samples" / "real_boots.jpg"
 
@@ -55,6 +57,18 @@ def test_without_a_holdout_the_seen_ones_decide() -> None:
 def test_what_cannot_be_calibrated_on_is_refused(seen: tuple[Picture, ...], message: str) -> None:
     with pytest.raises(DataError, match=message):
         CalibrationSet(seen=seen, product_sources=("shoes",)).require_both()
+
+
+def test_cuts_of_few_photos_are_cautioned_against() -> None:
+    point = OperatingPoint(
+        model_version=0, threshold=0.8, unsure_low=0.7, unsure_high=0.9, min_side=96.0, max_blockiness=50.0
+    )
+    assert cautions(point, 300) == []
+    few, empty = cautions(replace(point, unsure_low=0.8, unsure_high=0.8), 40)
+    assert "rests on 40 real product photos" in few
+    assert "veriphoto calibrate --real DIR, and start the server again" in few
+    assert "band is empty" in empty
+    assert "--calibrate-holdout" in empty
 
 
 def test_a_set_that_is_too_small_is_noticed_before_training(tmp_path: Path) -> None:
