@@ -49,13 +49,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
     (home / ".venv" / "bin").mkdir(parents=True)
     (home / ".venv" / "bin" / "veriphoto").symlink_to(Path(sys.executable).parent / "veriphoto")
     for photo in (ROOT / "samples").glob("*_*"):
-        folder = home / "DIR" / ("ai/generator" if photo.name.startswith("ai_") else "real/shop")
-        folder.mkdir(parents=True, exist_ok=True)
+        label, source = ("ai", "generator") if photo.name.startswith("ai_") else ("real", "shop")
+        folder, kept_out = home / "DIR" / label / source, home / "DIR" / label / "NAME"
+        for each in (folder, kept_out):
+            each.mkdir(parents=True, exist_ok=True)
         with Image.open(photo) as opened:
             whole = opened.convert("RGB")
         # Two parts of each: training keeps some photos for itself, of both classes.
-        for name, left, top in (("a", 0, 0), ("b", whole.width - SIDE, whole.height - SIDE)):
-            whole.crop((left, top, left + SIDE, top + SIDE)).save(folder / f"{photo.stem}_{name}.jpg", quality=90)
+        right, low = whole.width - SIDE, whole.height - SIDE
+        for at, name, left, top in ((folder, "a", 0, 0), (folder, "b", right, low), (kept_out, "c", right, 0)):
+            whole.crop((left, top, left + SIDE, top + SIDE)).save(at / f"{photo.stem}_{name}.jpg", quality=90)
     http, grpc, metrics, gateway, sidecar = free_ports(5)
     ports = {TRITON_HTTP_PORT: http, TRITON_GRPC_PORT: grpc, GATEWAY_PORT: gateway, SIDECAR_PORT: sidecar}
     options = [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
