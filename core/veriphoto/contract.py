@@ -114,10 +114,11 @@ MAX_DECODE_BYTES: Final = 400 * 1000 * 1000
 CONFIDENCE_MEDIUM: Final = 1.0
 CONFIDENCE_HIGH: Final = 2.5
 
-# Where things listen by default; all but the gateway on loopback only.
-GATEWAY_PORT: Final = 8080
 ANONYMOUS: Final = "anonymous"
 """Name of all callers where the gateway needs no key."""
+
+# Where things listen by default; all but the gateway on loopback only.
+GATEWAY_PORT: Final = 8080
 TRITON_HTTP_PORT: Final = 8000
 TRITON_GRPC_PORT: Final = 8001
 TRITON_METRICS_PORT: Final = 8002

@@ -31,9 +31,11 @@ from veriphoto.headers.header import SAVE_AGAIN
 from veriphoto.preprocessing import Preprocessed, crop_boxes
 from veriphoto.preprocessing import preprocess as preprocess_here
 
-_LONG: Final = {"heif": 0.6, "avif": 0.6}
-_LONG_ELSE: Final = 0.25
+_HEIF: Final = ("heif", "avif")
+_LONG: Final = 0.25
 """Estimated CPU seconds above which a picture gives way to others; what phones make of 12 megapixels takes less."""
+_LONG_HEIF: Final = 0.6
+"""The same for HEIC and AVIF, which take longer."""
 _GIVING_WAY: Final = 10
 """What is added to the niceness for those: a tenth of the processor while others want it."""
 _CPU_SECONDS: Final = 3
@@ -58,9 +60,10 @@ def preprocess(data: bytes) -> Preprocessed:
         ImageError: If the picture cannot be scored, or cost its decoder's life.
     """
     header = examine(data)
-    if header.seconds > _LONG.get(header.format, _LONG_ELSE):
+    heif = header.format in _HEIF
+    if header.seconds > (_LONG_HEIF if heif else _LONG):
         return _patient.preprocess(data)
-    return _child.preprocess(data) if header.format in _LONG else preprocess_here(data, header)
+    return _child.preprocess(data) if heif else preprocess_here(data, header)
 
 
 class _Child:

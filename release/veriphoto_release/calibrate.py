@@ -19,6 +19,7 @@ from veriphoto.second_opinion import OPINION_FILE, Mode, SecondOpinion, read_opi
 from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.pipeline import find_pictures
 from veriphoto_release.publish import next_version, publish
+from veriphoto_release.versions import BASE_VERSION
 from veriphoto_training.calibration.shop import ShopFit, fit_shop, needed, too_few
 from veriphoto_training.calibration.shop_photos import ShopScores, score_shop, score_shop_with
 from veriphoto_training.scoring.scorers import OnnxScorer
@@ -134,7 +135,7 @@ def _open(model: OnnxScorer, repository: Path) -> Opinions:
 def _refitted(model: OnnxScorer, fit: ShopFit) -> Findings:
     findings = model.findings
     noted = {
-        "shop_base_version": float(model.manifest.model_version),
+        BASE_VERSION: float(model.manifest.model_version),
         "shop_photos": float(fit.photos),
         "shop_rate": fit.rate,
     }

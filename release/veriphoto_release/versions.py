@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import ModelError
 from veriphoto.manifest import ONNX_FILE, read_manifest
 from veriphoto.second_opinion import read_opinion
+
+BASE_VERSION: Final = "shop_base_version"
+"""Metric: the version that a shop's calibration started from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +49,7 @@ def _read(folder: Path) -> Published:
         manifest, opinion = read_manifest(folder), read_opinion(folder)
     except ModelError as error:
         return Published(number=number, created="", recipe=error.to_wire(), second_opinion=False)
-    base = manifest.findings.metrics.get("shop_base_version")
+    base = manifest.findings.metrics.get(BASE_VERSION)
     return Published(
         number=number,
         created=manifest.created,

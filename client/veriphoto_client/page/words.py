@@ -57,7 +57,7 @@ def rarity(share: float) -> str:
     """Says how often real product photos score so high, and what that means.
 
     Args:
-        share: Of real product photos, 0 to 1.
+        share: Share of real product photos that score as high as this one or higher, 0 to 1.
     """
     kind = "an ordinary" if share >= _ORDINARY else "an unusual" if share >= _UNUSUAL else "a rare"
     said = frequency(share)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriphoto.errors import MissingExtraError, UsageError
+from veriphoto_release.commands.models import Name
 
 if TYPE_CHECKING:
     from veriphoto_export.variants import VariantMeasurement
@@ -47,9 +48,7 @@ def export(
     var: Annotated[Path, typer.Option(envvar="VERIPHOTO_VAR", help="Directory of the default MLflow store.")] = Path(
         "var"
     ),
-    name: Annotated[
-        str, typer.Option(envvar="VERIPHOTO_MODEL_NAME", help="Name in the registry; one for each model repository.")
-    ] = "veriphoto",
+    name: Name = "veriphoto",
     photos: Annotated[
         Path, typer.Option(envvar="VERIPHOTO_SAMPLES", help="Folder of photos to compare the graph with PyTorch on.")
     ] = Path("samples"),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from veriphoto_release.versions import BASE_VERSION
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 _WIDTH: Final = 120
 """Columns that a table takes where standard output is no terminal: one figure stays on one line."""
-_BASE: Final = "shop_base_version"
 
 
 def tell_versions(repository: Path, published: Sequence[Published], serving: int | None) -> None:
@@ -64,7 +65,7 @@ def tell_models(models: Sequence[RegisteredModel], serving: int | None) -> None:
         numbers = ", ".join(f"[bold]{n}[/bold]" if n == serving else str(n) for n in served)
         figure = model.metrics.get("auroc", model.metrics.get("clean_auroc"))
         shown = "" if figure is None else f"{figure:.4f} ({model.tags.get(PHOTOS, '?')})"
-        base = f"version {model.metrics[_BASE]:.0f}" if _BASE in model.metrics else ""
+        base = f"version {model.metrics[BASE_VERSION]:.0f}" if BASE_VERSION in model.metrics else ""
         recipe, aliases = model.tags.get("recipe", ""), ", ".join(model.aliases)
         table.add_row(str(model.number), aliases, numbers, shown, recipe, base, model.created)
     _print(table)

@@ -14,6 +14,7 @@ import typer
 from veriphoto.errors import MissingExtraError, VeriphotoError
 from veriphoto.extras import needs_extra
 from veriphoto_release.commands import listing
+from veriphoto_release.registry import CHAMPION
 
 if TYPE_CHECKING:
     from veriphoto_release import gate
@@ -55,7 +56,6 @@ PerClass = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-CHAMPION = "champion"
 _VAR = Path("var")
 _REPOSITORY = Path("model_repository")
 _GOLDEN = Path("samples")
@@ -168,7 +168,8 @@ def promote(
         without_opinion=without_second_opinion,
         step=_say,
     )
-    _tell(done, var)
+    _tell(done)
+    _end_shadow(done, var)
 
 
 def rollback(
@@ -184,7 +185,9 @@ def rollback(
     from veriphoto_release import promotion  # noqa: PLC0415
 
     place = _place(model_repository, var, name, golden, triton_url, tolerance)
-    _tell(promotion.rollback(place, to=to, step=_say), var)
+    done = promotion.rollback(place, to=to, step=_say)
+    _tell(done)
+    _end_shadow(done, var)
 
 
 def shadow(
@@ -323,15 +326,21 @@ def _plain(model: RegisteredModel) -> dict[str, Any]:
     return asdict(model)
 
 
-def _tell(done: Change, var: Path) -> None:
-    from veriphoto_release import promotion, shadow  # noqa: PLC0415
+def _end_shadow(done: Change, var: Path) -> None:
+    """Takes the model that now serves out of the shadow, where it would be compared with itself."""
+    from veriphoto_release import shadow  # noqa: PLC0415
+
+    if shadow.stop(var, only=done.model):
+        typer.echo(f"model {done.model} is in the shadow no longer")
+
+
+def _tell(done: Change) -> None:
+    from veriphoto_release import promotion  # noqa: PLC0415
 
     before = f", after version {done.previous}" if done.previous else ""
     typer.echo(f"{done.action}: model {done.model} serves as version {done.version}{before}")
     if done.variant:
         typer.echo(f"Triton runs it as {done.variant}")
-    if shadow.stop(var, only=done.model):
-        typer.echo(f"model {done.model} is in the shadow no longer")
     if done.opinion_lost:
         _say(
             f"version {done.previous} has a second opinion and version {done.version} has none: the classifier now "

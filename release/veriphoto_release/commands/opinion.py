@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from veriphoto.errors import MissingExtraError, UsageError
+from veriphoto_release.commands.models import Name
 
 
 def register(app: typer.Typer) -> None:
@@ -37,9 +38,7 @@ def second_opinion(
     var: Annotated[Path, typer.Option(envvar="VERIPHOTO_VAR", help="Directory of the default MLflow store.")] = Path(
         "var"
     ),
-    name: Annotated[
-        str, typer.Option(envvar="VERIPHOTO_MODEL_NAME", help="Name in the registry; one for each model repository.")
-    ] = "veriphoto",
+    name: Name = "veriphoto",
     cache: Annotated[Path, typer.Option(help="Directory that keeps features between runs.")] = Path(
         "var/second-opinion"
     ),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row
+
+REAL_SHARE: Final = "real_photos_this_high"
+"""Field of the gateway's answers and of scans, which a case keeps among its extra ones."""
 
 
 class State(StrEnum):
@@ -80,6 +83,12 @@ class Case:
     reviewer: str
     note: str
     decided_at: float | None
+
+    @property
+    def real_share(self) -> float | None:
+        """Share of real product photos that score this high, 0 to 1; None where the row says none that could be."""
+        value = (self.extra or {}).get(REAL_SHARE)
+        return float(value) if isinstance(value, int | float) and 0.0 <= value <= 1.0 else None
 
     @classmethod
     def of(cls, row: Row[Any]) -> Case:

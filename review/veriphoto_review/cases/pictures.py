@@ -13,14 +13,18 @@ from veriphoto.files import flush
 from veriphoto_review.cases.case import Case
 
 
+def placed(reference: str, request_id: str) -> str:
+    """Returns a reference as the place of a picture; empty where it is an id or a digest of ours."""
+    return "" if reference == request_id or reference.startswith("sha256:") else reference
+
+
 def place_of(case: Case) -> str:
     """Returns the path or URI of a case's picture; empty where the case names none."""
     if case.picture:
         return case.picture
     if case.extra and case.extra.get("path"):
         return str(case.extra["path"])
-    unplaced = case.reference == case.request_id or case.reference.startswith("sha256:")
-    return "" if unplaced else case.reference
+    return placed(case.reference, case.request_id)
 
 
 def read_picture(case: Case) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from veriphoto_client.page.provenance import claimed, details
 from veriphoto_client.page.words import REASONS, UNJUDGED, likelihood, rarity
-from veriphoto_review.cases.case import Case, State, Truth
+from veriphoto_review.cases.case import REAL_SHARE, Case, State, Truth
 from veriphoto_review.cases.store import Change
 from veriphoto_review.reports.pages import day
 
@@ -71,9 +71,8 @@ def _facts(case: Case) -> Iterator[tuple[str, str]]:
     yield "Model says", ", ".join(filter(None, (WORDS[case.verdict], score(case))))
     yield "Because", REASONS.get(case.reason, case.reason)
     yield "Why a case", WHY.get(case.why, case.why)
-    high = (case.extra or {}).get("real_photos_this_high")
-    if high is not None and _share(high) and score(case):
-        yield "How rare", rarity(float(high))
+    if case.real_share is not None and score(case):
+        yield "How rare", rarity(case.real_share)
     yield "Shop", case.shop
     yield "Seller", case.seller
     yield "File", file_name(case)
@@ -90,19 +89,15 @@ def _technical(case: Case) -> Iterator[tuple[str, str]]:
     if case.provenance:
         yield from details(case.provenance)
     for name, value in (case.extra or {}).items():
-        if name != "real_photos_this_high" or not _share(value):
+        if name != REAL_SHARE or case.real_share is None:
             yield name.replace("_", " "), f"{value}"
-
-
-def _share(value: Any) -> bool:
-    return isinstance(value, int | float) and 0.0 <= value <= 1.0
 
 
 def changes(history: list[Change], verdict: str = "") -> str:
     """Returns the history as a list.
 
     Args:
-        history: Of a case.
+        history: All changes of one case, the oldest first.
         verdict: The model's.
     """
     lines = [f"<li>{escape(f'{day(change.at)} {_change(change, verdict)}')}</li>" for change in history]

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from veriphoto.verdict import Label
+from veriphoto_review.cases.pictures import placed
 
 _VERDICTS: Final[tuple[Label, ...]] = ("real", "ai_generated", "unsure")
 _REFERENCES: Final = ("reference", "path", "uri", "filename", "request_id")
@@ -55,8 +56,7 @@ class Answer:
     def place(self) -> str:
         """Where the picture lies, as a path or URI; empty where the row does not say."""
         given = next((clean(self.rest[name]) for name in _PLACES if self.rest.get(name)), "")
-        unplaced = self.reference == clean(self.rest.get("request_id")) or self.reference.startswith("sha256:")
-        return given or ("" if unplaced else self.reference)
+        return given or placed(self.reference, clean(self.rest.get("request_id")))
 
     @property
     def month(self) -> str:

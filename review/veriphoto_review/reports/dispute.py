@@ -110,7 +110,7 @@ def dispute_page(
         by="system" if case.channel == FEEDBACK else "person" if case.channel else "nobody",
         cleared=case.truth == Truth.REAL,
         note=case.note if with_note else "",
-        real_this_high=_share(case.extra, "real_photos_this_high"),
+        real_this_high=case.real_share,
         second=(case.extra or {}).get("second_opinion"),
     )
     return Dispute(page, missing)
@@ -154,8 +154,3 @@ def _claims(provenance: Mapping[str, Any] | None) -> list[tuple[str, str]]:
         present = claim.get("status") == "present"
         claims.append((title, f"present: {details}" if present else "absent"))
     return claims
-
-
-def _share(extra: Mapping[str, Any] | None, name: str) -> float | None:
-    value = (extra or {}).get(name)
-    return float(value) if isinstance(value, int | float) and 0.0 <= value <= 1.0 else None
