@@ -15,6 +15,8 @@ LOCKS := $(wildcard docker/requirements/*.txt)
 # Test files that run side by side. Those with a real Triton do not: beside other work its Python backend now and then
 # aborts while it starts (boost::interprocess::lock_exception).
 WORKERS ?= 2
+# Further options of `veriphoto serve` for the targets that run it: make serve ARGS="--page --gateway-port 9080".
+ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help serve page demo watch test encoder browser prometheus postgres bench bench-peers bench-gpu soak train-env check lint types imports unit coverage audit locks-test drift-benchmark docs format clean
@@ -22,14 +24,14 @@ WORKERS ?= 2
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-serve: $(VENV)/serving.stamp encoder ## start Triton with the shipped model, score the samples, serve until Ctrl-C (0.9 GB)
-	$(BIN)/veriphoto serve
+serve: $(VENV)/serving.stamp encoder ## start Triton with the shipped model, score the samples, serve until Ctrl-C; ARGS="..." adds options (0.9 GB)
+	$(BIN)/veriphoto serve $(ARGS)
 
 page: $(VENV)/page.stamp encoder ## as serve, with the web page in front (0.3 GB more)
-	$(BIN)/veriphoto serve --page
+	$(BIN)/veriphoto serve --page $(ARGS)
 
 demo: $(VENV)/serving.stamp encoder ## what it answers about photos whose truth is known, and how good it is; then stop
-	$(BIN)/veriphoto serve --demo
+	$(BIN)/veriphoto serve --demo $(ARGS)
 
 watch: $(VENV)/serving.stamp encoder prometheus ## as serve, with Prometheus, Grafana where installed, and traffic to look at
 	deploy/watch.sh

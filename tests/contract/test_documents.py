@@ -130,6 +130,15 @@ def test_make_targets_exist(words: list[str], whole: bool) -> None:
     assert {word for word in words if "=" not in word} <= targets
 
 
+@pytest.mark.parametrize("target", ["serve", "page", "demo"])
+def test_targets_that_serve_pass_options_on(target: str) -> None:
+    options = "--gateway-port 9080"
+    dry = ["make", "--dry-run", target, f"ARGS={options}"]
+    recipe = subprocess.run(dry, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert recipe[-1].startswith(".venv/bin/veriphoto serve")
+    assert recipe[-1].endswith(options)
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_to_files(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
