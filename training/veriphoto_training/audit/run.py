@@ -205,7 +205,7 @@ def _limits(
             name="AUROC of metadata alone on what the network sees",
             figure=aligned.auroc,
             limit=options.max_auroc,
-            advice="the alignment chain leaves a shortcut: look at the strongest columns below",
+            advice="the alignment chain leaves a shortcut: the report names the strongest columns",
         ),
         _count(
             "copies that a split may part, or with two labels",
@@ -220,7 +220,7 @@ def _limits(
             name=f"AUROC of looks alone, as training draws {'with' if balanced else 'without'} look weights",
             figure=(looks.balanced if balanced else looks.plain).auroc,
             limit=options.max_looks,
-            advice="add vivid real and dull AI photos, or train with --set balance_looks=1",
+            advice=f"add vivid real and dull AI photos{'' if balanced else ', or train with --set balance_looks=1'}",
         )
     )
     if model is not None:

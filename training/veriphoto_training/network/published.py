@@ -33,20 +33,21 @@ def check_published(option: str) -> Manifest:
     """
     if importlib.util.find_spec("onnx") is None:
         raise MissingExtraError("train", "onnx")
-    directory = _version(option)
+    directory = version_directory(option)
     manifest = read_manifest(directory)
     verify_onnx(directory, manifest)
     return manifest
 
 
-def _version(option: str) -> Path:
+def version_directory(option: str) -> Path:
+    """Returns the directory of the version that published starting weights stand for: itself, or the newest in it."""
     directory = Path(option)
     return directory if (directory / ONNX_FILE).is_file() else latest_version(directory)
 
 
 def describe_published(option: str) -> str:
     """Describes the version that a run starts from, without paths of this machine."""
-    manifest = read_manifest(_version(option))
+    manifest = read_manifest(version_directory(option))
     lineage = manifest.findings.lineage
     return f"{lineage.weights}, then run {lineage.run_id} as published (graph {manifest.onnx_sha256[:12]})"
 
@@ -65,7 +66,7 @@ def load_published(option: str, network: nn.Module) -> None:
         MissingExtraError: If ``onnx`` is not installed.
     """
     manifest = check_published(option)
-    graph = _read(_version(option) / ONNX_FILE)
+    graph = _read(version_directory(option) / ONNX_FILE)
     try:
         _fill(network, graph, manifest)
     except (KeyError, RuntimeError) as error:

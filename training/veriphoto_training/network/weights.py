@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from veriphoto.errors import UsageError
-from veriphoto_training.network.published import check_published, describe_published, is_published, load_published
+from veriphoto_training.network.published import (
+    check_published,
+    describe_published,
+    is_published,
+    load_published,
+    version_directory,
+)
 
 State = dict[str, Tensor]
 
@@ -62,6 +68,20 @@ def load_weights(option: str, network: torch.nn.Module) -> None:
     if len(fitting) < len(own) // 2:
         raise UsageError(f"weights '{option}': only {len(fitting)} of {len(own)} tensors fit an EfficientNet-B0")
     network.load_state_dict({**own, **fitting})
+
+
+def start_of(option: str) -> str:
+    """Says what a run starts from, to whoever started it.
+
+    Args:
+        option: The option's text; see ``load_weights``.
+
+    Returns:
+        For published weights the version that was chosen; else the option.
+    """
+    if is_published(option):
+        return f"the published version {version_directory(option)}"
+    return "random weights" if option == "none" else f"the weights {option}"
 
 
 def describe_weights(option: str) -> str:

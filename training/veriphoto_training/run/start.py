@@ -14,7 +14,7 @@ from veriphoto.verdict import OperatingPoint
 from veriphoto_training.calibration.fit import FALSE_ALARMS, pictures_needed
 from veriphoto_training.data.dataset import read_dataset
 from veriphoto_training.data.splits import split_dataset, thinned
-from veriphoto_training.network.weights import check_weights
+from veriphoto_training.network.weights import check_weights, start_of
 from veriphoto_training.recipes import Recipe, get_recipe
 from veriphoto_training.run.finish import CalibrationSet, write_findings
 from veriphoto_training.run.loop import LAST, Job, parts, resumable_run, train
@@ -88,6 +88,7 @@ def run_training(
             f"recipe '{recipe.name}' keeps parts of its starting weights, and with --weights none they are noise; "
             "choose --weights lite0, or add --set frozen_stages=0 --set frozen_norms=false"
         )
+    progress.note(f"going on with run {run_id} in {output}" if run_id else f"starting from {start_of(weights)}")
     dataset = read_dataset(data)
     for path, reason in list(dataset.broken.items())[:10]:
         progress.note(f"left out {path}: {reason}")

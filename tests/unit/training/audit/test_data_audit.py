@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -55,6 +56,18 @@ def test_a_sound_set_passes_and_the_raw_leak_is_told(app: typer.Typer, write_tre
     assert body["raw"]["auroc"]["low"] < 1.0, "so few pictures prove no certainty"
     assert body["holds"] == all(limit["state"] != "exceeded" for limit in body["limits"])
     assert body["limits"][-1]["figure"] == body["looks"]["plain"]["auroc"]
+
+
+def test_each_limit_that_is_exceeded_is_followed_by_what_to_do(app: typer.Typer, write_tree: Tree, tmp_path: Path) -> None:
+    dark = {f"real/shop/{i}.jpg": draw(i, size=(240, 240), level=40) for i in range(COUNT)}
+    bright = {f"ai/gen/{i}.jpg": draw(1000 + i, size=(240, 240), level=220) for i in range(COUNT)}
+    command = ["data", "audit", str(write_tree({**dark, **bright})), "--output", str(tmp_path / "report")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1, result.output
+    lines = result.stdout.splitlines()
+    advice = {line.split(":")[0]: after for line, after in itertools.pairwise(lines) if line.startswith("EXCEEDED")}
+    assert any("AUROC of looks alone" in name for name in advice)
+    assert all(after.startswith("      ") for after in advice.values()), advice
 
 
 @pytest.mark.parametrize(
