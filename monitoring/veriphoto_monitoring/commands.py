@@ -19,6 +19,10 @@ from veriphoto_monitoring.canary.command import INTERRUPTED
 from veriphoto_monitoring.settings import BaselineSettings, DriftSettings, MonitorSettings
 
 EXIT_DRIFT: Final = 1
+_NO_MONITOR: Final = (
+    "start one with: veriphoto monitor (veriphoto serve does, too), or name the address that it printed with --url or "
+    "VERIPHOTO_MONITOR_URL"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -68,17 +72,14 @@ def show(
         from veriphoto_monitoring.input.scrape import fetch  # noqa: PLC0415 - keeps the command line light
     except ImportError as error:
         raise MissingExtraError("monitor", error.name) from error
-    base = settings.url.rstrip("/")
+    base = settings.url.rstrip("/").removesuffix("/drift")  # so `veriphoto serve` prints it, and --sidecar-url takes it
     try:
-        text = fetch(f"{base}/drift")
-    except ServiceUnavailableError as error:
-        advice = "start one with: veriphoto monitor (veriphoto serve does, too), or name another with --url"
-        raise ServiceUnavailableError(f"{error.message}; {advice}") from error
-    try:
-        status = json.loads(text)
+        status = json.loads(fetch(f"{base}/drift"))
         detected = bool(status["drift_detected"])
+    except ServiceUnavailableError as error:
+        raise ServiceUnavailableError(f"{error.message}; {_NO_MONITOR}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ServiceUnavailableError(f"{base} is not a drift monitor") from error
+        raise ServiceUnavailableError(f"what answers at {base} is not a drift monitor; {_NO_MONITOR}") from error
     if settings.report is not None:
         page = fetch(f"{base}/report")
         try:

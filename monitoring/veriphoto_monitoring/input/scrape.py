@@ -60,10 +60,14 @@ def fetch(url: str) -> str:
         ServiceUnavailableError: If it cannot be fetched.
         UsageError: If the URL is invalid.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
     if parts.scheme != "http" or not parts.hostname:
-        raise UsageError(f"{url} is not of the form http://host:port/metrics")
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE_S)
+        raise UsageError(f"{url} is not an address of the form http://host:port")
+    connection = http.client.HTTPConnection(parts.hostname, port, timeout=PATIENCE_S)
     try:
         connection.request("GET", parts.path or "/metrics")
         answer = connection.getresponse()

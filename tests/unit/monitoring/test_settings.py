@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
+from collections.abc import Iterator
 from dataclasses import fields
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +16,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from veriphoto.errors import UsageError
+from veriphoto.errors import ServiceUnavailableError, UsageError
 from veriphoto_client.commandline.parameters import with_options
 from veriphoto_monitoring import cli
 from veriphoto_monitoring.settings import BaselineSettings, CanarySettings, DriftSettings, MonitorSettings
@@ -60,15 +63,52 @@ def test_variables_have_the_names_that_deployments_use() -> None:
     assert parsed(CanarySettings, VERIPHOTO_IN_FLIGHT="32").in_flight == fields(CanarySettings)[-1].default
 
 
+@contextlib.contextmanager
+def files_at(folder: Path) -> Iterator[str]:
+    """Serves a folder as a monitor that says what its files do."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def drift(*arguments: str, **environment: str) -> Any:
+    app = typer.Typer()
+    cli.register(app)
+    return CliRunner().invoke(app, ["drift", *arguments], env=environment)
+
+
 def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "drift").write_text('{"drift_detected": false}')
     (tmp_path / "report").write_text("<html></html>")
-    app = typer.Typer()
-    cli.register(app)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        result = CliRunner().invoke(app, ["drift", "--url", url, "--report", str(tmp_path)])
-        server.shutdown()
+    with files_at(tmp_path) as url:
+        result = drift("--url", url, "--report", str(tmp_path))
     assert isinstance(result.exception, UsageError)
     assert str(tmp_path) in result.exception.message
+
+
+def test_the_monitor_is_found_by_option_and_variable_as_the_server_prints_its_address(tmp_path: Path) -> None:
+    (tmp_path / "drift").write_text('{"drift_detected": true}')
+    with files_at(tmp_path) as url:
+        results = [
+            drift("--json", "--url", url),
+            drift("--json", "--url", f"{url}/drift"),
+            drift("--json", VERIPHOTO_MONITOR_URL=f"{url}/"),
+        ]
+    assert [(result.exit_code, json.loads(result.stdout)) for result in results] == [(1, {"drift_detected": True})] * 3
+
+
+def test_where_there_is_no_monitor_it_says_where_it_looked_and_what_to_do(tmp_path: Path) -> None:
+    with files_at(tmp_path) as url:
+        missing = drift("--url", url)
+        (tmp_path / "drift").write_text("<html></html>")
+        other = drift("--url", url)
+    away = drift("--url", url)
+    for result in (missing, other, away):
+        assert isinstance(result.exception, ServiceUnavailableError)
+        assert url in result.exception.message
+        assert result.exception.message.endswith("with --url or VERIPHOTO_MONITOR_URL")
+    for name in ("127.0.0.1:8003", "https://127.0.0.1", "http://127.0.0.1:port"):
+        result = drift("--url", name)
+        assert isinstance(result.exception, UsageError), name
+        assert name in result.exception.message
