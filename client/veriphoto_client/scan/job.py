@@ -61,7 +61,7 @@ async def scan(options: ScanOptions, detector: AsyncDetector, console: Console, 
         ServiceError: If the service is away and does not come back. Files without an answer have no row, so the
             same scan, run again, continues with them.
     """
-    await _require_service(detector)
+    report.model_version = await _require_service(detector)
     with open_output(options.output) as output:
         report.failed_before = output.earlier.failed
         started = time.monotonic()
@@ -72,9 +72,10 @@ async def scan(options: ScanOptions, detector: AsyncDetector, console: Console, 
             report.seconds = time.monotonic() - started
 
 
-async def _require_service(detector: AsyncDetector) -> None:
+async def _require_service(detector: AsyncDetector) -> int | None:
     with contextlib.suppress(OverloadedError):  # it is busy, but there, and the scan retries
-        await detector.health()
+        return (await detector.health()).model_version
+    return None
 
 
 async def _run(
@@ -129,9 +130,9 @@ def _todo(options: ScanOptions, output: Output, report: ScanReport) -> Iterator[
             report.skipped += 1
             continue
         stamp = stamp_of(found.path)  # before it is read, so that a write in between counts as a change
-        standing = earlier.standing(found.path, stamp)
+        standing, version = earlier.look_up(found.path, stamp)
         if standing is Standing.UNCHANGED and not options.force:
-            report.unchanged += 1
+            report.kept[version] += 1
         else:
             yield _Task(found, stamp, standing)
 

@@ -122,6 +122,8 @@ class _JsonReader:
             raise foreign(self._path) from problem
         fields = set(record) if isinstance(record, dict) else set()
         self.older = self.older or fields == set(COLUMNS_WITHOUT_STAMP)
-        if fields not in (set(COLUMNS), set(COLUMNS_WITHOUT_STAMP)) or not isinstance(record["path"], str):
+        if fields not in (set(COLUMNS), set(COLUMNS_WITHOUT_STAMP)) or not (
+            isinstance(record["path"], str) and isinstance(record["model_version"], int | None)
+        ):
             raise foreign(self._path)
         return dict(record)

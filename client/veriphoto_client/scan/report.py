@@ -20,8 +20,10 @@ class ScanReport:
     """Files of this run whose row holds an error."""
     standings: Counter[Standing] = field(default_factory=Counter)
     """Files scored in this run, by why they were scored; unchanged files only if ``--force`` was given."""
-    unchanged: int = 0
-    """Files whose row was kept."""
+    kept: Counter[int | None] = field(default_factory=Counter)
+    """Files whose row was kept, by the model version in it."""
+    model_version: int | None = None
+    """The version that scores; None where nothing has said it yet."""
     skipped: int = 0
     """Files that are not photos."""
     failed_before: int = 0
@@ -36,6 +38,11 @@ class ScanReport:
         return self.verdicts.total()
 
     @property
+    def unchanged(self) -> int:
+        """Files whose row was kept."""
+        return self.kept.total()
+
+    @property
     def complete(self) -> bool:
         """Whether every photo found has a verdict."""
         return not self.failed
@@ -47,6 +54,7 @@ class ScanReport:
             self.failed += 1
         else:
             self.verdicts[str(row.verdict)] += 1
+            self.model_version = row.model_version
 
     def summary(self) -> str:
         """Returns a summary in one line."""
@@ -57,12 +65,20 @@ class ScanReport:
         return (
             f"{self.scored + self.failed} files in {self.seconds:.1f} s, {rate:.1f} images/s: "
             f"{self.scored} scored{shown}, {self.failed} failed; "
-            f"{standings_line(self.standings, self.unchanged, self.skipped)}{self._elsewhere()}{by}"
+            f"{standings_line(self.standings, self.unchanged, self.skipped)}{self._elsewhere()}{by}{self._of_others()}"
         )
 
     def _elsewhere(self) -> str:
         left = self.failed_before - self.standings[Standing.FAILED]
         return f"; {left} rows of files that were not found now hold an error" if left > 0 else ""
+
+    def _of_others(self) -> str:
+        mine = self.model_version
+        others = sorted((version or 0, count) for version, count in self.kept.items() if version != mine)
+        if mine is None or not others:
+            return ""
+        kept = ", ".join(f"{count} of version {version or 'unknown'}" for version, count in others)
+        return f"; kept rows of other model versions: {kept} (--force scores all photos with version {mine})"
 
 
 def standings_line(standings: Mapping[Standing, int], unchanged: int, skipped: int) -> str:

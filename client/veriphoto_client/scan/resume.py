@@ -33,19 +33,23 @@ class Standing(StrEnum):
 
 
 class Earlier:
-    """The files that an output already holds, at 16 bytes per file."""
+    """The files that an output already holds, at 20 bytes per file."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         """Indexes the rows. If a file has several, the last one counts."""
-        keys, states = array("Q"), array("Q")
+        keys, states, versions = array("Q"), array("Q"), array("I")
+        numbers: dict[int | None, int] = {}
         for row in rows:
             keys.append(file_key(row.path))
             states.append(_FAILED if row.error else row.stamp.number if row.stamp else _WITHOUT_STAMP)
+            versions.append(numbers.setdefault(row.model_version, len(numbers)))
         order = np.argsort(np.asarray(keys, dtype=np.uint64), kind="stable")
         ordered = np.asarray(keys, dtype=np.uint64)[order]
         last = np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]
         self._keys = ordered[last]
         self._states = np.asarray(states, dtype=np.uint64)[order][last]
+        self._versions = np.asarray(versions, dtype=np.uint32)[order][last]
+        self._numbers = tuple(numbers)
         self.superseded = len(ordered) - len(self._keys)
         """Rows that a later row of the same file supersedes; a killed scan has left them."""
         self.failed = int(np.count_nonzero(self._states == _FAILED))
@@ -63,16 +67,20 @@ class Earlier:
             path: Path of the file, as the walk found it.
             stamp: Size and time of the file now.
         """
+        return self.look_up(path, stamp)[0]
+
+    def look_up(self, path: str, stamp: Stamp) -> tuple[Standing, int | None]:
+        """Returns the state of a file compared with its row, and the model version of that row; see ``standing``."""
         if not len(self._keys):
-            return Standing.NEW
+            return Standing.NEW, None
         key = np.uint64(file_key(path))
         at = int(np.searchsorted(self._keys, key))
         if at == len(self._keys) or self._keys[at] != key:
-            return Standing.NEW
-        state = int(self._states[at])
+            return Standing.NEW, None
+        state, version = int(self._states[at]), self._numbers[self._versions[at]]
         if state == _FAILED:
-            return Standing.FAILED
-        return Standing.UNCHANGED if stamp and state == stamp.number else Standing.CHANGED
+            return Standing.FAILED, version
+        return (Standing.UNCHANGED if stamp and state == stamp.number else Standing.CHANGED), version
 
 
 def read_earlier(path: Path, file: BinaryIO) -> Earlier:

@@ -7,17 +7,21 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from photo_corpus import picture
 from test_scan_job import rows, run
 
+from veriphoto.contract import OPERATING_POINT
 from veriphoto.errors import ServiceUnavailableError
 from veriphoto_client import FakeTransport
 from veriphoto_client.scan import walk as walking
 from veriphoto_client.scan.resume import Standing
 from veriphoto_client.scan.rows import COLUMNS_WITHOUT_STAMP
+from veriphoto_client.sdk.fake import FAKE_POINT
 
 SUFFIXES = pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 BRIGHT, DARK = picture(3), picture(4)
@@ -113,6 +117,27 @@ def test_force_scores_all_again(tmp_path):
     assert report.standings == {Standing.UNCHANGED: 2, Standing.FAILED: 1}
     assert "2 forced, 0 unchanged" in report.summary()
     assert len(by_name(output)) == 3
+
+
+def of_version(version: int) -> FakeTransport:
+    point = np.asarray([replace(FAKE_POINT, model_version=version).to_tensor()], dtype=np.float32)
+    return FakeTransport(lambda data: {**FakeTransport.answer(data), OPERATING_POINT: point})
+
+
+@SUFFIXES
+def test_rows_kept_from_other_versions_are_told_with_what_scores_them_anew(tmp_path, suffix):
+    output = tmp_path / f"out{suffix}"
+    run(of_version(1), [fill(tmp_path / "photos", a=BRIGHT, b=DARK, c=b"broken")], output)
+    photos = fill(tmp_path / "photos", d=DARK)
+    assert "other model versions" not in run(of_version(1), [photos], output).summary()
+    for added in ({"e": BRIGHT}, {}):  # the version is known where nothing is left to score, too
+        summary = run(of_version(3), [fill(photos, **added)], output).summary()
+        assert "kept rows of other model versions: 3 of version 1 (--force scores all photos with version 3)" in summary
+    assert "3 of version 1, 1 of version 3 (--force" in run(of_version(4), [photos], output).summary()
+    forced = run(of_version(4), [photos], output, force=True)
+    assert "other model versions" not in forced.summary()
+    assert {row["model_version"] for row in rows(output) if row["verdict"]} <= {"4", 4}
+    assert "other model versions" not in run(of_version(4), [photos], output).summary()
 
 
 def test_rows_of_other_files_stay_and_do_not_fail_a_scan_that_did_not(tmp_path):
