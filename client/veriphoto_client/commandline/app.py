@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from veriphoto import __version__
 from veriphoto.errors import VeriphotoError, install_command
@@ -20,6 +20,8 @@ _EXTRAS: Final = {
     "review": f"run {install_command('review')}",
 }
 """What installs the packages that a part needs as it is loaded."""
+_WHOLE: Final = 200
+"""Letters of a command's first sentence that a list of commands shows, on as many lines as that takes."""
 
 
 def build(parts: Iterable[EntryPoint] | None = None) -> typer.Typer:
@@ -39,6 +41,7 @@ def build(parts: Iterable[EntryPoint] | None = None) -> typer.Typer:
         help="Tells whether a product photo was taken by a camera or made by an AI generator.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # Rich's tables cut long names off where a terminal has 80 columns
     )
     app.callback()(_root)
     for part in sorted(entry_points(group=GROUP) if parts is None else parts, key=lambda part: part.name):
@@ -46,7 +49,40 @@ def build(parts: Iterable[EntryPoint] | None = None) -> typer.Typer:
             part.load()(app)
         except Exception as error:  # noqa: BLE001 (one broken part must not break the others)
             broken[part.name] = error
+    _list_whole(app)
     return app
+
+
+class _Command(TyperCommand):
+    """Lists options under their headings, each with its whole name."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        listed: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for param in self.get_params(ctx):
+            if record := param.get_help_record(ctx):
+                kind = "Arguments" if param.param_type_name == "argument" else "Options"
+                listed.setdefault(getattr(param, "rich_help_panel", None) or kind, []).append(record)
+        for heading, records in listed.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+    def get_short_help_str(self, limit: int = _WHOLE) -> str:
+        return super().get_short_help_str(max(limit, _WHOLE))
+
+
+class _Group(TyperGroup):
+    def get_short_help_str(self, limit: int = _WHOLE) -> str:
+        return super().get_short_help_str(max(limit, _WHOLE))
+
+
+def _list_whole(app: typer.Typer) -> None:
+    for command in app.registered_commands:
+        command.cls = _Command
+    for group in app.registered_groups:
+        group.cls = _Group
+        if group.typer_instance is not None:
+            _list_whole(group.typer_instance)
 
 
 def _print_version(wanted: bool) -> None:

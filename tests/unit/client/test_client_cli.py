@@ -12,8 +12,10 @@ import sys
 import time
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_triton import FakeTriton, score
@@ -253,7 +255,7 @@ def test_options_are_these():
     options = {}
     runner = CliRunner(env={"COLUMNS": "300", "TERM": "dumb"})
     for command in ("scan", "predict", "health"):
-        words = runner.invoke(build([CLIENT]), [command, "--help"]).output.replace("│", " ").split()
+        words = runner.invoke(build([CLIENT]), [command, "--help"]).output.split()
         options[command] = sorted({word.strip(",[]") for word in words if word.startswith("--")})
     shared = ["--api-key", "--engine", "--help", "--model-repository", "--second-opinion", "--timeout", "--url"]
     scan_only = [
@@ -265,6 +267,26 @@ def test_options_are_these():
         "predict": sorted([*shared, "--json", "--thumbnails"]),
         "health": ["--api-key", "--help", "--json", "--timeout", "--url"],
     }
+
+
+def every_command(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, command
+    for name, each in getattr(command, "commands", {}).items():
+        yield from every_command(each, *path, name)
+
+
+def test_help_shows_every_name_and_every_command_whole_in_80_columns():
+    app, headings = build(), set()
+    for path, command in every_command(get_command(app)):
+        text = CliRunner(env={"COLUMNS": "80"}).invoke(app, [*path, "--help"]).output
+        assert max(map(len, text.splitlines())) <= 80, path
+        assert "..." not in text.partition("Commands:")[2], path
+        words = {word.strip(",") for word in text.split()}
+        named = {name for each in command.params if not each.hidden for name in (*each.opts, *each.secondary_opts)}
+        assert {name for name in named if name.startswith("-")} <= words, path
+        headings |= {getattr(each, "rich_help_panel", None) for each in command.params} - {None}
+        assert all(f"\n{each.rich_help_panel}:\n" in text for each in command.params if each.rich_help_panel), path
+    assert headings >= {"A server", "Triton", "Gateway: limits"}
 
 
 def test_progress_is_lines_where_there_is_no_terminal():

@@ -58,7 +58,9 @@ def test_a_sound_set_passes_and_the_raw_leak_is_told(app: typer.Typer, write_tre
     assert body["limits"][-1]["figure"] == body["looks"]["plain"]["auroc"]
 
 
-def test_each_limit_that_is_exceeded_is_followed_by_what_to_do(app: typer.Typer, write_tree: Tree, tmp_path: Path) -> None:
+def test_each_limit_that_is_exceeded_is_followed_by_what_to_do(
+    app: typer.Typer, write_tree: Tree, tmp_path: Path
+) -> None:
     dark = {f"real/shop/{i}.jpg": draw(i, size=(240, 240), level=40) for i in range(COUNT)}
     bright = {f"ai/gen/{i}.jpg": draw(1000 + i, size=(240, 240), level=220) for i in range(COUNT)}
     command = ["data", "audit", str(write_tree({**dark, **bright})), "--output", str(tmp_path / "report")]
