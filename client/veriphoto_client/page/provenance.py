@@ -8,7 +8,7 @@ from typing import Any, Final
 _TITLES: Final = {
     "c2pa": "Content credentials (C2PA)",
     "digital_source_type": "IPTC digital source type",
-    "generation_parameters": "A generator's parameters",
+    "generation_parameters": "An AI generator's parameters",
     "camera": "Camera (EXIF)",
 }
 _GENERATED: Final = frozenset({"trainedAlgorithmicMedia", "algorithmicMedia"})

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import io
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from veriphoto.decoding import decode
 from veriphoto.errors import ImageError, UsageError
 from veriphoto_client.page.gateway import Gateway, PageError
+from veriphoto_client.page.provenance import claimed, details
+from veriphoto_client.page.words import REASONS, UNJUDGED, likelihood, rarity
 from veriphoto_review.cases.case import Case, Truth
 from veriphoto_review.cases.evidence import OtherVersionError, overlay
 from veriphoto_review.cases.pictures import read_picture
@@ -97,6 +98,7 @@ def dispute_page(
     case = store.get(number)
     photo, evidence, missing, ours = _pictures(case, gateway)
     tally = figures(store.database, shop=case.shop).by_version.get(str(case.model_version), Tally())
+    judged = case.reason not in UNJUDGED
     page = render(
         "dispute.html.j2",
         case=case,
@@ -105,12 +107,15 @@ def dispute_page(
         missing="" if ours else missing,
         tally=tally,
         rate=tally.wrongly_flagged,
-        claims=_claims(case.provenance),
+        claimed=claimed(case.provenance) if case.provenance else "",
+        claims=details(case.provenance or {}),
         policy=policy,
         by="system" if case.channel == FEEDBACK else "person" if case.channel else "nobody",
         cleared=case.truth == Truth.REAL,
         note=case.note if with_note else "",
-        real_this_high=case.real_share,
+        score=likelihood(case.probability) if judged else "",
+        because=REASONS.get(case.reason, case.reason),
+        rare=rarity(case.real_share) if judged and case.real_share is not None else "",
         second=(case.extra or {}).get("second_opinion"),
     )
     return Dispute(page, missing)
@@ -127,6 +132,8 @@ def _pictures(case: Case, gateway: Gateway | None) -> tuple[str, str, str, bool]
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
     photo = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    if case.reason in UNJUDGED:
+        return photo, "", REASONS[case.reason], True
     if gateway is None:
         return photo, "", "no gateway was asked", True
     try:
@@ -135,22 +142,3 @@ def _pictures(case: Case, gateway: Gateway | None) -> tuple[str, str, str, bool]
         return photo, "", str(error).rstrip("."), not isinstance(error, OtherVersionError)
     return photo, f"data:image/png;base64,{drawn}", "", False
 
-
-_TITLES: Final = {
-    "c2pa": "Content credentials (C2PA)",
-    "digital_source_type": "IPTC digital source type",
-    "generation_parameters": "An AI generator's parameters",
-    "camera": "Camera (EXIF)",
-}
-
-
-def _claims(provenance: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    claims = []
-    for name, title in _TITLES.items():
-        claim = (provenance or {}).get(name)
-        if not isinstance(claim, Mapping):
-            continue
-        details = ", ".join(f"{value}" for key, value in claim.items() if key != "status" and value not in ("", None))
-        present = claim.get("status") == "present"
-        claims.append((title, f"present: {details}" if present else "absent"))
-    return claims

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from veriphoto_client.page.words import likelihood
 from veriphoto_review.reports.figures import MARGIN, RECENT_DAYS, Figures, Share
 
 
@@ -27,7 +28,7 @@ def render(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "day": day, "interval": interval, "part": part}
+    environment.filters |= {"percent": percent, "likelihood": likelihood, "day": day, "interval": interval, "part": part}
     return environment.get_template(template).render(**context)
 
 

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from veriphoto.errors import UsageError
 from veriphoto_client.commandline.app import build
 from veriphoto_client.page.gateway import Gateway
+from veriphoto_client.page.provenance import claimed, details
+from veriphoto_client.page.words import rarity
 from veriphoto_review.cases.case import Truth
 from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import Database
@@ -95,14 +97,15 @@ def test_it_says_all_that_it_must_in_one_file(store: CaseStore, tmp_path: Path) 
     for part in (
         "an estimate, not proof",
         "probably made by an AI generator",
-        "90.0%",
-        "above 60.0%",
-        "from 40.0% to 60.0% it is unsure",
+        "90.0 %",
+        "above 60.0 %",
+        "from 40.0 % to 60.0 % it is unsure",
         "model version 1",
         "Of this shop's real photos, about",
-        "Of real product photos used to test the detector, 0.4%",
+        "About 1 in 250 real product photos scores this high or higher",
         "It does not say why",
-        "Camera (EXIF): present: Acme",
+        "The file names a camera: Acme.",
+        "Camera (EXIF): make: Acme",
         "Content credentials (C2PA): absent",
         "A person looked at the photo and agrees with the detector. Found: made by an AI generator.",
         "Reason given: Shadows differ.",
@@ -115,6 +118,33 @@ def test_it_says_all_that_it_must_in_one_file(store: CaseStore, tmp_path: Path) 
     assert all(source.startswith("data:image/") for source in words.sources), "nothing is fetched"
     assert "script" not in words.tags
     assert "proves that" not in words.text
+
+
+def test_it_words_scores_and_metadata_as_the_page_does(store: CaseStore, tmp_path: Path) -> None:
+    claims = {
+        "c2pa": {"status": "present", "validity": "valid", "trusted": False, "generator": "DALL-E"},
+        "complete": False,
+    }
+    number = one_case(store, tmp_path, probability=0.99996, provenance=claims, real_photos_this_high=0.0)
+    words = Words(dispute_page(store, number, Policy()).page).text
+    for part in (
+        "Estimated probability of AI generationover 99.9 %",
+        "with an estimated probability of over 99.9 %.",
+        rarity(0.0),
+        claimed(claims),
+        *(f"{title}: {text}" for title, text in details(claims)),
+    ):
+        assert part in words, part
+    assert "100.0" not in words
+
+
+def test_a_photo_that_was_not_judged_has_no_score(store: CaseStore, tmp_path: Path) -> None:
+    number = one_case(store, tmp_path, verdict="unsure", reason="too_small", probability=0.43)
+    found = dispute_page(store, number, Policy(), gateway(1))
+    words = Words(found.page)
+    assert "Becausethe photo is too small to judge" in words.text
+    assert "43" not in words.text.replace(store.get(number).sha256, "")
+    assert len(words.sources) == 1, "the photo, and no map"
 
 
 def test_a_photo_that_was_cleared_has_no_restriction_and_no_note_unasked(store: CaseStore, tmp_path: Path) -> None:
