@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -178,6 +179,27 @@ def test_many_photos_get_a_table_and_a_csv(page: Any) -> None:
     page.get_by_role("slider").wait_for()
     assert fits(page)
     look(page, "many")
+
+
+def test_the_table_sorts_probabilities_as_numbers(page: Any) -> None:
+    drop(page, *(photo(level) for level in (220, 60, 100)))  # 97 %, 6 %, 25 %
+    page.get_by_text("3 files").wait_for()
+    page.get_by_text("Look at one").wait_for()
+    table = page.get_by_test_id("stDataFrame")
+    names = table.locator("[role=gridcell]").filter(has_text=re.compile(r"^\d+\.jpeg$"))
+
+    def shows(*levels: int) -> None:
+        until = time.monotonic() + 10
+        while (found := names.all_text_contents()) != [f"{level}.jpeg" for level in levels]:
+            assert time.monotonic() < until, found
+            time.sleep(0.1)
+
+    shows(220, 100, 60)
+    box = table.bounding_box()
+    spare = max(0, box["width"] - 72 - 150 - 120 - 320) / 3  # what columns get beside their own width
+    page.mouse.click(box["x"] + 72 + 150 + spare + 60, box["y"] + 18)
+    shows(60, 100, 220)
+    look(page, "sorted")
 
 
 @pytest.mark.parametrize(

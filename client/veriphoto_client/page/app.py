@@ -17,7 +17,7 @@ from veriphoto.telemetry import logs
 from veriphoto_client.page.drawing import gate, overlaid, scale, thumbnail
 from veriphoto_client.page.gateway import UNANSWERED, Gateway, PageError, Photo
 from veriphoto_client.page.provenance import claimed, details
-from veriphoto_client.page.table import rank, table, to_csv
+from veriphoto_client.page.table import rank, sortable, table, to_csv
 from veriphoto_client.page.uploads import MOST_BYTES, MOST_PHOTOS, photos_of
 from veriphoto_client.page.words import REASONS, UNJUDGED, WORDS, likelihood, plain, rarity, standing, thanks
 
@@ -233,14 +233,15 @@ def _many(photos: Sequence[Photo]) -> None:
         st.warning(f"The service was too busy for {left} of these photos. The other answers are complete.", icon="⚠️")
         st.button("Try the rest again")
     st.dataframe(
-        rows,
+        sortable(rows),
+        placeholder="not judged",
         width="stretch",
         hide_index=True,
         row_height=_ROW,
         column_config={
             "photo": st.column_config.ImageColumn("", width=_ROW, pinned=True),
             "filename": st.column_config.TextColumn("file", width=150),
-            "probability": st.column_config.TextColumn("AI probability", width=120, alignment="right"),
+            "probability": st.column_config.NumberColumn("AI probability", width=120),
             "answer": st.column_config.TextColumn(width=320),
         },
     )

@@ -26,24 +26,37 @@ def rank(answer: Mapping[str, Any]) -> tuple[bool, float]:
     return "error" not in answer, -(_probability(answer) or 0.0)
 
 
-def table(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def table(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Makes rows of answers.
 
     Args:
         answers: As the gateway words them, good and bad, with ``thumbnail`` where there is one.
 
     Returns:
-        One row each, in words for people; what a narrow screen must show comes first.
+        One row each, in words for people but for the probability; what a narrow screen must show comes first.
     """
     return [
         {
             "photo": answer.get("thumbnail", ""),
             "filename": answer["filename"],
-            "probability": "not judged" if (probability := _probability(answer)) is None else likelihood(probability),
+            "probability": _probability(answer),
             "answer": worded(answer),
         }
         for answer in answers
     ]
+
+
+def sortable(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Prepares rows for ``st.dataframe``, which shows their probability in words and sorts it as a number.
+
+    Args:
+        rows: With ``photo``, and a ``probability`` that is None where no score counts.
+    """
+    from pandas import DataFrame  # noqa: PLC0415 - the command line needs none
+
+    frame = DataFrame(rows).astype({"probability": float})
+    worded = frame.style.format(likelihood, subset=["probability"], na_rep="")
+    return worded.format(lambda _: "", subset=["photo"])  # or pictures would be sent a second time, as their own words
 
 
 def to_csv(answers: Sequence[Mapping[str, Any]]) -> str:

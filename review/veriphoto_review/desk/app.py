@@ -11,6 +11,7 @@ from veriphoto.decoding import decode
 from veriphoto.errors import ImageError, VeriphotoError
 from veriphoto_client.page.drawing import overlaid, scale
 from veriphoto_client.page.gateway import PageError
+from veriphoto_client.page.table import sortable
 from veriphoto_client.page.words import UNJUDGED, plain
 from veriphoto_review.cases.case import Case, State, Truth
 from veriphoto_review.cases.store import LONGEST_NOTE
@@ -128,7 +129,7 @@ def _queue(chosen: Search, order: Any, counted: int, me: str) -> None:
         {
             "photo": shown,
             "case": case.id,
-            "probability": score(case),
+            "probability": case.probability if score(case) else None,
             "model says": WORDS[case.verdict],
             "decision": "open" if case.state == State.OPEN else TRUTHS[Truth(case.truth)],
             "file": file_name(case),
@@ -140,7 +141,8 @@ def _queue(chosen: Search, order: Any, counted: int, me: str) -> None:
         for case, shown in zip(found, thumbnails(found), strict=True)
     ]
     table: Any = st.dataframe(
-        rows,
+        sortable(rows),
+        placeholder="",
         key=f"review table {hash((chosen, order, page, found[0].id if found else 0, counted))}",
         height=460,
         row_height=72,
@@ -150,7 +152,7 @@ def _queue(chosen: Search, order: Any, counted: int, me: str) -> None:
         column_config={
             "photo": st.column_config.ImageColumn("photo", width="small"),
             "case": st.column_config.NumberColumn(width=60),
-            "probability": st.column_config.TextColumn("AI probability", width=110, alignment="right"),
+            "probability": st.column_config.NumberColumn("AI probability", width=110),
         },
     )
     numbers = [found[index].id for index in table.selection.rows if index < len(found)]

@@ -21,7 +21,7 @@ from veriphoto_client.page import gateway as gateway_module
 from veriphoto_client.page.drawing import COLOURS, gate, scale
 from veriphoto_client.page.gateway import MOST_FILES, UNANSWERED, Gateway, PageError, Photo, portions
 from veriphoto_client.page.provenance import claimed, details
-from veriphoto_client.page.table import rank, table, to_csv
+from veriphoto_client.page.table import rank, sortable, table, to_csv
 from veriphoto_client.page.uploads import MOST_PHOTOS, photos_of
 from veriphoto_client.page.words import likelihood, rarity, standing, thanks
 
@@ -197,15 +197,13 @@ def test_the_table_has_what_failed_first_and_no_score_where_none_counts() -> Non
     rows = table(answers)
     assert list(rows[0])[:2] == ["photo", "filename"], "a narrow screen shows these"
     assert [row["filename"] for row in rows] == ["broken.jpg", "high.jpg", "low.jpg", "small.jpg"]
-    assert [row["probability"] for row in rows] == [
-        "not judged",
-        likelihood(0.9996),
-        likelihood(0.00001),
-        "not judged",
-    ]
+    assert [row["probability"] for row in rows] == [None, 0.9996, 0.00001, None]
     assert rows[0]["answer"] == "Not judged: the file is damaged"
     assert rows[3]["answer"] == "Unsure: the photo is too small to judge"
-    assert "None" not in str(rows)
+    shown = sortable(rows)
+    assert shown.data["probability"].dtype.kind == "f", "sorted as numbers"
+    for words in (likelihood(0.9996), likelihood(0.00001)):
+        assert f">{words}</td>" in shown.to_html()
     assert [row["probability"] for row in csv.DictReader(io.StringIO(to_csv(answers)))] == ["", "0.9996", "1e-05", ""]
 
 
