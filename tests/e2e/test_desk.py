@@ -15,6 +15,7 @@ from typing import Any
 
 import gateway_beside
 import pytest
+from PIL import Image
 
 from veriphoto_client import FakeTransport
 from veriphoto_client.page.command import page_process
@@ -273,6 +274,30 @@ def test_a_case_is_found_by_its_number_and_opened_from_the_queue(chromium: Any, 
         page.get_by_text("b*b has just decided this case: AI-generated.").wait_for()
         page.get_by_text("b*b: AI-generated; the model was right", exact=True).wait_for()
         look(page, "conflict")
+        page.close()
+
+
+def test_metadata_of_a_scans_case_are_read_from_its_photo(
+    chromium: Any, gateway: str, store: CaseStore, photos: list[Path], tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Apple", "iPhone 15"
+    Image.open(photos[0]).save(tmp_path / "camera.jpg", exif=exif)
+    rows = [
+        {"path": str(tmp_path / name), "verdict": "unsure", "probability": 0.5, "model_version": 1}
+        for name in ("camera.jpg", "missing.jpg")
+    ]
+    import_batches(store.database, [Batch("rows", 1, rows, None)], ImportOptions())
+    with serving(gateway, store.database.url) as address:
+        page = opened(chromium, address)
+        for name, words in (
+            ("camera.jpg", "The file names a camera: Apple iPhone 15."),
+            ("missing.jpg", "Not known: the photo is not at hand."),
+        ):
+            page.get_by_label("Search").fill(name)
+            page.keyboard.press("Enter")
+            page.get_by_text(words).wait_for()
+            look(page, f"metadata-{name}")
         page.close()
 
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Final
 
 from veriphoto.contract import MAX_FILE_BYTES
 from veriphoto.errors import ImageError, MissingExtraError, UnreadableFileError
 from veriphoto.files import flush
 from veriphoto_review.cases.case import Case
+
+_METADATA_S: Final = 3.0
+"""How long reading a picture's metadata may take: the first time half a second goes to loading the C2PA library."""
+# As in the gateway, hostile metadata blocks these two threads at most.
+_READERS: Final = ThreadPoolExecutor(2, "provenance")
 
 
 def placed(reference: str, request_id: str) -> str:
@@ -54,6 +62,28 @@ def read_at(reference: str, sha256: str) -> bytes:
     if sha256 and hashlib.sha256(data).hexdigest() != sha256:
         raise UnreadableFileError("the file has changed since it was scored; the picture that was scored is gone")
     return data
+
+
+def claims_of(case: Case, data: bytes) -> Mapping[str, Any] | None:
+    """Returns what a picture's metadata claims: as the case has it, else read from the file as the gateway reads it.
+
+    Args:
+        case: The case.
+        data: The bytes of its picture; empty where that is not at hand.
+
+    Returns:
+        The claims, as in the gateway's answers; None where neither has them.
+    """
+    if case.provenance or not data:
+        return case.provenance or None
+    try:
+        from veriphoto_client.metadata.provenance import UNKNOWN, inspect  # noqa: PLC0415 - comes with the extra
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("review", error.name) from error
+    try:
+        return _READERS.submit(inspect, data).result(_METADATA_S).to_json()
+    except TimeoutError:
+        return UNKNOWN.to_json()
 
 
 def keep(folder: Path, data: bytes) -> Path:

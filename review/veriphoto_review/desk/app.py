@@ -16,7 +16,7 @@ from veriphoto_client.page.words import UNJUDGED, plain
 from veriphoto_review.cases.case import Case, State, Truth
 from veriphoto_review.cases.store import LONGEST_NOTE
 from veriphoto_review.database.connection import now
-from veriphoto_review.desk.cached import drawn, picture, store
+from veriphoto_review.desk.cached import claims, drawn, picture, store
 from veriphoto_review.desk.choices import (
     OPEN,
     VIEWS,
@@ -76,7 +76,8 @@ def _one_by_one(chosen: Search, order: Any, counted: int, me: str) -> None:
     # In this order, because a phone shows columns one below the other.
     photo, words = st.columns([3, 2], gap="large")
     with photo:
-        _photo(case)
+        data = _photo(case)
+    claimed = claims(case, data) if data else case.provenance
     with words:
         # Buttons first: they must be in sight whatever a case has to say.
         note = f"review note {case.id}"
@@ -94,20 +95,22 @@ def _one_by_one(chosen: Search, order: Any, counted: int, me: str) -> None:
             st.html(scale(case.probability, case.threshold, band))  # type: ignore[arg-type]
         st.text_area("Internal note", key=note, max_chars=LONGEST_NOTE, height=80)
         st.caption(NOTE_HINT)
-        st.html(facts(case))
+        st.html(facts(case, claimed))
         with st.expander("Technical details"):
-            st.html(technical(case))
+            st.html(technical(case, claimed))
         with st.expander("History"):
             st.html(changes(store().history(case.id), case.verdict))
 
 
-def _photo(case: Case) -> None:
+def _photo(case: Case) -> bytes:
+    """Shows the photo of a case, and returns its bytes; none where it is not at hand."""
+    data = b""
     try:
         data = picture(case)
         shown: Image.Image = decode(data).image
     except ImageError as error:
         st.warning(f"{error.message[:1].upper()}{error.message[1:]}.")
-        return
+        return data
     strength = 0
     if case.reason not in UNJUDGED:
         strength = st.slider("Evidence over the photo", 0, 100, 0, format="%d %%", key="review evidence")
@@ -119,6 +122,7 @@ def _photo(case: Case) -> None:
     st.image(shown, width="stretch")
     if strength:
         st.caption("Red speaks for AI, blue for a camera. The map shows where, not why.")
+    return data
 
 
 def _queue(chosen: Search, order: Any, counted: int, me: str) -> None:

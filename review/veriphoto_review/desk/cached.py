@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import streamlit as st
@@ -11,7 +11,7 @@ import streamlit as st
 from veriphoto_client.page.app import REVIEW_VARIABLE, gateway
 from veriphoto_review.cases.case import Case
 from veriphoto_review.cases.evidence import overlay
-from veriphoto_review.cases.pictures import read_picture
+from veriphoto_review.cases.pictures import claims_of, read_picture
 from veriphoto_review.cases.store import CaseStore
 from veriphoto_review.database.connection import Database
 
@@ -30,6 +30,12 @@ _BY_NUMBER: Final[dict[str | type[Any], Callable[[Any], Any]]] = {Case: lambda c
 def picture(case: Case) -> bytes:
     """Reads a case's picture."""
     return read_picture(case)
+
+
+@st.cache_data(max_entries=64, ttl=600, show_spinner=False, hash_funcs=_BY_NUMBER)
+def claims(case: Case, _data: bytes) -> Mapping[str, Any] | None:
+    """Reads what a case's picture claims of its origin."""
+    return claims_of(case, _data)
 
 
 @st.cache_data(max_entries=64, ttl=600, show_spinner="Drawing the evidence ...", hash_funcs=_BY_NUMBER)

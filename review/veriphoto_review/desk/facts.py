@@ -47,14 +47,19 @@ def score(case: Case) -> str:
     return "" if case.reason in UNJUDGED else likelihood(case.probability)
 
 
-def facts(case: Case) -> str:
-    """Returns a table of what a reviewer needs."""
-    return _table(_facts(case))
+def facts(case: Case, claims: Mapping[str, Any] | None) -> str:
+    """Returns a table of what a reviewer needs.
+
+    Args:
+        case: The case.
+        claims: What the photo's metadata claim; None where they are not known.
+    """
+    return _table(_facts(case, claims))
 
 
-def technical(case: Case) -> str:
-    """Returns a table of the rest."""
-    return _table(_technical(case))
+def technical(case: Case, claims: Mapping[str, Any] | None) -> str:
+    """Returns a table of the rest; see ``facts``."""
+    return _table(_technical(case, claims))
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:
@@ -67,7 +72,7 @@ def _table(rows: Iterable[tuple[str, str]]) -> str:
     return f'<table style="font-size:.9rem;width:100%;table-layout:fixed">{lines}</table>'
 
 
-def _facts(case: Case) -> Iterator[tuple[str, str]]:
+def _facts(case: Case, claims: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     yield "Model says", ", ".join(filter(None, (WORDS[case.verdict], score(case))))
     yield "Because", REASONS.get(case.reason, case.reason)
     yield "Why a case", WHY.get(case.why, case.why)
@@ -77,17 +82,16 @@ def _facts(case: Case) -> Iterator[tuple[str, str]]:
     yield "Seller", case.seller
     yield "File", file_name(case)
     yield "Seen", day(case.seen_at)
-    if case.provenance:
-        yield "Metadata", claimed(case.provenance)
+    yield "Metadata", claimed(claims) if claims else "Not known: the photo is not at hand."
 
 
-def _technical(case: Case) -> Iterator[tuple[str, str]]:
+def _technical(case: Case, claims: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     yield "Model version", f"{case.model_version}"
     yield "Picture", case.reference
     yield "SHA-256", case.sha256
     yield "Request", case.request_id
-    if case.provenance:
-        yield from details(case.provenance)
+    if claims:
+        yield from details(claims)
     for name, value in (case.extra or {}).items():
         if name != REAL_SHARE or case.real_share is None:
             yield name.replace("_", " "), f"{value}"

@@ -16,7 +16,7 @@ from veriphoto_client.page.provenance import claimed, details
 from veriphoto_client.page.words import REASONS, UNJUDGED, likelihood, rarity
 from veriphoto_review.cases.case import Case, Truth
 from veriphoto_review.cases.evidence import OtherVersionError, overlay
-from veriphoto_review.cases.pictures import read_picture
+from veriphoto_review.cases.pictures import claims_of, read_picture
 from veriphoto_review.cases.store import CaseStore
 from veriphoto_review.intake.feedback import CHANNEL as FEEDBACK
 from veriphoto_review.reports.figures import Tally, figures
@@ -96,7 +96,12 @@ def dispute_page(
         DatabaseError: If the database refuses.
     """
     case = store.get(number)
-    photo, evidence, missing, ours = _pictures(case, gateway)
+    try:
+        data, gone = read_picture(case), ""
+    except ImageError as error:
+        data, gone = b"", error.message
+    photo, evidence, missing, ours = _pictures(case, data, gateway) if data else ("", "", gone, False)
+    claims = claims_of(case, data)
     tally = figures(store.database, shop=case.shop).by_version.get(str(case.model_version), Tally())
     judged = case.reason not in UNJUDGED
     page = render(
@@ -107,8 +112,8 @@ def dispute_page(
         missing="" if ours else missing,
         tally=tally,
         rate=tally.wrongly_flagged,
-        claimed=claimed(case.provenance) if case.provenance else "",
-        claims=details(case.provenance or {}),
+        claimed=claimed(claims) if claims else "",
+        claims=details(claims or {}),
         policy=policy,
         by="system" if case.channel == FEEDBACK else "person" if case.channel else "nobody",
         cleared=case.truth == Truth.REAL,
@@ -121,10 +126,9 @@ def dispute_page(
     return Dispute(page, missing)
 
 
-def _pictures(case: Case, gateway: Gateway | None) -> tuple[str, str, str, bool]:
+def _pictures(case: Case, data: bytes, gateway: Gateway | None) -> tuple[str, str, str, bool]:
     """Returns photo and evidence map as data URIs, why one is not there, and whether only we need to know that."""
     try:
-        data = read_picture(case)
         image = decode(data).image
     except ImageError as error:
         return "", "", error.message, False
@@ -141,4 +145,3 @@ def _pictures(case: Case, gateway: Gateway | None) -> tuple[str, str, str, bool]
     except PageError as error:
         return photo, "", str(error).rstrip("."), not isinstance(error, OtherVersionError)
     return photo, f"data:image/png;base64,{drawn}", "", False
-

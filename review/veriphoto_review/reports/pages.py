@@ -28,7 +28,7 @@ def render(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "likelihood": likelihood, "day": day, "interval": interval, "part": part}
+    environment.filters |= {each.__name__: each for each in (percent, likelihood, day, interval, part)}
     return environment.get_template(template).render(**context)
 
 

@@ -16,15 +16,15 @@ from starlette.requests import Request
 
 from veriphoto.errors import DatabaseError, DeadlineExceededError, VeriphotoError
 from veriphoto_client import Detection
+from veriphoto_client.metadata import provenance
+from veriphoto_client.metadata.containers import may_claim
+from veriphoto_client.metadata.provenance import Provenance
 from veriphoto_serving.gateway.answering.explanation import Explanation, explain
 from veriphoto_serving.gateway.answering.feedback import FeedbackDesk, Receipt
 from veriphoto_serving.gateway.answering.scoring import Scored, Scorer
 from veriphoto_serving.gateway.answering.shadow import Shadow
 from veriphoto_serving.gateway.health.drift import DriftMonitorClient
 from veriphoto_serving.gateway.health.watchdog import Watchdog
-from veriphoto_serving.gateway.metadata import provenance
-from veriphoto_serving.gateway.metadata.containers import may_claim
-from veriphoto_serving.gateway.metadata.provenance import Provenance
 from veriphoto_serving.gateway.metrics import Metrics
 from veriphoto_serving.gateway.middleware.admission import Bound
 from veriphoto_serving.gateway.middleware.ratelimit import RateLimit

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 from brightness_model import draw
+from PIL import Image
 
+from veriphoto_client.metadata.provenance import UNKNOWN, inspect
 from veriphoto_review.cases.case import State, Truth
+from veriphoto_review.cases.pictures import claims_of, read_picture
 from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import Database
 from veriphoto_review.desk.facts import changes, decision, facts, technical
@@ -52,7 +56,9 @@ def test_everything_from_outside_is_escaped(store: CaseStore, tmp_path: Path) ->
     bring(store.database, tmp_path, [answer])
     (case,) = store.page(Filter())
     store.decide([case.id], Truth.AI, reviewer=HOSTILE, note=HOSTILE)
-    shown = facts(store.get(case.id)) + technical(store.get(case.id)) + changes(store.history(case.id))
+    decided = store.get(case.id)
+    claims = claims_of(decided, b"")
+    shown = facts(decided, claims) + technical(decided, claims) + changes(store.history(case.id))
     assert "<script" not in shown
     assert shown.count("&lt;script&gt;") >= 7
 
@@ -109,5 +115,37 @@ def test_a_decision_is_a_sentence(truth: str, state: str, verdict: str, words: s
 def test_a_photo_that_was_not_judged_has_no_score(store: CaseStore, tmp_path: Path) -> None:
     bring(store.database, tmp_path, [row(1, verdict="unsure", reason="too_small", probability=0.43)])
     (case,) = store.page(Filter())
-    assert "too small to judge" in facts(case)
-    assert "43" not in facts(case)
+    assert "too small to judge" in facts(case, None)
+    assert "43" not in facts(case, None)
+
+
+def photo_of(make: str) -> bytes:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x010F], exif[0x0110] = make, "iPhone 15"
+    Image.open(io.BytesIO(draw(1))).save(file, "JPEG", exif=exif)
+    return file.getvalue()
+
+
+def test_metadata_are_read_from_the_photo_of_a_case_that_came_without(store: CaseStore, tmp_path: Path) -> None:
+    """A scan's CSV has none; what the gateway's answers had counts, and a photo that is gone is said to be."""
+    (tmp_path / "a.jpg").write_bytes(photo_of("Apple"))
+    given = {"camera": {"status": "present", "make": "Acme"}, "complete": True}
+    rows = [row(1, path=str(tmp_path / "a.jpg"), sha256=""), row(2, provenance=given)]
+    bring(store.database, tmp_path, rows)
+    plain, known = sorted(store.page(Filter()), key=lambda case: bool(case.provenance))
+    found = claims_of(plain, read_picture(plain))
+    assert found == inspect(photo_of("Apple")).to_json(), "as the gateway reads it"
+    assert "The file names a camera: Apple iPhone 15." in facts(plain, found)
+    assert "make: Apple, model: iPhone 15" in technical(plain, found)
+    assert claims_of(known, photo_of("Apple")) == given
+    assert claims_of(plain, b"") is None
+    assert "Not known: the photo is not at hand." in facts(plain, None)
+
+
+def test_metadata_that_take_too_long_are_given_up(
+    store: CaseStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(store.database, tmp_path, [row(1)])
+    (case,) = store.page(Filter())
+    monkeypatch.setattr("veriphoto_review.cases.pictures._METADATA_S", 0.0)
+    assert claims_of(case, photo_of("Apple") + bytes(1_000_000)) == UNKNOWN.to_json()

@@ -174,10 +174,14 @@ def test_only_where_a_person_decided_it_says_so(store: CaseStore, tmp_path: Path
 def test_a_photo_that_is_gone_or_changed_leaves_its_hash(store: CaseStore, tmp_path: Path) -> None:
     number = one_case(store, tmp_path)
     sha256 = store.get(number).sha256
+    there = Words(dispute_page(store, number, Policy()).page)
+    assert "The file does not say how it was made, which proves nothing." in there.text, "read from the photo itself"
     (tmp_path / "photo.jpg").write_bytes(draw(2))
     changed = Words(dispute_page(store, number, Policy()).page)
     (tmp_path / "photo.jpg").unlink()
     gone = Words(dispute_page(store, number, Policy()).page)
+    for words in (changed, gone):
+        assert "No metadata was recorded for this case, and the photo is not at hand." in words.text
     assert "the file has changed since it was scored" in changed.text
     assert "cannot be read" in gone.text
     assert all(sha256 in words.text and words.sources == [] for words in (changed, gone))

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from veriphoto_client.metadata import provenance
 from veriphoto_serving.gateway import services
-from veriphoto_serving.gateway.metadata import provenance
 
 from .conftest import Open, picture
 

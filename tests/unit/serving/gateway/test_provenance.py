@@ -8,8 +8,8 @@ import c2pa
 import pytest
 from PIL import Image, PngImagePlugin
 
-from veriphoto_serving.gateway.metadata.containers import may_claim
-from veriphoto_serving.gateway.metadata.provenance import inspect
+from veriphoto_client.metadata.containers import may_claim
+from veriphoto_client.metadata.provenance import inspect
 
 from .conftest import Gateway, picture
 from .signing import signer

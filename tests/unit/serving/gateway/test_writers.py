@@ -11,8 +11,8 @@ import zlib
 import pytest
 from PIL import Image
 
-from veriphoto_serving.gateway.metadata.containers import may_claim
-from veriphoto_serving.gateway.metadata.provenance import inspect
+from veriphoto_client.metadata.containers import may_claim
+from veriphoto_client.metadata.provenance import inspect
 
 from .conftest import picture
 from .writers_kit import (

@@ -15,11 +15,11 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
 
-from veriphoto_serving.gateway.metadata import exif, iptc, pngtext, writers, xmp
-from veriphoto_serving.gateway.metadata.camera import camera
-from veriphoto_serving.gateway.metadata.containers import Part, kind_of, parts
-from veriphoto_serving.gateway.metadata.exif import Exif
-from veriphoto_serving.gateway.metadata.writers import Text
+from veriphoto_client.metadata import exif, iptc, pngtext, writers, xmp
+from veriphoto_client.metadata.camera import camera
+from veriphoto_client.metadata.containers import Part, kind_of, parts
+from veriphoto_client.metadata.exif import Exif
+from veriphoto_client.metadata.writers import Text
 
 _ABSENT: Final[Mapping[str, Any]] = {"status": "absent"}
 _MOST_BLOCKS: Final = 256

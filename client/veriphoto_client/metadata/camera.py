@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from veriphoto_serving.gateway.metadata import exif
-from veriphoto_serving.gateway.metadata.exif import Exif
+from veriphoto_client.metadata import exif
+from veriphoto_client.metadata.exif import Exif
 
 _MAKES: Final = re.compile(
     r"(apple|samsung|canon|nikon|sony|fuji|panasonic|olympus|om digital|pentax|ricoh|asahi|leica|hasselblad|phase one"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final, Literal, NamedTuple
 
-from veriphoto_serving.gateway.metadata import boxes
+from veriphoto_client.metadata import boxes
 
 Kind = Literal["tEXt", "zTXt", "iTXt", "comment", "exif", "xmp", "photoshop", "c2pa", "bound"]
 
