@@ -159,9 +159,9 @@ class Worker:
 
 def _allocation() -> dict[str, str]:
     """Returns how the launcher has stubs use memory; not at the top, because the former commit keeps it elsewhere."""
-    from veriphoto_serving.triton.installation import ALLOCATION  # noqa: PLC0415
+    from veriphoto.sessions import PROCESS_ENVIRONMENT  # noqa: PLC0415
 
-    return dict(ALLOCATION)
+    return dict(PROCESS_ENVIRONMENT)
 
 
 def orders() -> Iterator[dict[str, Any]]:

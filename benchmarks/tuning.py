@@ -27,8 +27,8 @@ from benchmarks.results import save, save_table, suffix
 from benchmarks.rounds import Block, in_turns
 from benchmarks.servers import Served, measure, triton
 
+from veriphoto.sessions import PROCESS_ENVIRONMENT
 from veriphoto.variants import Variant
-from veriphoto_serving.triton.installation import ALLOCATION
 
 PREPROCESS: Final = "preprocess/config.pbtxt"
 EMBEDDED: Final = "classifier/configs/embedded.pbtxt"
@@ -99,7 +99,7 @@ def main() -> None:
 
         def start(change: Change) -> Served:
             at = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            with mock.patch.dict(os.environ, {**ALLOCATION, **change.environment}):
+            with mock.patch.dict(os.environ, {**PROCESS_ENVIRONMENT, **change.environment}):
                 return stack.enter_context(triton(arguments.variant, repository(at, change)))
 
         def block(served: Served) -> Block:

@@ -20,6 +20,18 @@ from veriphoto.contract import CROPS, EVIDENCE, LOGIT, OPERATING_POINT, PROBABIL
 
 OUTPUTS: Final = (PROBABILITY, LOGIT, EVIDENCE, OPERATING_POINT)
 
+PROCESS_ENVIRONMENT: Final = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+"""Environment of a process that scores photos beside others of its kind. numpy starts no thread for each core. glibc
+keeps up to 128 MB that were freed, on huge pages where the kernel has them: by default it gives each picture's pixels
+back to the kernel and takes them anew, page by page, for the next one, a quarter of the time that preparing a picture
+takes; and a network's memory needs more small pages than the processor remembers."""
+
 Session: TypeAlias = Callable[[npt.NDArray[np.uint8]], list[npt.NDArray[np.float32]]]
 """UINT8 [N, K, S, S, 3] in, the tensors of ``OUTPUTS`` out."""
 

@@ -28,9 +28,10 @@ from veriphoto.errors import (
     from_wire,
 )
 from veriphoto.second_opinion import Mode
+from veriphoto.sessions import PROCESS_ENVIRONMENT
 from veriphoto.variants import AUTO
 from veriphoto_client.local.model import chosen
-from veriphoto_client.local.worker import LENGTH_BYTES
+from veriphoto_client.local.worker import HEAD, PATHS
 from veriphoto_client.triton.transport import Outputs
 
 _TRIES: Final = 2
@@ -86,7 +87,7 @@ def cores() -> int:
 
 
 class LocalTransport:
-    """Implements ``Transport`` with processes on this machine, which start when they are first needed."""
+    """Implements ``FileTransport`` with processes on this machine, which start when they are first needed."""
 
     def __init__(self, model: LocalModel, *, workers: int, timeout: float) -> None:
         """Starts nothing yet.
@@ -105,10 +106,17 @@ class LocalTransport:
 
     async def score(self, data: bytes, request_id: str = "") -> Outputs:  # noqa: ARG002  nothing is logged here
         """See ``Transport.score``."""
+        return await self._ask(data, is_path=False)
+
+    async def score_file(self, path: str) -> Outputs:
+        """See ``FileTransport.score_file``."""
+        return await self._ask(path.encode(*PATHS), is_path=True)
+
+    async def _ask(self, photo: bytes, *, is_path: bool) -> Outputs:
         worker = await self._idle.get()
         try:
             for _ in range(_TRIES):
-                answer = await worker.ask(data, self._timeout)
+                answer = await worker.ask(photo, self._timeout, is_path=is_path)
                 if answer is not None:
                     return _outputs(answer)
         finally:
@@ -125,12 +133,12 @@ class _Worker:
         self._model = model
         self._process: asyncio.subprocess.Process | None = None
 
-    async def ask(self, data: bytes, timeout: float) -> dict[str, Any] | None:
-        """Returns the answer about a file, or None if the process died of it."""
+    async def ask(self, photo: bytes, timeout: float, *, is_path: bool) -> dict[str, Any] | None:
+        """Returns the answer about a photo, given by its path or its bytes, or None if the process died of it."""
         try:
             process = self._process or await self._start()
             async with asyncio.timeout(timeout):
-                answer = await _exchange(process, len(data).to_bytes(LENGTH_BYTES, "little"), data)
+                answer = await _exchange(process, HEAD.pack(is_path, len(photo)) + photo)
         except TimeoutError:
             await self.kill()
             raise TooCostlyError(f"the picture was not scored within {timeout:g} s; send a smaller copy") from None
@@ -167,6 +175,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={**PROCESS_ENVIRONMENT, **os.environ},
             # In a group of its own, so that Ctrl-C reaches only the scan, which ends its processes itself.
             process_group=0,
         )
@@ -177,12 +186,11 @@ class _Worker:
         return process
 
 
-async def _exchange(process: asyncio.subprocess.Process, *parts: bytes) -> dict[str, Any] | None:
+async def _exchange(process: asyncio.subprocess.Process, order: bytes = b"") -> dict[str, Any] | None:
     assert process.stdin is not None  # noqa: S101  both are pipes
     assert process.stdout is not None  # noqa: S101
     try:
-        for part in parts:
-            process.stdin.write(part)
+        process.stdin.write(order)
         await process.stdin.drain()
         line = await process.stdout.readline()
     except ConnectionError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import sys
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -14,9 +15,12 @@ from typing import Any, BinaryIO, Final
 from veriphoto.errors import ImageError, VeriphotoError
 from veriphoto.second_opinion import Mode
 from veriphoto_client.local.model import Judge, ModelPackage
+from veriphoto_client.sdk.images import load
 
-LENGTH_BYTES: Final = 4
-"""Bytes in front of each file that hold its length, little-endian."""
+HEAD: Final = struct.Struct("<?I")
+"""In front of each photo: whether a path follows instead of the file's bytes, and the length of either."""
+PATHS: Final = ("utf-8", "surrogatepass")
+"""Encoding of paths, which takes any string, also one that no file can have."""
 
 
 def main(arguments: list[str]) -> None:
@@ -34,14 +38,16 @@ def main(arguments: list[str]) -> None:
         _say(answers, {"error": error.to_wire()})
         return
     _say(answers, {})
-    while head := sys.stdin.buffer.read(LENGTH_BYTES):
-        _say(answers, _answer(judge, sys.stdin.buffer.read(int.from_bytes(head, "little"))))
+    while head := sys.stdin.buffer.read(HEAD.size):
+        is_path, length = HEAD.unpack(head)
+        _say(answers, _answer(judge, sys.stdin.buffer.read(length), is_path=is_path))
 
 
-def _answer(judge: Judge, data: bytes) -> dict[str, Any]:
+def _answer(judge: Judge, photo: bytes, *, is_path: bool) -> dict[str, Any]:
     try:
+        tensors = judge.tensors(load(photo.decode(*PATHS)) if is_path else photo)
         # JSON keeps floats exactly.
-        return {"tensors": {name: tensor.tolist() for name, tensor in judge.tensors(data).items()}}
+        return {"tensors": {name: tensor.tolist() for name, tensor in tensors.items()}}
     except ImageError as error:
         return {"error": error.to_wire()}
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from types import TracebackType
 
 from veriphoto.errors import UsageError, VeriphotoError
+from veriphoto_client.sdk.answers import decode_answer
 from veriphoto_client.sdk.detection import Detection, Health
 from veriphoto_client.sdk.images import ImageInput, check_type, load
 from veriphoto_client.sdk.retry import patiently
 from veriphoto_client.sdk.services import ServiceKind, TensorService, connect
-from veriphoto_client.triton.transport import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, Transport
+from veriphoto_client.triton.transport import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, FileTransport, Transport
 
 
 class AsyncDetector:
@@ -73,6 +74,7 @@ class AsyncDetector:
                 in_flight=max_in_flight,
             )
         )
+        self._reads_files = transport if isinstance(transport, FileTransport) else None
         self._turns = asyncio.Semaphore(max_in_flight)
 
     async def predict(self, image: ImageInput, *, request_id: str = "") -> Detection:
@@ -92,10 +94,8 @@ class AsyncDetector:
             TypeError: If ``image`` is something else.
         """
         async with self._turns:
-            # Reading and encoding block, so they run in a thread; bytes need neither.
-            data = load(image) if isinstance(image, bytes) else await asyncio.to_thread(load, image)
             try:
-                return await patiently(lambda: self._service.detect(data, request_id), self._allowed)
+                return await patiently(await self._asking(image, request_id), self._allowed)
             except VeriphotoError as error:
                 if isinstance(image, str | os.PathLike):
                     error.add_note(f"while scoring {os.fspath(image)}")
@@ -145,6 +145,19 @@ class AsyncDetector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _asking(self, image: ImageInput, request_id: str) -> Callable[[], Awaitable[Detection]]:
+        there = self._reads_files
+        if there is not None and isinstance(image, str | os.PathLike):
+            path = os.fspath(image)
+
+            async def ask() -> Detection:
+                return decode_answer(await there.score_file(path))
+
+            return ask
+        # Reading and encoding block, so they run in a thread; bytes need neither.
+        data = load(image) if isinstance(image, bytes) else await asyncio.to_thread(load, image)
+        return lambda: self._service.detect(data, request_id)
 
     def _allowed(self) -> float:
         return self._service.patience if self._patience is None else self._patience

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -67,3 +67,18 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Closes connections; may be called twice."""
+
+
+@runtime_checkable
+class FileTransport(Transport, Protocol):
+    """A transport to this machine itself, which reads files where they are scored."""
+
+    async def score_file(self, path: str) -> Outputs:
+        """Scores a file as ``score`` does its bytes.
+
+        Args:
+            path: The file.
+
+        Raises:
+            VeriphotoError: As ``score``, and ``UnreadableFileError`` and ``FileTooLargeError``.
+        """

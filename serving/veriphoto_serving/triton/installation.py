@@ -13,20 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from veriphoto.sessions import PROCESS_ENVIRONMENT
 from veriphoto_serving.secrecy import without_secrets
 
 BINARY: Final = "tritonserver"
 STUB: Final = "triton_python_backend_stub"
 _WHEEL: Final = "pytriton"
-
-ALLOCATION: Final = {
-    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
-"""Lets glibc keep up to 128 MB that a stub has freed, on huge pages where the kernel has them. By default it gives each
-picture's pixels back to the kernel and takes them anew, page by page, for the next one: a quarter of the time that
-preparing a picture takes; and a network's memory needs more small pages than the processor remembers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,10 +98,7 @@ def child_environment(installation: Installation, environment: Mapping[str, str]
     child = without_secrets(os.environ if environment is None else environment)
     # The stub is told where Python is by PATH alone; a PYTHONHOME of another Python would stop it.
     child.pop("PYTHONHOME", None)
-    # Each stub's numpy would start a thread for each core; the instances of a model are the parallelism.
-    child.setdefault("OMP_NUM_THREADS", "1")
-    child.setdefault("OPENBLAS_NUM_THREADS", "1")
-    for name, value in ALLOCATION.items():
+    for name, value in PROCESS_ENVIRONMENT.items():
         child.setdefault(name, value)
     if installation.wheel is None:
         return child

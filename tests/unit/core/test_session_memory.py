@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from veriphoto.manifest import ONNX_FILE, latest_version
-from veriphoto_serving.triton.installation import ALLOCATION
+from veriphoto.sessions import PROCESS_ENVIRONMENT
 
 REPOSITORY = Path(__file__).parents[3] / "model_repository"
 
@@ -30,7 +30,7 @@ print(held() - before)
 def test_loading_leaves_little_more_than_the_weights() -> None:
     """In the memory settings of a server's stubs, under which glibc would keep twice the weights besides."""
     graph = latest_version(REPOSITORY / "classifier") / ONNX_FILE
-    environment = {**os.environ, **ALLOCATION}
+    environment = {**os.environ, **PROCESS_ENVIRONMENT}
     argv = [sys.executable, "-c", MEASURE, str(graph)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment)
     assert int(done.stdout) < 2 * graph.stat().st_size

@@ -17,11 +17,12 @@ from photo_corpus import write_broken
 pytest.importorskip("onnxruntime", reason="needs the extra `local`")
 
 from veriphoto.contract import SUFFIXES
-from veriphoto.errors import CorruptImageError, ImageError, ModelError, TooCostlyError, UsageError
+from veriphoto.errors import CorruptImageError, ImageError, ModelError, TooCostlyError, UnreadableFileError, UsageError
 from veriphoto_client import AsyncDetector, Detection
 from veriphoto_client.local import processes as local
 from veriphoto_client.local.model import ModelPackage
 from veriphoto_client.local.processes import LocalModel, LocalTransport
+from veriphoto_client.sdk import asynchronous
 from veriphoto_client.sdk.answers import decode_answer
 
 ROOT = Path(__file__).parents[4]
@@ -59,14 +60,25 @@ def test_bad_pictures_have_their_own_errors(repository, tmp_path):
     assert all(isinstance(answer, ImageError) for answer in answers[1:-1])
 
 
+def test_files_are_read_where_they_are_scored_whatever_their_names(repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(asynchronous, "load", None)  # the SDK's own reading, for servers
+    odd = [tmp_path / os.fsdecode(name) for name in (b"a\nb.jpg", b"\xff.jpg", "\N{SNOWMAN}.jpg".encode())]
+    for seed, path in enumerate(odd):
+        path.write_bytes(draw(seed))
+    wrong = [tmp_path / "missing.jpg", tmp_path, "nul\0.jpg", "half\ud800.jpg"]
+    answers = ask(LocalModel.find(repository), [*odd, *wrong])
+    assert [type(answer) for answer in answers] == [Detection] * len(odd) + [UnreadableFileError] * len(wrong)
+    assert f"{tmp_path} is a folder" in answers[4].message
+
+
 def poisoned(monkeypatch: pytest.MonkeyPatch, deaths: int) -> None:
     """Lets a process die each time that it is given the poison, so often."""
     exchange, left = local._exchange, iter(range(deaths))
 
-    async def deadly(process, *parts):
-        if POISON in parts and next(left, None) is not None:
+    async def deadly(process, order=b""):
+        if order.endswith(POISON) and next(left, None) is not None:
             process.kill()
-        return await exchange(process, *parts)
+        return await exchange(process, order)
 
     monkeypatch.setattr(local, "_exchange", deadly)
 
