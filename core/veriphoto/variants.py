@@ -171,7 +171,10 @@ def _order(measured: Mapping[str, Any], kind: CpuKind) -> Iterator[Variant]:
         yield from UNMEASURED[kind]
         return
     known = [row for row in measured["rows"] if row["variant"] in SETUPS and row.get("ms_per_crop", {}).get("b1c1")]
-    yield from (Variant(row["variant"]) for row in sorted(known, key=lambda row: float(row["ms_per_crop"]["b1c1"])))
+    for row in sorted(known, key=lambda row: float(row["ms_per_crop"]["b1c1"])):
+        # Of the processors with VNNI, which count as one kind, some multiply bfloat16 and some emulate it.
+        if row["variant"] != Variant.OPENVINO_BF16 or kind is CpuKind.AMX or bfloat16_is_fast():
+            yield Variant(row["variant"])
 
 
 def _fits(directory: Path, measured: Mapping[str, Any], name: Variant, *, installed: bool = False) -> bool:

@@ -135,10 +135,19 @@ def test_what_was_measured_of_the_shipped_version_is_of_its_graph() -> None:
     """Or what is fast would be lost without a word when the next version ships."""
     directory = latest_version(REPOSITORY / CLASSIFIER)
     shipped = read_manifest(directory)
-    assert read_variants(directory, shipped.onnx_sha256)["fastest"] == Variant.OPENVINO_INT8
-    for kind in (CpuKind.AMX, CpuKind.VNNI):
-        assert choose(directory, shipped, AUTO, kind=kind) == SETUPS[Variant.OPENVINO_INT8]
+    assert read_variants(directory, shipped.onnx_sha256)["fastest"] == Variant.OPENVINO_BF16
+    assert choose(directory, shipped, AUTO, kind=CpuKind.AMX) == SETUPS[Variant.OPENVINO_BF16]
     assert choose(directory, shipped, AUTO, kind=CpuKind.PLAIN) == SETUPS[Variant.FP32]
+
+
+@pytest.mark.usefixtures("openvino")
+@pytest.mark.parametrize(("fast", "chosen"), [(True, Variant.OPENVINO_BF16), (False, Variant.OPENVINO_INT8)])
+def test_bfloat16_measured_on_vnni_is_left_alone_where_it_is_emulated(
+    tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, fast: bool, chosen: Variant
+) -> None:
+    write(tmp_path, manifest, kind="vnni")
+    monkeypatch.setattr(variants, "bfloat16_is_fast", lambda: fast)
+    assert choose(tmp_path, manifest, AUTO, kind=CpuKind.VNNI) == SETUPS[chosen]
 
 
 @pytest.mark.parametrize(
