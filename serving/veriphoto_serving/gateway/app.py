@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from veriphoto import __version__
 from veriphoto.contract import ANONYMOUS, ENSEMBLE
+from veriphoto.errors import UsageError
 from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import AsyncDetector, Transport
 from veriphoto_serving.gateway.answering.feedback import open_desk
@@ -62,7 +63,7 @@ def create_app(
         The ASGI application; ``app.state.services`` holds its parts.
 
     Raises:
-        UsageError: If other machines could use the gateway without a key.
+        UsageError: If other machines could use the gateway without a key, or ``feedback_keys`` names one that is none.
         DatabaseError: If there is a review database and it cannot be used.
     """
     keys = KeyRing(settings.keys())
@@ -159,8 +160,15 @@ def _services(
 
 
 def _senders(settings: GatewaySettings, keys: KeyRing) -> frozenset[str]:
-    """Returns the names of the callers that may send feedback."""
+    """Returns the names of the callers that may send feedback.
+
+    Raises:
+        UsageError: If one is the name of no API key.
+    """
     named = {name.strip() for name in settings.feedback_keys.split(",") if name.strip()}
+    if unknown := sorted(named - keys.names):
+        known = ", ".join(sorted(keys.names)) or "none; set VERIPHOTO_API_KEYS or --api-keys-file"
+        raise UsageError(f"--feedback-keys: {unknown[0]!r} is the name of no API key (known: {known})")
     # Without keys all callers have the same name; then only this machine is trusted.
     return frozenset(named | {ANONYMOUS} if settings.local and not keys.needed else named)
 
