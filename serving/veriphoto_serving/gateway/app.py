@@ -34,7 +34,7 @@ from veriphoto_serving.gateway.middleware.admission import Bound
 from veriphoto_serving.gateway.middleware.keys import KeyRing
 from veriphoto_serving.gateway.middleware.memory import upload_budget
 from veriphoto_serving.gateway.middleware.ratelimit import RateLimit
-from veriphoto_serving.gateway.middleware.request import PREFIX, RequestMiddleware, refusal_body
+from veriphoto_serving.gateway.middleware.request import PREFIX, RequestMiddleware, bare_path, refusal_body
 from veriphoto_serving.gateway.middleware.upload import Uploads
 from veriphoto_serving.gateway.models import FeedbackRequest
 from veriphoto_serving.gateway.routes import about, documentation, feedback, health, kserve, predict
@@ -194,14 +194,18 @@ async def _refused_by_router(request: Request, error: Exception) -> JSONResponse
     # Starlette types handlers by Exception and calls this one with its HTTPException only.
     status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (400, None)
     kinds: dict[int, GatewayError] = {
-        404: NotFoundError(
-            f"there is no such model or route; the model is {ENSEMBLE}"
-            if request.url.path.startswith("/v2/models/")
-            else "there is no such route; see /docs"
-        ),
+        404: NotFoundError(_not_here(request.scope["path"])),
         405: MethodNotAllowedError("the route does not know this method; see the header Allow"),
     }
     refusal = kinds.get(status, BadRequestError("the request cannot be read"))
     request.app.state.services.metrics.refused(refusal.code)
     body = refusal_body(request.scope["path"], refusal, request.state.request_id)
     return JSONResponse(body, status if status in kinds else 400, headers=headers)
+
+
+def _not_here(path: str) -> str:
+    if path.startswith("/v2/models/"):
+        return f"there is no such model or route; the model is {ENSEMBLE}"
+    if bare_path(path) == feedback.PATH:
+        return "feedback is off; the operator turns it on with --review-database, and names keys in --feedback-keys"
+    return "there is no such route; see /docs"

@@ -155,7 +155,11 @@ def test_a_name_that_is_no_keys_is_told_at_the_start(keys: str, known: str) -> N
 
 async def test_it_is_off_without_a_database(open_gateway: Open) -> None:
     async with open_gateway() as gateway:
-        assert (await tell(gateway, {}, request_id=ID, truth="real")).status_code == 404
+        for route in ("/feedback", "/v1/feedback", "/v1/feedback/"):
+            answer = await tell(gateway, {}, route, request_id=ID, truth="real")
+            assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+            assert answer.json()["detail"].startswith("feedback is off; the operator turns it on with --review-d")
+        assert "no such route" in (await tell(gateway, {}, "/v1/feedbacks")).json()["detail"]
 
 
 @pytest.mark.parametrize(
