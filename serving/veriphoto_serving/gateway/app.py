@@ -132,6 +132,7 @@ def _services(
         interval=settings.canary_interval,
         timeout=settings.canary_timeout,
         reviver=LocalReviver(server) if server else None,
+        address=settings.triton_url,
         observe=lambda outcome: metrics.probes.labels(outcome).inc(),
     )
     places = Bound(settings.places, "pictures")

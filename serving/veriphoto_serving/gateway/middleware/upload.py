@@ -153,7 +153,7 @@ class Uploads:
 
 def _is_json(body: bytearray) -> bool:
     """Tells by the first bytes, which are those of no picture: callers often set a wrong Content-Type."""
-    return body[:_JSON_START].lstrip()[:1] in (b"{", b"[")
+    return body[:_JSON_START].lstrip().startswith((b"{", b"["))
 
 
 def _too_large(limit: int) -> str:
