@@ -14,7 +14,6 @@ from veriphoto_serving.gateway.models import HealthAnswer
 
 from .conftest import Gateway, Open, picture, wait_for
 
-
 DOWN = "Triton does not score the test picture"
 
 
@@ -35,10 +34,7 @@ async def test_everything_says_so_when_triton_is_away(open_gateway: Open) -> Non
         await wait_for(lambda: gateway.services.watchdog.state == "down")
 
         health = await gateway.http.get("/health")
-        assert (health.status_code, health.json()["reason"]) == (
-            503,
-            f"{DOWN}; see its log",
-        )
+        assert (health.status_code, health.json()["reason"]) == (503, f"{DOWN}; see its log")
         assert (await gateway.http.get("/readyz")).json() == {"status": "down"}
         assert (
             (await gateway.http.get("/healthz")).status_code == (await gateway.http.get("/startup")).status_code == 200
@@ -120,6 +116,14 @@ async def test_what_the_monitor_does_not_know_yet_is_passed_on() -> None:
     body = {"drift_detected": None, "status": "not enough data", "window_size": 17}
     monitor = DriftMonitorClient("http://monitor/drift", httpx.MockTransport(lambda _: httpx.Response(200, json=body)))
     assert await monitor.report() == {**body, "state": "unknown", "detail": "not enough data"}
+    await monitor.close()
+
+
+async def test_without_a_monitor_none_is_asked() -> None:
+    asked = []
+    monitor = DriftMonitorClient("", httpx.MockTransport(asked.append))  # type: ignore[arg-type]
+    assert (await monitor.report())["detail"].startswith("this server has no drift monitor")
+    assert (await monitor.state(), asked) == ("away", [])
     await monitor.close()
 
 
