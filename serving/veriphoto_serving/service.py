@@ -125,8 +125,9 @@ def _prepare_gateway(
         raise StartupError(f"{found}; choose another for the page with --page-port")
     settings = replace(front.gateway, triton_url=f"grpc://{server.grpc_url}")
     watch = _monitor(console, server, front.monitor_port, stack)
-    if watch is not None:
-        settings = replace(settings, sidecar_url=watch[0])
+    if front.monitor_port is not None:
+        # What has taken the port may be another server's monitor, whose drift is not ours.
+        settings = replace(settings, sidecar_url=watch[0] if watch else "")
     key = ""
     desk = settings.review_database if front.review else ""
     if front.page_port is not None and settings.keys():

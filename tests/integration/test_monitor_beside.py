@@ -7,8 +7,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,32 @@ def test_it_ends_with_a_server_that_is_killed(served: Served) -> None:
     assert served.process.stdout is not None
     served.process.stdout.close()
     eventually(lambda: not runs(monitor), 20)
+
+
+class OtherMonitor(BaseHTTPRequestHandler):
+    """Another server's monitor, which sees drift."""
+
+    def do_GET(self) -> None:
+        body = b'{"drift_detected": true}'
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_another_servers_monitor_is_not_asked(repository: Path, tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), OtherMonitor) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        running = Served(repository, tmp_path / "var", f"--sidecar-port={other.server_port}")
+        try:
+            assert f"drift is not watched: port {other.server_port} is taken by process" in running.output
+            assert monitors(running.process.pid) == []
+            # Its usual port, which it would ask otherwise, may be free on this machine.
+            assert running.drift()["detail"] == "this server has no drift monitor; drift is not being watched"
+            assert httpx.get(f"{running.url}/health").json()["drift"] == {"state": "away"}
+        finally:
+            other.shutdown()
+            assert running.stop() == 0
 
 
 def test_it_can_be_left_out(repository: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from veriphoto import __version__
 from veriphoto.contract import ANONYMOUS, ENSEMBLE
+from veriphoto.errors import UsageError
 from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import AsyncDetector, Transport
 from veriphoto_serving.gateway.answering.feedback import open_desk
@@ -33,7 +34,7 @@ from veriphoto_serving.gateway.middleware.admission import Bound
 from veriphoto_serving.gateway.middleware.keys import KeyRing
 from veriphoto_serving.gateway.middleware.memory import upload_budget
 from veriphoto_serving.gateway.middleware.ratelimit import RateLimit
-from veriphoto_serving.gateway.middleware.request import PREFIX, RequestMiddleware, refusal_body
+from veriphoto_serving.gateway.middleware.request import PREFIX, RequestMiddleware, bare_path, refusal_body
 from veriphoto_serving.gateway.middleware.upload import Uploads
 from veriphoto_serving.gateway.models import FeedbackRequest
 from veriphoto_serving.gateway.routes import about, documentation, feedback, health, kserve, predict
@@ -62,7 +63,7 @@ def create_app(
         The ASGI application; ``app.state.services`` holds its parts.
 
     Raises:
-        UsageError: If other machines could use the gateway without a key.
+        UsageError: If other machines could use the gateway without a key, or ``feedback_keys`` names one that is none.
         DatabaseError: If there is a review database and it cannot be used.
     """
     keys = KeyRing(settings.keys())
@@ -131,6 +132,7 @@ def _services(
         interval=settings.canary_interval,
         timeout=settings.canary_timeout,
         reviver=LocalReviver(server) if server else None,
+        address=settings.triton_url,
         observe=lambda outcome: metrics.probes.labels(outcome).inc(),
     )
     places = Bound(settings.places, "pictures")
@@ -159,8 +161,15 @@ def _services(
 
 
 def _senders(settings: GatewaySettings, keys: KeyRing) -> frozenset[str]:
-    """Returns the names of the callers that may send feedback."""
+    """Returns the names of the callers that may send feedback.
+
+    Raises:
+        UsageError: If one is the name of no API key.
+    """
     named = {name.strip() for name in settings.feedback_keys.split(",") if name.strip()}
+    if unknown := sorted(named - keys.names):
+        known = ", ".join(sorted(keys.names)) or "none; set VERIPHOTO_API_KEYS or --api-keys-file"
+        raise UsageError(f"--feedback-keys: {unknown[0]!r} is the name of no API key (known: {known})")
     # Without keys all callers have the same name; then only this machine is trusted.
     return frozenset(named | {ANONYMOUS} if settings.local and not keys.needed else named)
 
@@ -186,14 +195,18 @@ async def _refused_by_router(request: Request, error: Exception) -> JSONResponse
     # Starlette types handlers by Exception and calls this one with its HTTPException only.
     status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (400, None)
     kinds: dict[int, GatewayError] = {
-        404: NotFoundError(
-            f"there is no such model or route; the model is {ENSEMBLE}"
-            if request.url.path.startswith("/v2/models/")
-            else "there is no such route; see /docs"
-        ),
+        404: NotFoundError(_not_here(request.scope["path"])),
         405: MethodNotAllowedError("the route does not know this method; see the header Allow"),
     }
     refusal = kinds.get(status, BadRequestError("the request cannot be read"))
     request.app.state.services.metrics.refused(refusal.code)
     body = refusal_body(request.scope["path"], refusal, request.state.request_id)
     return JSONResponse(body, status if status in kinds else 400, headers=headers)
+
+
+def _not_here(path: str) -> str:
+    if path.startswith("/v2/models/"):
+        return f"there is no such model or route; the model is {ENSEMBLE}"
+    if bare_path(path) == feedback.PATH:
+        return "feedback is off; the operator turns it on with --review-database, and names keys in --feedback-keys"
+    return "there is no such route; see /docs"

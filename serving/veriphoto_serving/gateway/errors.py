@@ -164,7 +164,7 @@ STATUS: Final[Mapping[type[VeriphotoError], int]] = MappingProxyType(
 _OWN_WORDS: Final[Mapping[type[VeriphotoError], str]] = MappingProxyType(
     {
         core.OverloadedError: "the service has more to do than it can; try again in a moment",
-        core.ServiceUnavailableError: "the scoring server is away and is being brought back; try again in a moment",
+        core.ServiceUnavailableError: "the scoring server is away; try again in a moment",
         core.DeadlineExceededError: "the picture was not scored in time; try again, or send a smaller copy",
         core.ServiceError: "the scoring server gave no usable answer; try again in a moment",
         core.DatabaseError: "the review database is away or busy; nothing was changed, send the same again in a moment",

@@ -208,6 +208,7 @@ class HealthAnswer(_Answer):
 
     model_config = ConfigDict(json_schema_extra={"example": examples.HEALTH})
     status: Literal["ok", "starting", "down", "draining"]
+    reason: str | None = Field(default=None, description="Why the status is not `ok`; null where it is.")
     model_version: int | None
     threshold: float | None = Field(description="Of that version.")
     key: str | None = Field(description="Name of the key that was shown; null where it is missing or wrong.")

@@ -135,7 +135,7 @@ def prepare(
 
     Raises:
         StartupError: If the address cannot be bound.
-        UsageError: If other machines could use the gateway without a key.
+        UsageError: See ``create_app``.
     """
     return_large_blocks()
     filter_logs()

@@ -19,7 +19,7 @@ class DriftMonitorClient:
         """Opens no connection yet.
 
         Args:
-            url: Address of its JSON report.
+            url: Address of its JSON report; empty where there is no monitor, so that none is asked.
             transport: Used instead of the network.
         """
         self._url = url
@@ -37,6 +37,8 @@ class DriftMonitorClient:
             The report with ``state`` added (``ok``, ``drift`` or ``unknown``); without one, ``state``
             ``away`` and a ``detail``.
         """
+        if not self._url:
+            return {"state": "away", "detail": "this server has no drift monitor; drift is not being watched"}
         try:
             answer = await self._http.get(self._url, timeout=patience)
             body = answer.raise_for_status().json()

@@ -78,6 +78,7 @@ class Watchdog:
         interval: float,
         timeout: float,
         reviver: Reviver | None = None,
+        address: str = "its address",
         observe: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Does nothing until ``run``.
@@ -87,6 +88,7 @@ class Watchdog:
             interval: Seconds between probes.
             timeout: Seconds that a probe may take.
             reviver: Restarts Triton; None if somebody else is responsible for that.
+            address: Where Triton is looked for, for the log.
             observe: Counts outcomes: ``ok``, ``late``, ``failed``, ``wrong``, ``replace``, ``restart``.
         """
         self.state: State = "starting"
@@ -95,7 +97,9 @@ class Watchdog:
         self._interval = interval
         self._timeout = timeout
         self._reviver = reviver
+        self._address = address
         self._observe = observe
+        self._missed = ""
         self._wake = asyncio.Event()
         self._known_dead = False
         self._late_before = False
@@ -125,6 +129,18 @@ class Watchdog:
         """
         if self.state != "ok":
             raise ServiceUnavailableError("Triton is away")
+
+    @property
+    def reason(self) -> str | None:
+        """Why the state is not ``ok``, without anything that only the operator may read; None where it is."""
+        if self.state == "ok":
+            return None
+        if self.state == "down":
+            then = "it is being restarted" if self._reviver else "see its log"
+            return f"Triton does not score the test picture; {then}"
+        if self._missed:
+            return "Triton has never scored the test picture; the gateway's log names the address and what to check"
+        return "the first test picture is being scored"
 
     def proof(self) -> None:
         """Records that Triton has just answered a request."""
@@ -228,6 +244,7 @@ class Watchdog:
             return await self._late(started, before)
         except VeriphotoError as error:
             self._observe("failed")
+            self._miss(error.message)
             if self.state == "ok" and self._reviver is not None and (model := model_of(error.message)):
                 self.stuck(model)
                 return "alive" if self.state == "ok" else "dead"
@@ -238,6 +255,8 @@ class Watchdog:
     async def _late(self, started: float, before: Snapshot) -> Finding:
         """Tells a hung server from a busy one: under load a probe waits behind other pictures."""
         self._observe("late")
+        if self._miss(f"no answer within {self._timeout:g} s"):
+            return "hung"
         now = await self._snapshot()
         activity = now.since(before)
         if self._proven > started or activity == "answers":
@@ -255,6 +274,23 @@ class Watchdog:
         # Nothing is known about other requests, and a single late probe may be a coincidence.
         again, self._late_before = self._late_before, True
         return "hung" if again else "alive"
+
+    def _miss(self, why: str) -> bool:
+        """Logs once that a Triton that others start has not answered yet: most likely the address is wrong.
+
+        Returns:
+            Whether that is so.
+        """
+        if self.state != "starting" or self._reviver is not None:
+            return False
+        if not self._missed:
+            self._missed = why
+            _LOG.warning(
+                "Triton at %s has not scored the test picture; check --triton-url, and that Triton runs there: %s",
+                self._address,
+                why,
+            )
+        return True
 
     def _end_work(self, models: set[str]) -> Finding:
         """Replaces the models that compute without end."""
@@ -295,8 +331,9 @@ class Watchdog:
         return finding == "alive"
 
     def _up(self) -> None:
-        if self.state == "down":
-            _LOG.warning("Triton scores pictures again")
+        if self.state == "down" or self._missed:
+            self._missed = ""
+            _LOG.warning("Triton scores pictures")
         self.state = "ok"
         for listener in self._probe_listeners:
             listener()

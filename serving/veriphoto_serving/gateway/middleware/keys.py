@@ -26,6 +26,11 @@ class KeyRing:
         """Whether callers need a key."""
         return bool(self._digests)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The keys' names."""
+        return frozenset(self._digests)
+
     def identify(self, shown: bytes | None) -> str:
         """Finds the name of a caller.
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 _LONGEST_NAME: Final = 255
+_LONGEST_TEXT: Final = 4096
 _OTHER_FIELDS: Final = 20
 """Fields besides the files that a form may have; forms of browsers often have a few."""
 
@@ -30,6 +31,8 @@ class File:
     content: bytes = field(repr=False)
     too_large: bool = False
     """Whether it exceeds the size limit; its content is then empty."""
+    text: bool = False
+    """Whether it is no file but text in the field: a path, most likely."""
 
 
 def boundary_of(content_type: str) -> bytes | None:
@@ -87,7 +90,7 @@ class Splitter:
 
         Raises:
             BadRequestError: If the body is malformed.
-            MissingFileError: If there is no file in the wanted field.
+            MissingFileError: If there is no file in the wanted field, or nothing but text.
         """
         with _readable():
             self._parser.finalize()
@@ -95,6 +98,9 @@ class Splitter:
             raise BadRequestError("the multipart body ends before its closing boundary")
         if not self._collector.files:
             raise MissingFileError(f"there is no picture in the form; send it as the field {self._wanted!r}")
+        if all(file.text for file in self._collector.files):
+            field = self._wanted
+            raise MissingFileError(f"the field {field!r} holds text, not a file; with curl write -F {field}=@PATH")
         return self._collector.files
 
 
@@ -116,6 +122,7 @@ class _Collector:
         self._most = most
         self._parts = 0
         self._name: str | None = None
+        self._named = False
         self._content = bytearray()
         self._too_large = False
         self._field = b""
@@ -148,6 +155,7 @@ class _Collector:
         if self._field.lower() == b"content-disposition":
             _, options = parse_options_header(self._value)
             if options.get(b"name") == self._wanted:
+                self._named = b"filename" in options
                 self._name = options.get(b"filename", b"").decode(errors="replace")[:_LONGEST_NAME]
                 if len(self.files) == self._most:
                     more = "one file" if self._most == 1 else f"{self._most} files"
@@ -166,7 +174,19 @@ class _Collector:
         if self._name is None:
             return
         content, self._content = bytes(self._content), bytearray()
-        self.files.append(File(self._name, content, self._too_large))
+        text = not self._named and not self._too_large and _is_text(content)
+        self.files.append(File(self._name, content, self._too_large, text))
 
     def _end(self) -> None:
         self.ended = True
+
+
+def _is_text(content: bytes) -> bool:
+    """Tells a path from a picture that came without a name: no format that is read is text without a zero."""
+    if len(content) > _LONGEST_TEXT or b"\0" in content:
+        return False
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -31,23 +31,27 @@ class RateLimit:
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
 
-    def take(self, name: str, pictures: int = 1) -> None:
-        """Charges pictures to a caller.
+    def take(self, name: str, pictures: int = 1, *, charged: int = 0) -> None:
+        """Charges the pictures of a request to a caller.
 
         Args:
             name: Name of the caller.
-            pictures: How many. A full bucket admits more than the burst, and the excess is paid back afterwards.
+            pictures: How many the request has. A full bucket admits more than the burst, and the excess is paid back
+                afterwards.
+            charged: How many of them were charged before.
 
         Raises:
-            RateLimitedError: If there are too many; they are not charged then.
+            RateLimitedError: If there are too many; none is charged then, and what was charged before is given back.
         """
-        if not self._rate or not pictures:
+        more = pictures - charged
+        if not self._rate or more <= 0:
             return
         now = self._clock()
         bucket = self._buckets.setdefault(name, _Bucket(self._burst, now))
         tokens = min(self._burst, bucket.tokens + (now - bucket.at) * self._rate)
-        needed = min(float(pictures), self._burst)
+        needed = min(float(pictures), self._burst) - charged
         if tokens < needed:
+            bucket.tokens, bucket.at = tokens + charged, now
             wait = (needed - tokens) / self._rate
             raise RateLimitedError(f"more than {self._rate * 60:g} pictures a minute; wait {wait:.1f} s", wait)
-        bucket.tokens, bucket.at = tokens - pictures, now
+        bucket.tokens, bucket.at = tokens - more, now

@@ -36,6 +36,8 @@ OPEN: Final = OPEN_PAGES | {
 }
 """Paths that need no key."""
 PREFIX: Final = "/v1"
+CHARGED: Final = 1
+"""Pictures that a request is charged before its body is read."""
 
 _LOG: Final = logging.getLogger(__name__)
 _LINGER_S: Final = 5.0
@@ -115,7 +117,7 @@ class _Exchange:
             if bare_path(self._scope["path"]) not in OPEN:
                 raise
         if self._scope["method"] == "POST":
-            self._services.rate.take(self._key)
+            self._services.rate.take(self._key, CHARGED)
 
     async def receive(self) -> Message:
         message = await self._receive()

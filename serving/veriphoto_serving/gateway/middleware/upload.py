@@ -27,6 +27,7 @@ from veriphoto_serving.gateway.middleware.admission import Bound
 from veriphoto_serving.gateway.middleware.multipart import File, Splitter, boundary_of
 
 _MEGA: Final = 1_000_000
+_JSON_START: Final = 64
 FORM_BYTES: Final = 64_000
 """Bytes that a form may have besides its file."""
 
@@ -69,6 +70,8 @@ class Uploads:
         async with self._body(request, limit, FileTooLargeError, body.extend):
             if not body:
                 raise BadRequestError("the body is empty; send a picture as the body or as the form field 'file'")
+            if _is_json(body):
+                raise BadRequestError("the body is JSON; send the photo itself, or the form field 'file'")
             file = File("", bytes(body))
             body.clear()
             yield file
@@ -146,6 +149,11 @@ class Uploads:
             raise BadRequestError("the connection ended before the upload did") from error
         finally:
             self.memory.taken -= size
+
+
+def _is_json(body: bytearray) -> bool:
+    """Tells by the first bytes, which are those of no picture: callers often set a wrong Content-Type."""
+    return body[:_JSON_START].lstrip().startswith((b"{", b"["))
 
 
 def _too_large(limit: int) -> str:

@@ -25,6 +25,7 @@ _REFUSALS: Final = {
     503: "The review database is away or busy; see Retry-After.",
 }
 _MOST_BYTES: Final = 32_000
+PATH: Final = "/feedback"
 
 router: Final = APIRouter(
     tags=["feedback"],
@@ -39,7 +40,7 @@ _BODY: Final[dict[str, Any]] = {
 }
 
 
-@router.post("/feedback", responses={200: {"model": FeedbackAnswer}}, openapi_extra=_BODY)
+@router.post(PATH, responses={200: {"model": FeedbackAnswer}}, openapi_extra=_BODY)
 async def feedback(request: Request) -> JSONResponse:
     """Tell what a picture really is. The same truth twice changes nothing; what a reviewer has decided stays."""
     services = services_of(request)

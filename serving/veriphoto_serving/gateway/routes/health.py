@@ -28,6 +28,7 @@ async def health(request: Request) -> JSONResponse:
     status = _status(services)
     body = {
         "status": status,
+        "reason": "the gateway is stopping" if services.draining else services.watchdog.reason,
         "model_version": beat.model_version if beat else None,
         "threshold": beat.threshold if beat else None,
         "key": request.state.key,

@@ -19,7 +19,7 @@ from veriphoto_serving.gateway.errors import BadRequestError, NotFoundError
 from veriphoto_serving.gateway.kserve import schema
 from veriphoto_serving.gateway.kserve.tensors import LENGTH_HEADER
 from veriphoto_serving.gateway.kserve.wire import JSON_BYTES, Question, one_photo, read_question, write_answer
-from veriphoto_serving.gateway.middleware.request import own_id
+from veriphoto_serving.gateway.middleware.request import CHARGED, own_id
 from veriphoto_serving.gateway.routes.predict import NEEDS_KEY, RESPONSES
 from veriphoto_serving.gateway.services import Assessment, Services, services_of
 
@@ -118,8 +118,7 @@ async def kserve_infer(request: Request) -> Response:
     await services.scorer.admit()
     async with _question(services, request) as question:
         count = len(question.photos)
-        # One photo was counted when the request came in.
-        services.rate.take(request.state.key, count - 1)
+        services.rate.take(request.state.key, count, charged=CHARGED)
         request_id = question.id if own_id(question.id.encode()) == question.id else request.state.request_id
         ids = [request_id] if count == 1 else [f"{request_id}#{place}" for place in range(count)]
         answers = await services.judge_together(dict(zip(ids, question.photos, strict=True)))

@@ -12,6 +12,7 @@ from veriphoto.contract import MAX_FILE_BYTES
 from veriphoto.errors import FileTooLargeError, ServiceError, VeriphotoError
 from veriphoto_serving.gateway.errors import detail_of
 from veriphoto_serving.gateway.middleware.multipart import File
+from veriphoto_serving.gateway.middleware.request import CHARGED
 from veriphoto_serving.gateway.models import BatchAnswer, ErrorAnswer, ExplainAnswer, PredictAnswer
 from veriphoto_serving.gateway.services import Assessment, Services, services_of
 
@@ -98,8 +99,7 @@ async def predict_batch(request: Request) -> JSONResponse:
     async with services.uploads.batch(
         request, services.settings.max_batch_files, services.settings.max_batch_bytes
     ) as files:
-        # One picture was counted when the request came in.
-        services.rate.take(request.state.key, len(files) - 1)
+        services.rate.take(request.state.key, len(files), charged=CHARGED)
         answers = await _judge_files(services, files, request.state.request_id)
     failures = [answer for answer in answers if isinstance(answer, VeriphotoError)]
     if len(failures) == len(answers) and all(isinstance(failure, ServiceError) for failure in failures):

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import logging
+from base64 import b64encode
 
 import pytest
 
-from veriphoto.contract import ANONYMOUS
+from veriphoto.contract import ANONYMOUS, ENSEMBLE, IMAGE
 from veriphoto.errors import UsageError
 from veriphoto_serving.gateway.errors import RateLimitedError, UnauthorizedError
 from veriphoto_serving.gateway.middleware.keys import KeyRing, shown_key
@@ -98,6 +99,51 @@ def test_a_large_batch_is_paid_back() -> None:
         limit.take("shop")
     now[0] = 16.1
     limit.take("shop")
+
+
+def test_a_request_that_is_counted_in_two_steps_needs_what_it_needs_at_once() -> None:
+    now = [0.0]
+    limit = RateLimit(60, 3, clock=lambda: now[0])
+    for pictures in (1, 2, 3, 4, 20):
+        now[0] += 1000.0
+        limit.take("shop")
+        limit.take("shop", pictures, charged=1)
+    now[0] += 1000.0
+    limit.take("shop")
+    for _ in range(5):
+        limit.take("shop")
+        with pytest.raises(RateLimitedError) as refused:
+            limit.take("shop", 3, charged=1)
+        assert refused.value.wait == pytest.approx(1.0), "a refusal is not charged"
+    now[0] += 1.0
+    limit.take("shop")
+    limit.take("shop", 3, charged=1)
+
+
+async def test_a_full_bucket_admits_a_batch_beyond_the_burst(open_gateway: Open) -> None:
+    async with open_gateway(rate_limit=3, rate_burst=3) as gateway:
+        assert (await gateway.http.post("/predict/batch", files=photos(4))).status_code == 200
+        assert (await gateway.http.post("/predict", content=picture())).status_code == 429
+    async with open_gateway(rate_limit=3, rate_burst=3) as gateway:
+        inputs = [{"name": IMAGE, "datatype": "BYTES", "shape": [4, 1], "data": [b64encode(picture()).decode()] * 4}]
+        answer = await gateway.http.post(f"/v2/models/{ENSEMBLE}/infer", json={"inputs": inputs})
+        assert answer.status_code == 200
+        assert (await gateway.http.post("/predict", content=picture())).status_code == 429
+
+
+async def test_a_refused_batch_costs_nothing(open_gateway: Open) -> None:
+    async with open_gateway(rate_limit=3, rate_burst=3) as gateway:
+        sent = [await gateway.http.post("/predict", content=picture())]
+        for _ in range(3):
+            refused = await gateway.http.post("/predict/batch", files=photos(4))
+            assert (refused.status_code, refused.json()["error"]) == (429, "rate_limited")
+            assert int(refused.headers["retry-after"]) <= 21, "one photo has to come back"
+        sent += [await gateway.http.post("/predict", content=picture()) for _ in range(3)]
+    assert [each.status_code for each in sent] == [200, 200, 200, 429]
+
+
+def photos(number: int) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("files", (f"{place}.jpg", picture())) for place in range(number)]
 
 
 async def test_cors_is_closed_unless_opened(open_gateway: Open) -> None:

@@ -145,9 +145,21 @@ async def test_only_keys_of_that_scope_may(open_gateway: Open, settings: dict[st
         assert (await tell(gateway, {}, request_id=ID, truth="real")).status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("keys", "known"), [(KEYS, r"app, shop\)"), ("", "none; set VERIPHOTO_API_KEYS or --api-keys-file")]
+)
+def test_a_name_that_is_no_keys_is_told_at_the_start(keys: str, known: str) -> None:
+    with pytest.raises(UsageError, match=f"--feedback-keys: 'shpo' is the name of no API key .known: {known}"):
+        create_app(GatewaySettings(api_keys=keys, feedback_keys="shop,shpo" if keys else "shpo"))
+
+
 async def test_it_is_off_without_a_database(open_gateway: Open) -> None:
     async with open_gateway() as gateway:
-        assert (await tell(gateway, {}, request_id=ID, truth="real")).status_code == 404
+        for route in ("/feedback", "/v1/feedback", "/v1/feedback/"):
+            answer = await tell(gateway, {}, route, request_id=ID, truth="real")
+            assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+            assert answer.json()["detail"].startswith("feedback is off; the operator turns it on with --review-d")
+        assert "no such route" in (await tell(gateway, {}, "/v1/feedbacks")).json()["detail"]
 
 
 @pytest.mark.parametrize(

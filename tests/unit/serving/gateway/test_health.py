@@ -14,12 +14,15 @@ from veriphoto_serving.gateway.models import HealthAnswer
 
 from .conftest import Gateway, Open, picture, wait_for
 
+DOWN = "Triton does not score the test picture"
+
 
 async def test_health_is_deep(gateway: Gateway) -> None:
     answer = await gateway.http.get("/health")
     body = HealthAnswer.model_validate(answer.json())
 
     assert (answer.status_code, body.status, body.model_version) == (200, "ok", 1)
+    assert body.reason is None
     assert body.canary is not None
     assert body.canary.age_s < 10
     assert body.drift == {"state": "away"}
@@ -30,7 +33,8 @@ async def test_everything_says_so_when_triton_is_away(open_gateway: Open) -> Non
         gateway.triton.fault = ServiceUnavailableError("gone")
         await wait_for(lambda: gateway.services.watchdog.state == "down")
 
-        assert (await gateway.http.get("/health")).status_code == 503
+        health = await gateway.http.get("/health")
+        assert (health.status_code, health.json()["reason"]) == (503, f"{DOWN}; see its log")
         assert (await gateway.http.get("/readyz")).json() == {"status": "down"}
         assert (
             (await gateway.http.get("/healthz")).status_code == (await gateway.http.get("/startup")).status_code == 200
@@ -39,6 +43,7 @@ async def test_everything_says_so_when_triton_is_away(open_gateway: Open) -> Non
         started = time.perf_counter()
         refused = await gateway.http.post("/predict", content=picture())
         assert refused.status_code == 503
+        assert refused.json()["detail"] == "the scoring server is away; try again in a moment", "nobody restarts it"
         assert time.perf_counter() - started < 0.1
         assert gateway.triton.requests == before, "nobody asks a Triton that is known to be dead"
 
@@ -62,6 +67,7 @@ async def test_draining_fails_readiness_and_still_serves(gateway: Gateway) -> No
     gateway.services.draining = True
 
     assert (await gateway.http.get("/readyz")).status_code == 503
+    assert (await gateway.http.get("/health")).json()["reason"] == "the gateway is stopping"
     answer = await gateway.http.post("/predict", content=picture())
     assert (answer.status_code, answer.headers["connection"]) == (200, "close")
 
@@ -110,6 +116,14 @@ async def test_what_the_monitor_does_not_know_yet_is_passed_on() -> None:
     body = {"drift_detected": None, "status": "not enough data", "window_size": 17}
     monitor = DriftMonitorClient("http://monitor/drift", httpx.MockTransport(lambda _: httpx.Response(200, json=body)))
     assert await monitor.report() == {**body, "state": "unknown", "detail": "not enough data"}
+    await monitor.close()
+
+
+async def test_without_a_monitor_none_is_asked() -> None:
+    asked = []
+    monitor = DriftMonitorClient("", httpx.MockTransport(asked.append))  # type: ignore[arg-type]
+    assert (await monitor.report())["detail"].startswith("this server has no drift monitor")
+    assert (await monitor.state(), asked) == ("away", [])
     await monitor.close()
 
 

@@ -35,6 +35,35 @@ async def test_curls_default_content_type_is_a_body_too(gateway: Gateway, photo:
     assert (await gateway.http.post("/predict", content=photo, headers=headers)).status_code == 200
 
 
+@pytest.mark.parametrize("value", [b"photo.jpg", "фото.jpg".encode(), b"", b"/tmp/" + b"a" * 4000])
+@pytest.mark.parametrize(("route", "field"), [("/predict", "file"), ("/predict/batch", "files")])
+async def test_a_path_in_place_of_the_file_is_named(gateway: Gateway, route: str, field: str, value: bytes) -> None:
+    answer = await gateway.http.post(route, files={field: (None, value)})
+    assert (answer.status_code, answer.json()["error"]) == (400, "missing_file")
+    assert answer.json()["detail"] == f"the field '{field}' holds text, not a file; with curl write -F {field}=@PATH"
+
+
+async def test_a_photo_without_a_name_is_scored_and_other_bytes_are_no_path(gateway: Gateway, photo: bytes) -> None:
+    for content in (photo, *(picture(kind=kind, size=(8, 8)) for kind in ("JPEG", "PNG", "WEBP", "AVIF"))):
+        assert (await gateway.http.post("/predict", files={"file": (None, content)})).status_code == 200
+    for content in (b"text\0", b"\xff", b"a" * 5000):
+        answer = await gateway.http.post("/predict", files={"file": (None, content)})
+        assert answer.json()["error"] == "not_an_image"
+    mixed = [("files", ("a.jpg", photo)), ("files", (None, b"b.jpg"))]
+    results = (await gateway.http.post("/predict/batch", files=mixed)).json()["results"]
+    assert ["error" in each for each in results] == [False, True]
+
+
+@pytest.mark.parametrize("body", [b'{"file": "photo.jpg"}', b' \r\n["a"]', b"{"])
+async def test_json_in_place_of_the_photo_is_named(gateway: Gateway, body: bytes) -> None:
+    for route in ("/predict", "/v1/predict/explain"):
+        before = gateway.triton.requests
+        answer = await gateway.http.post(route, content=body)
+        assert (answer.status_code, answer.json()["error"]) == (400, "bad_request")
+        assert answer.json()["detail"] == "the body is JSON; send the photo itself, or the form field 'file'"
+        assert gateway.triton.requests == before
+
+
 async def test_an_unsure_picture_keeps_its_side(gateway: Gateway) -> None:
     answer = (await gateway.http.post("/predict", content=picture(size=(20, 20)))).json()
 

@@ -86,6 +86,28 @@ async def test_what_is_dead_is_restarted(watch: Watch) -> None:
     assert patient.restarts == 1
 
 
+@pytest.mark.parametrize("how", ["refused", "silent"])
+async def test_a_wrong_address_is_told_once_and_nothing_is_claimed_of_it(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    patient, outcomes = Patient(), []
+    patient.fault = ServiceUnavailableError("the connection was refused") if how == "refused" else None
+    patient.hangs = how == "silent"
+    watchdog = Watchdog(patient.probe, interval=0.05, timeout=0.1, address="grpc://here:1", observe=outcomes.append)
+    assert watchdog.reason == "the first test picture is being scored"
+    task = asyncio.create_task(watchdog.run())
+    await wait_for(lambda: len(outcomes) > 2)
+    assert watchdog.state == "starting"
+    assert (watchdog.reason or "").startswith("Triton has never scored")
+    (told,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "Triton at grpc://here:1 has not scored" in told.getMessage()
+    assert "check --triton-url" in told.getMessage()
+    patient.fault, patient.hangs = None, False
+    await wait_for(lambda: watchdog.state == "ok")
+    assert watchdog.reason is None
+    task.cancel()
+
+
 async def test_what_does_not_start_is_tried_again(watch: Watch) -> None:
     patient = Patient(failing=1)
     watchdog = watch(patient)
