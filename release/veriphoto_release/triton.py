@@ -19,6 +19,7 @@ from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto.shared_names import SERVER_FILE, TRITON_FOLDER
 from veriphoto_client import Detector
 from veriphoto_client.triton.admin import KEY_VARIABLE, TritonAdmin
+from veriphoto_release.versions import require_directory
 
 __all__ = ["KEY_VARIABLE", "URL_VARIABLE", "Answer", "Triton", "find_triton"]
 
@@ -112,8 +113,9 @@ def find_triton(var: Path, repository: Path, *, url: str | None = None, key: str
 
     Raises:
         ServiceUnavailableError: If no server is known.
-        UsageError: If there are several to choose from.
+        UsageError: If there are several to choose from, or no such repository.
     """
+    require_directory(repository)
     url = url or os.environ.get(URL_VARIABLE)
     key = key or os.environ.get(KEY_VARIABLE)
     running = _running(var, repository)

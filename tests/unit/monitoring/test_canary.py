@@ -244,7 +244,13 @@ def start(*arguments: str | Path, url: str, var: Path) -> subprocess.Popen[str]:
     code = "from veriphoto_client.cli import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, "canary", *map(str, arguments)],
-        env={**os.environ, "VERIPHOTO_TRITON_URL": url, "VERIPHOTO_VAR": str(var), "COLUMNS": "160", "PYTHONUNBUFFERED": "1"},
+        env={
+            **os.environ,
+            "VERIPHOTO_TRITON_URL": url,
+            "VERIPHOTO_VAR": str(var),
+            "COLUMNS": "160",
+            "PYTHONUNBUFFERED": "1",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -6,6 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
+from veriphoto.errors import UsageError
+from veriphoto_client.commandline.app import build
 from veriphoto_release.versions import published
 
 ROOT = Path(__file__).parents[3]
@@ -49,6 +54,20 @@ def test_models_list_needs_no_training_environment(tmp_path: Path) -> None:
     assert "from the next start" in done.stdout
     assert "the registry at sqlite:///" in done.stderr
     assert "pip install -e '.[export]'" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["list", "rollback"])
+def test_a_folder_without_a_repository_is_told_from_a_repository_without_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(build(), ["models", command])
+    assert isinstance(result.exception, UsageError)
+    assert result.exception.message == (
+        "model_repository is no directory; name the model repository with --model-repository"
+    )
+    (tmp_path / "model_repository" / "classifier").mkdir(parents=True)
+    assert "nothing is served yet" in CliRunner().invoke(build(), ["models", "list"]).output
 
 
 def listed(var: Path, *options: str) -> subprocess.CompletedProcess[str]:
