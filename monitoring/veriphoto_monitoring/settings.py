@@ -95,7 +95,11 @@ class CanarySettings(_Folders):
         "Also write metrics to NAME.prom for node exporter's textfile collector.",
         variable="VERIPHOTO_CANARY_TEXTFILE",
     )
-    url: str = option(f"http://127.0.0.1:{TRITON_HTTP_PORT}", "Triton's address: http://host:port or grpc://host:port.")
+    url: str = option(
+        f"http://127.0.0.1:{TRITON_HTTP_PORT}",
+        "Triton's address: http://host:port or grpc://host:port.",
+        variable="VERIPHOTO_TRITON_URL",  # VERIPHOTO_URL may lead to the gateway
+    )
     in_flight: int = option(
         4,
         "Requests in flight at a time; keep it low to leave capacity for users.",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from veriphoto.manifest import read_manifest, verify_onnx
 from veriphoto.preprocessing import preprocess
 from veriphoto.second_opinion import OPINION_FILE, read_opinion
 from veriphoto_export.operating_point import UNSERVED
-from veriphoto_release import gate, golden, journal
+from veriphoto_release import golden, journal
 from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.candidate import Candidate, load_candidate
 from veriphoto_release.journal import Entry
@@ -31,6 +31,9 @@ from veriphoto_release.registration import register, settle_exports
 from veriphoto_release.registry import CHALLENGER, CHAMPION, EXPORT, FORCED, RegisteredModel, Registry
 from veriphoto_release.triton import Triton
 
+if TYPE_CHECKING:
+    from veriphoto_release.gate import Criterion
+
 TOLERANCE: Final = 0.005
 """Largest difference in probability between Triton and offline that passes; fp32 differs by 1e-6, fp16 by 1e-3."""
 
@@ -38,7 +41,7 @@ PROMOTE: Final = "promote"
 ROLLBACK: Final = "rollback"
 
 Step = Callable[[str], None]
-Judge = Callable[[Candidate, Candidate], list[gate.Criterion]]
+Judge = Callable[[Candidate, Candidate], "list[Criterion]"]
 """Compares champion and candidate."""
 
 
@@ -62,7 +65,7 @@ class Change:
     model: int
     version: int
     previous: int | None
-    rows: tuple[gate.Criterion, ...] = ()
+    rows: tuple[Criterion, ...] = ()
     variant: str = ""
     """The variant that Triton runs."""
     opinion_lost: bool = False
@@ -96,6 +99,8 @@ def promote(
     Raises:
         VeriphotoError: If a step fails, naming it and the reason; the previous version keeps serving.
     """
+    from veriphoto_release import gate  # noqa: PLC0415 - torch, which a rollback does without
+
     with repository_lock(place.repository):
         procedure = _Procedure(PROMOTE, place, step)
         champion = procedure.begin()
@@ -104,7 +109,7 @@ def promote(
             if champion is not None and model.number == champion.number:
                 raise UsageError(f"model {model.number} is the champion already")
         candidate = procedure.verify(model)
-        rows: list[gate.Criterion] = []
+        rows: list[Criterion] = []
         if champion is not None:
             with procedure.at("compare"):
                 if not without_opinion:
@@ -408,6 +413,6 @@ def _before(registry: Registry) -> int:
     return stack[-2]
 
 
-def _report(evaluation: str, rows: Sequence[gate.Criterion]) -> dict[str, str]:
+def _report(evaluation: str, rows: Sequence[Criterion]) -> dict[str, str]:
     figures = [row.to_json() for row in rows if not row.figure.startswith("right in")]
     return {"gate": json.dumps({"evaluation": evaluation, "compares": "classifiers alone", "figures": figures})[:4900]}

@@ -113,7 +113,8 @@ class Registry:
         for model in models:
             if which == str(model.number) or which in model.aliases:
                 return model
-        known = ", ".join(str(model.number) for model in models) or "none; export one first: veriphoto export"
+        known = ", ".join(str(model.number) for model in models)
+        known = known or "none; export one first (veriphoto export), or name the server's folder with --var"
         raise UsageError(f"the registry has no model '{which}'; it has: {known}")
 
     def champion(self) -> RegisteredModel | None:

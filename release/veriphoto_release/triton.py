@@ -1,8 +1,9 @@
 """The running Triton, as promotion needs it: load a model, and score a photo as any client would.
 
 Its address and the key to its model API come, in this order, from options, from ``VERIPHOTO_TRITON_HTTP`` and
-``VERIPHOTO_TRITON_ADMIN_KEY`` (a Triton in a container gets its key from a secret), or from the file ``server.json``
-that the launcher of ``veriphoto serve`` keeps in its runtime directory, readable for its user alone.
+``VERIPHOTO_TRITON_ADMIN_KEY`` or the file that ``VERIPHOTO_TRITON_ADMIN_KEY_FILE`` names (a container's secret), or
+from the file ``server.json`` that the launcher of ``veriphoto serve`` keeps in its runtime directory, readable for its
+user alone.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto.shared_names import SERVER_FILE, TRITON_FOLDER
 from veriphoto_client import Detector
 from veriphoto_client.triton.admin import KEY_VARIABLE, TritonAdmin
+from veriphoto_release.versions import require_directory
 
-__all__ = ["KEY_VARIABLE", "URL_VARIABLE", "Answer", "Triton", "find_triton"]
+__all__ = ["KEY_FILE_VARIABLE", "KEY_VARIABLE", "URL_VARIABLE", "Answer", "Triton", "find_triton"]
 
 URL_VARIABLE: Final = "VERIPHOTO_TRITON_HTTP"
+KEY_FILE_VARIABLE: Final = f"{KEY_VARIABLE}_FILE"
 GOLDEN_ID: Final = f"{PROBE_PREFIX}golden"
 """The request id of golden photos in the prediction log: it says that they are no traffic."""
 
@@ -112,10 +115,11 @@ def find_triton(var: Path, repository: Path, *, url: str | None = None, key: str
 
     Raises:
         ServiceUnavailableError: If no server is known.
-        UsageError: If there are several to choose from.
+        UsageError: If there are several to choose from, no such repository, or a key file that cannot be read.
     """
+    require_directory(repository)
     url = url or os.environ.get(URL_VARIABLE)
-    key = key or os.environ.get(KEY_VARIABLE)
+    key = key or os.environ.get(KEY_VARIABLE) or _key_of_file()
     running = _running(var, repository)
     if url:
         address = url.removeprefix("http://").rstrip("/")
@@ -130,6 +134,14 @@ def find_triton(var: Path, repository: Path, *, url: str | None = None, key: str
         several = ", ".join(each.http_url for each in running)
         raise UsageError(f"several servers run on {repository}: {several}; choose one with --triton-url")
     return running[0]
+
+
+def _key_of_file() -> str:
+    file = os.environ.get(KEY_FILE_VARIABLE)
+    try:
+        return Path(file).read_text(encoding="utf-8").strip() if file else ""
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{KEY_FILE_VARIABLE}: {file} cannot be read: {error}") from error
 
 
 def _running(var: Path, repository: Path) -> list[Triton]:

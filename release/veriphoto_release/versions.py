@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from veriphoto.contract import CLASSIFIER
-from veriphoto.errors import ModelError
+from veriphoto.errors import ModelError, UsageError
 from veriphoto.manifest import ONNX_FILE, read_manifest
 from veriphoto.second_opinion import read_opinion
 
@@ -29,6 +29,12 @@ class Published:
     """The version that a shop's calibration started from."""
 
 
+def require_directory(repository: Path) -> None:
+    """Raises ``UsageError`` if a model repository is no directory, as in a folder other than the project's."""
+    if not repository.is_dir():
+        raise UsageError(f"{repository} is no directory; name the model repository with --model-repository")
+
+
 def published(repository: Path) -> list[Published]:
     """Lists the versions that hold a graph.
 
@@ -37,7 +43,11 @@ def published(repository: Path) -> list[Published]:
 
     Returns:
         The versions, oldest first. Triton serves the last from its next start.
+
+    Raises:
+        UsageError: If there is no such directory.
     """
+    require_directory(repository)
     folders = [path.parent for path in (repository / CLASSIFIER).glob(f"[0-9]*/{ONNX_FILE}")]
     numbered = sorted((folder for folder in folders if folder.name.isdigit()), key=lambda folder: int(folder.name))
     return [_read(folder) for folder in numbered]

@@ -13,7 +13,7 @@ from typing import Final
 from rich.console import Console
 from rich.markup import escape
 
-from veriphoto.errors import MissingExtraError, StartupError, UsageError
+from veriphoto.errors import MissingExtraError, UsageError
 from veriphoto_client import Detection
 from veriphoto_serving import samples
 from veriphoto_serving.gateway.server import prepare
@@ -25,6 +25,7 @@ from veriphoto_serving.triton import selfcheck
 from veriphoto_serving.triton.launcher import TritonServer
 from veriphoto_serving.triton.options import TritonOptions
 from veriphoto_serving.triton.ports import free_ports, obstacle
+from veriphoto_serving.triton.selfcheck import Door
 from veriphoto_serving.truths import read_truths
 
 _KEY_BYTES: Final = 24
@@ -74,7 +75,7 @@ def serve_until_stopped(options: TritonOptions, folder: Path | None, front: Fron
     pictures = _pictures(console, folder, needed=front is None)
     truths = read_truths(folder) if folder else {}
     server = TritonServer(options if front else options.on_free_ports())
-    findings = selfcheck.run(server.options, server.installation)
+    findings = selfcheck.run(server.options, server.installation, _doors(front) if front else ())
     for finding in findings:
         if not finding.fatal:
             console.print(f"[yellow]{finding.check}: {escape(finding.message)}[/yellow]")
@@ -92,6 +93,15 @@ def serve_until_stopped(options: TritonOptions, folder: Path | None, front: Fron
     if front is None:
         console.print(_NEXT, soft_wrap=True, markup=False, highlight=False)
     return sum(sample.failed for sample in scored)
+
+
+def _doors(front: Front) -> list[Door]:
+    doors = [Door("--gateway-port", front.gateway.gateway_port, front.gateway.gateway_host)]
+    if front.page_port is not None:
+        doors.append(Door("--page-port", front.page_port))
+    if front.monitor_port is not None:
+        doors.append(Door("--sidecar-port", front.monitor_port, without="drift is not watched"))
+    return doors
 
 
 def _start_and_score(
@@ -116,13 +126,11 @@ def _tell_rate(console: Console, options: TritonOptions, scored: list[samples.Sa
 def _prepare_gateway(
     console: Console, server: TritonServer, front: Front, stack: contextlib.ExitStack
 ) -> Callable[[], None]:
-    """Binds the gateway's port before Triton is started, so that a port in use is noticed at once.
+    """Binds the gateway's port before Triton is started.
 
     Returns:
         A function that serves until Ctrl-C.
     """
-    if front.page_port and (found := obstacle(front.page_port)):
-        raise StartupError(f"{found}; choose another for the page with --page-port")
     settings = replace(front.gateway, triton_url=f"grpc://{server.grpc_url}")
     watch = _monitor(console, server, front.monitor_port, stack)
     if front.monitor_port is not None:
@@ -160,9 +168,8 @@ def _monitor(
     if port is None:
         return None
     chosen = port or free_ports(1, avoid=server.options.ports)[0]
-    if found := obstacle(chosen):
-        console.print(f"[yellow]drift is not watched: {escape(found)}; choose another with --sidecar-port[/yellow]")
-        return None
+    if obstacle(chosen):
+        return None  # the self-check has said so
 
     report = drift_url(chosen)
 

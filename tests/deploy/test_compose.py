@@ -8,7 +8,7 @@ import pytest
 import yaml
 from deployment import COMPOSE_VARIABLES, ROOT, VARIABLE, compose, default, known_variables
 
-from veriphoto.contract import GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT, TRITON_METRICS_PORT
+from veriphoto.contract import GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
 from veriphoto_client.page.command import PAGE_PORT
 from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.triton.launcher import STACK_BYTES
@@ -79,6 +79,19 @@ def test_the_gateway_finds_the_others() -> None:
     assert services()["page"]["environment"]["VERIPHOTO_GATEWAY_URL"] == f"http://gateway:{GATEWAY_PORT}"
     for name in ("triton-cpu", "triton-gpu"):
         assert services()[name]["networks"]["inference"]["aliases"] == ["triton"]
+
+
+def test_the_trainer_can_promote_what_it_made() -> None:
+    """It reaches Triton and its key, the registry, and the repository that Triton reads."""
+    trainer, triton = services()["trainer"], services()["triton-cpu"]
+    assert trainer["environment"]["VERIPHOTO_TRITON_HTTP"] == f"triton:{TRITON_HTTP_PORT}"
+    assert set(triton["networks"]) < set(trainer["networks"])
+    assert set(services()["mlflow"]["networks"]) < set(trainer["networks"])
+    (secret,) = triton["secrets"]
+    assert secret in trainer["secrets"]
+    assert trainer["environment"]["VERIPHOTO_TRITON_ADMIN_KEY_FILE"] == f"/run/secrets/{secret}"
+    assert "models:/models" in trainer["volumes"]
+    assert trainer["environment"]["VERIPHOTO_MODEL_REPOSITORY"] == "/models"
 
 
 def test_what_is_asked_to_stop_is_given_the_time_it_takes() -> None:

@@ -79,7 +79,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
 
 def test_every_command_works_in_the_order_of_the_page(place: tuple[Path, dict[str, str]]) -> None:
     home, ports = place
-    environment = {**os.environ, "VERIPHOTO_URL": f"http://127.0.0.1:{ports[str(TRITON_HTTP_PORT)]}"}
+    triton = f"http://127.0.0.1:{ports[str(TRITON_HTTP_PORT)]}"
+    environment = {**os.environ, "VERIPHOTO_URL": triton, "VERIPHOTO_TRITON_URL": triton}
     environment["VERIPHOTO_MONITOR_URL"] = f"http://127.0.0.1:{ports[str(SIDECAR_PORT)]}"
     lines = typed()
     assert len(lines) >= 7

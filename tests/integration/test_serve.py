@@ -121,15 +121,27 @@ def test_being_killed_leaves_nothing_behind(serving: Serving) -> None:
     assert serving.gone()
 
 
-def test_a_taken_gateway_port_is_noticed_before_triton_starts(tmp_path: Path) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        arguments = ["--no-samples", f"--var={tmp_path}", *FREE_PORTS, f"--gateway-port={other.getsockname()[1]}"]
+def test_taken_ports_are_told_together_before_triton_starts(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as held:
+        taken = {name: held_port(held) for name in ("--http-port", "--gateway-port", "--page-port", "--sidecar-port")}
+        arguments = ["--no-samples", "--page", f"--var={tmp_path}", "--grpc-port=0", "--metrics-port=0"]
+        arguments += [f"{name}={port}" for name, port in taken.items()]
         done = subprocess.run([COMMAND, "serve", *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert "--gateway-port" in done.stderr
-    assert "Triton is ready" not in done.stdout
+    said = " ".join((done.stdout + done.stderr).split())
+    for name, port in taken.items():
+        assert re.search(rf"port {port} is taken by process {os.getpid()} \([^;]*; stop that or choose.*{name}", said)
+    assert "Triton is ready" not in said
+
+
+def test_the_page_alone_says_what_to_do_about_a_taken_port() -> None:
+    with contextlib.ExitStack() as held:
+        port = held_port(held)
+        command = [COMMAND, "page", f"--page-port={port}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: [startup_failed] 127.0.0.1:{port} cannot be listened on: ")
+    assert done.stderr.endswith("choose another with --page-port\n")
 
 
 def test_demo_scores_the_samples(tmp_path: Path) -> None:

@@ -56,9 +56,9 @@ def predict(
             counts = await score_and_print(found, scoring, typer.echo, as_json=as_json, sheet=sheet)
         if sheet is not None:
             sheet.write()
-        if counts.total() != 1:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-            typer.echo(f"{counts.total()} pictures: {kinds or 'none'}; scored by {scoring.name}", err=True)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        summary = "" if counts.total() == 1 else f"{counts.total()} pictures: {kinds or 'none'}; "
+        typer.echo(f"{summary}scored by {scoring.name}", err=True)
         return not counts["error"]
 
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -11,7 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from veriphoto.contract import GATEWAY_PORT
-from veriphoto.errors import MissingExtraError
+from veriphoto.errors import MissingExtraError, StartupError
 
 PAGE_PORT: Final = 8501
 
@@ -31,8 +32,20 @@ def page(
 ) -> None:
     """Start the web page in front of a gateway. Where that needs an API key, set VERIPHOTO_API_KEY."""
     command, environment = page_process(gateway_url, page_host, page_port, review_database if review else "")
+    _require_port(page_host, page_port)
     # In this process's place: a container's first process gets the signals, and would not hand them on.
     os.execve(command[0], command, environment)
+
+
+def _require_port(host: str, port: int) -> None:
+    """Streamlit would say that the port is not available, and not what to do."""
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        raise StartupError(f"{host}:{port} cannot be listened on: {error}; choose another with --page-port") from error
 
 
 def page_process(gateway_url: str, host: str, port: int, review: str = "") -> tuple[list[str], dict[str, str]]:

@@ -134,6 +134,14 @@ class AsyncDetector:
         async with self._turns:
             return replace(await self._service.health(), url=self.url)
 
+    async def kind(self) -> ServiceKind:
+        """Returns which server the URL leads to, ``triton`` or ``gateway``; asks it at most once.
+
+        Raises:
+            ServiceError: If it has to be asked and does not answer.
+        """
+        return await self._service.kind()
+
     async def close(self) -> None:
         """Closes connections."""
         await self._service.close()

@@ -28,6 +28,7 @@ from veriphoto.errors import (
 from veriphoto.verdict import Confidence, Label, OperatingPoint, Reason, Verdict
 from veriphoto_client.sdk.detection import Detection, Health, SecondOpinionAnswer
 from veriphoto_client.sdk.retry import asking_to_wait
+from veriphoto_client.sdk.services import ServiceKind
 
 PATIENCE_S: Final = 10.0
 """Seconds for which requests are retried by default if the gateway is busy or away."""
@@ -134,6 +135,10 @@ class GatewayService:
             return answer.status_code == 200 and bool(answer.json() == _ALIVE)
         except ValueError:
             return False
+
+    async def kind(self) -> ServiceKind:
+        """See ``Service.kind``."""
+        return ServiceKind.GATEWAY
 
     async def close(self) -> None:
         """See ``Service.close``."""

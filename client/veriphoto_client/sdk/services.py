@@ -45,6 +45,13 @@ class Service(Protocol):
             ServiceError: If they are not.
         """
 
+    async def kind(self) -> ServiceKind:
+        """Returns which server it is, never ``AUTO``.
+
+        Raises:
+            ServiceError: If it has to be asked and does not answer.
+        """
+
     async def close(self) -> None:
         """Closes connections; may be called twice."""
 
@@ -73,6 +80,10 @@ class TensorService:
             latency_ms=1000.0 * (time.perf_counter() - started),
         )
 
+    async def kind(self) -> ServiceKind:
+        """See ``Service.kind``."""
+        return ServiceKind.TRITON
+
     async def close(self) -> None:
         """See ``Service.close``."""
         await self._transport.close()
@@ -98,6 +109,9 @@ class _EitherService:
 
     async def health(self) -> Health:
         return await (self._found or await self._find()).health()
+
+    async def kind(self) -> ServiceKind:
+        return await (self._found or await self._find()).kind()
 
     async def close(self) -> None:
         await self._gateway.close()

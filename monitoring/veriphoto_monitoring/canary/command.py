@@ -31,7 +31,7 @@ def canary(
     Exit code: 0 no group does worse, 1 one does, 2 could not run.
 
     Options other than --write-reference are also environment variables: --every is VERIPHOTO_CANARY_EVERY, --url and
-    --var are VERIPHOTO_URL and VERIPHOTO_VAR.
+    --var are VERIPHOTO_TRITON_URL and VERIPHOTO_VAR.
     """
     if settings.write_reference and settings.every:
         raise UsageError("--write-reference needs a single run; leave out --every")

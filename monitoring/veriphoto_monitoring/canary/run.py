@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from veriphoto.errors import ImageError
+from veriphoto.errors import ImageError, UsageError
 from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import AsyncDetector, Detection
+from veriphoto_client.sdk.services import ServiceKind
 from veriphoto_monitoring.canary.pictures import Canary, find
 from veriphoto_monitoring.canary.results import Results
 from veriphoto_monitoring.canary.verdict import MEASURES, GroupTally, judge_groups
@@ -31,6 +32,7 @@ def run(directory: Path, url: str, in_flight: int, reference: Sequence[GroupTall
 
     Raises:
         DataError: If there are no pictures.
+        UsageError: If the address is that of a gateway, which gives photos ids of its own: they would count as traffic.
         ServiceError: If the server fails: an incomplete run is not a result.
     """
     canaries = find(directory)
@@ -68,6 +70,11 @@ async def _score(canaries: Sequence[Canary], url: str, in_flight: int) -> list[D
     """Returns an answer for each picture, in order. Their ids keep them out of the drift statistics."""
     prefix = f"{PROBE_PREFIX}canary-{uuid.uuid4().hex[:8]}"
     async with AsyncDetector(url, max_in_flight=in_flight) as detector:
+        if await detector.kind() is ServiceKind.GATEWAY:
+            raise UsageError(
+                f"{url} is the REST gateway: canaries sent through it would count as traffic; name Triton with "
+                "--url http://host:8000"
+            )
 
         async def one(number: int, path: Path) -> Detection | ImageError:
             try:

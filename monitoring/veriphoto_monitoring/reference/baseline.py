@@ -43,7 +43,10 @@ def make(log: Path, last: int, since: float | None, until: float | None) -> Refe
     version = max(versions, key=lambda one: versions[one], default=0)
     records = sorted((one for one in kept if one.model_version == version), key=lambda one: one.time)
     if len(records) < LEAST:
-        raise DataError(f"{log} has {len(records)} pictures of that period, a baseline needs {LEAST} (better 20000)")
+        which = "" if records else "; is that the log of the server? Name its folder with --var, or the log with --log"
+        raise DataError(
+            f"{log} has {len(records)} pictures of that period, a baseline needs {LEAST} (better 20000){which}"
+        )
     rows, times = to_rows(records), np.array([record.time for record in records])
     return with_inflation(from_rows(rows, times, version), rows)
 

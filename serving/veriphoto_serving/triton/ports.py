@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from collections.abc import Collection
 from pathlib import Path
@@ -34,24 +35,28 @@ def free_ports(count: int, avoid: Collection[int] = ()) -> list[int]:
     return ports
 
 
-def obstacle(port: int) -> str:
-    """Says why a server cannot listen on a port of the loopback interface.
+def obstacle(port: int, host: str = LOOPBACK) -> str:
+    """Says why a server cannot listen on a port.
 
     Args:
-        port: The port.
+        port: The port; 0 means any.
+        host: The address to listen on.
 
     Returns:
         The reason; empty if the port is free.
     """
-    with socket.socket() as probe:
-        # Servers set this, too: connections in TIME_WAIT are no obstacle.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except PermissionError:
-            return f"port {port} is reserved for root"
-        except OSError:
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            # Servers set this, too: connections in TIME_WAIT are no obstacle.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except PermissionError:
+        return f"port {port} is reserved for root"
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
             return f"port {port} is taken by {holder(port)}"
+        return f"{host}:{port} cannot be listened on: {error}"
     return ""
 
 

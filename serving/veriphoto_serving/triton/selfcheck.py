@@ -28,7 +28,7 @@ from veriphoto_serving.triton.installation import (
 )
 from veriphoto_serving.triton.launcher import STACK_BYTES
 from veriphoto_serving.triton.options import Flavour, TritonOptions
-from veriphoto_serving.triton.ports import obstacle
+from veriphoto_serving.triton.ports import LOOPBACK, obstacle
 
 _MEGA: Final = 1_000_000
 _SHM_NEEDED: Final = 32 * _MEGA
@@ -56,17 +56,31 @@ class Finding:
     """Whether the server cannot run with it."""
 
 
-def run(options: TritonOptions, installation: Installation) -> list[Finding]:
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where something that is served beside Triton listens."""
+
+    option: str
+    """The option that chooses its port."""
+    port: int
+    """0 for any."""
+    host: str = LOOPBACK
+    without: str = ""
+    """What is missing without it; empty if the rest is not served either."""
+
+
+def run(options: TritonOptions, installation: Installation, doors: Sequence[Door] = ()) -> list[Finding]:
     """Checks this machine.
 
     Args:
         options: How the server will be started, resolved for ``installation``.
         installation: The server that will run.
+        doors: What else will listen.
 
     Returns:
         What was found, fatal or not. Shared memory of dead servers has been removed on the way.
     """
-    return list(_Checks(options, installation).all())
+    return list(_Checks(options, installation, doors).all())
 
 
 def require(findings: Sequence[Finding]) -> None:
@@ -88,6 +102,7 @@ def require(findings: Sequence[Finding]) -> None:
 class _Checks:
     options: TritonOptions
     installation: Installation
+    doors: Sequence[Door]
 
     def all(self) -> Iterator[Finding]:
         if self.installation.wheel is not None:
@@ -178,12 +193,16 @@ class _Checks:
 
     def _ports(self) -> Iterator[Finding]:
         names = ("--http-port", "--grpc-port", "--metrics-port")
-        if len(set(self.options.ports)) < len(names):
-            yield Finding("ports", f"{', '.join(names)} must differ")
-        for name, port in zip(names, self.options.ports, strict=True):
-            found = obstacle(port)
-            if found:
-                yield Finding("ports", f"{found}; stop that or choose another with {name}")
+        doors = [*map(Door, names, self.options.ports), *self.doors]
+        for port in sorted({door.port for door in doors} - {0}):
+            same = [door.option for door in doors if door.port == port]
+            if len(same) > 1:
+                yield Finding("ports", f"{' and '.join(same)} must differ, and are both {port}")
+        for door in doors:
+            if found := obstacle(door.port, door.host):
+                lost = f"; {door.without}" if door.without else ""
+                message = f"{found}; stop that or choose another with {door.option}{lost}"
+                yield Finding("ports", message, fatal=not lost)
 
     def _shared_memory(self) -> Iterator[Finding]:
         removed = shared_memory.remove_stale(shared_memory.DIRECTORY)

@@ -67,7 +67,7 @@ def test_version():
 
 def test_predict_says_it_in_a_sentence_or_json(server, photo):
     code, out, err = veriphoto("predict", photo, url=server.url)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"scored by the server at {server.url}\n")
     assert "probability" in out
     assert "model version 1" in out
     code, out, _ = veriphoto("predict", photo, "--json", url=server.url)

@@ -97,7 +97,7 @@ def test_many_are_a_line_each_in_order(server, folder):
 def test_a_picture_by_standard_input(server):
     process = start("predict", "-", url=server.url, stdin=subprocess.PIPE, text=False, encoding=None)
     out, err = process.communicate(picture(1), timeout=60)
-    assert (process.returncode, err) == (0, b"")
+    assert (process.returncode, err.decode()) == (0, f"scored by the server at {server.url}\n")
     assert b"probability" in out
 
 
@@ -152,6 +152,9 @@ def test_no_server_is_needed(folder, tmp_path):
     code, out, err = veriphoto("predict", folder, *options)
     assert (code, len(out.splitlines())) == (0, 3), err
     assert "scored by this machine (local," in err
+    code, out, err = veriphoto("predict", folder / "a.jpg", "--json", *options)
+    assert (code, err[:31]) == (0, "scored by this machine (local, ")
+    assert json.loads(out)["path"] == str(folder / "a.jpg"), "standard output is for programs"
     code, out, err = veriphoto("scan", folder, *options, "-o", tmp_path / "out.csv")
     assert code == 0, err
     assert "scored by this machine (local," in err

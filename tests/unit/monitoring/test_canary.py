@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_triton import FakeTriton, fake_triton
+from gateway_beside import gateway
 from photo_corpus import write_broken
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
@@ -22,6 +23,7 @@ from scipy.stats import binom
 
 from veriphoto.errors import DataError
 from veriphoto.prediction_log.record import PROBE_PREFIX
+from veriphoto_client.sdk.fake import FakeTransport
 from veriphoto_monitoring.canary import results
 from veriphoto_monitoring.canary.pictures import Canary, find
 from veriphoto_monitoring.canary.results import Results, canary_metrics
@@ -242,7 +244,13 @@ def start(*arguments: str | Path, url: str, var: Path) -> subprocess.Popen[str]:
     code = "from veriphoto_client.cli import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, "canary", *map(str, arguments)],
-        env={**os.environ, "VERIPHOTO_URL": url, "VERIPHOTO_VAR": str(var), "COLUMNS": "160", "PYTHONUNBUFFERED": "1"},
+        env={
+            **os.environ,
+            "VERIPHOTO_TRITON_URL": url,
+            "VERIPHOTO_VAR": str(var),
+            "COLUMNS": "160",
+            "PYTHONUNBUFFERED": "1",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -296,6 +304,21 @@ def test_its_requests_are_no_traffic(server: FakeTriton, folder: Path, tmp_path:
         ids.append(json.loads(body[: int(headers["inference-header-content-length"])])["id"])
     assert len(set(ids)) == 60
     assert all(each.startswith(PROBE_PREFIX) for each in ids)
+
+
+def test_a_gateway_is_refused_and_only_triton_s_variable_counts(
+    server: FakeTriton, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gateway(FakeTransport()) as url:
+        for arguments, variable in (((f"--url={url}",), server.url), ((), url)):
+            code, _, err = canary(folder, "--write-reference", *arguments, url=variable, var=tmp_path)
+            assert code == 2
+            assert f"{url} is the REST gateway: canaries sent through it would count as traffic" in err
+        assert not list(tmp_path.glob("*.json"))
+        assert not server.requests
+        monkeypatch.setenv("VERIPHOTO_URL", url)
+        assert canary(folder, "--write-reference", url=server.url, var=tmp_path)[0] == 0
+    assert len(server.requests) == 60
 
 
 def test_a_server_that_is_away_is_no_result(folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from drift_traffic import draw, reference, write
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from veriphoto.errors import ServiceUnavailableError, StartupError
+from veriphoto.errors import DataError, ServiceUnavailableError, StartupError
 from veriphoto.prediction_log.metrics import HISTOGRAMS, IMAGE_FORMATS, VERDICTS
 from veriphoto.prediction_log.record import Record
 from veriphoto_monitoring.drift.monitor import DriftMonitor
@@ -175,6 +175,17 @@ def test_without_any_reference_it_says_so(place):
     status = describe(finish(place.open()), NOW)
     assert (status["status"], status["drift_detected"], status["reference"]) == ("no reference", None, None)
     assert status["mean_probability"] > 0
+
+
+def test_a_baseline_of_nothing_asks_whether_it_is_the_server_s_log(place):
+    asks = "is that the log of the server? Name its folder with --var, or the log with --log"
+    with pytest.raises(DataError, match="has 0 pictures") as nothing:
+        baseline.make(place.state / "elsewhere" / "predictions", 20_000, None, None)
+    assert nothing.value.message.endswith(asks)
+    write(place.log, draw(150, 5))
+    with pytest.raises(DataError, match="has 150 pictures") as few:
+        baseline.make(place.log, 20_000, None, None)
+    assert asks not in few.value.message
 
 
 def test_a_new_baseline_is_taken_up_while_running(place):

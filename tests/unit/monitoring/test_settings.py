@@ -40,7 +40,7 @@ def parsed(kind: type, *arguments: str, **environment: str) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_defaults_are_the_settings(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("VERIPHOTO_VAR", "VERIPHOTO_URL", "VERIPHOTO_PREDICTION_LOG"):
+    for name in ("VERIPHOTO_VAR", "VERIPHOTO_TRITON_URL", "VERIPHOTO_PREDICTION_LOG"):
         monkeypatch.delenv(name, raising=False)
     assert parsed(kind) == kind()
 

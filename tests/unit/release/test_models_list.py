@@ -1,21 +1,32 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from promotion_kit import Ground, content
+from repository_server import KEY, RepositoryServer
+from typer.testing import CliRunner
+
+from veriphoto.errors import UsageError
+from veriphoto_client.commandline.app import build
+from veriphoto_release.promotion import promote
 from veriphoto_release.versions import published
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "model_repository" / "classifier"
-WITHOUT_TRAINING = """
+WITHOUT = """
 import sys
+
+without = sys.argv.pop(1).split(",")
 
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "timm", "mlflow", "onnx", "onnxruntime", "sklearn"):
+        if name.partition(".")[0] in without:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing())
@@ -51,8 +62,39 @@ def test_models_list_needs_no_training_environment(tmp_path: Path) -> None:
     assert "pip install -e '.[export]'" in done.stderr
 
 
+def test_a_rollback_needs_mlflow_and_what_a_server_has(ground: Ground, server: RepositoryServer) -> None:
+    promote("2", ground.place(server.triton), judge=content)
+    options = [f"--var={ground.root / 'var'}", f"--model-repository={ground.repository}", f"--triton-url={server.url}"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, "torch,timm,onnxscript", "models", "rollback", *options],
+        cwd=ROOT,
+        env={**os.environ, "VERIPHOTO_TRITON_ADMIN_KEY": KEY},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rollback: model 1 serves as version 3, after version 2" in done.stdout
+    assert server.version == 3
+
+
+@pytest.mark.parametrize("command", ["list", "rollback"])
+def test_a_folder_without_a_repository_is_told_from_a_repository_without_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(build(), ["models", command])
+    assert isinstance(result.exception, UsageError)
+    assert result.exception.message == (
+        "model_repository is no directory; name the model repository with --model-repository"
+    )
+    (tmp_path / "model_repository" / "classifier").mkdir(parents=True)
+    assert "nothing is served yet" in CliRunner().invoke(build(), ["models", "list"]).output
+
+
 def listed(var: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", WITHOUT_TRAINING, "models", "list", f"--var={var}", *options]
+    without = "torch,timm,mlflow,onnx,onnxruntime,sklearn"
+    command = [sys.executable, "-c", WITHOUT, without, "models", "list", f"--var={var}", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done

@@ -10,7 +10,7 @@ import pytest
 
 from veriphoto.errors import ServiceUnavailableError, UsageError
 from veriphoto.shared_names import SERVER_FILE
-from veriphoto_release.triton import KEY_VARIABLE, URL_VARIABLE, find_triton
+from veriphoto_release.triton import KEY_FILE_VARIABLE, KEY_VARIABLE, URL_VARIABLE, find_triton
 from veriphoto_serving.triton import server_file
 from veriphoto_serving.triton.options import TritonOptions
 
@@ -19,6 +19,7 @@ from veriphoto_serving.triton.options import TritonOptions
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(URL_VARIABLE, raising=False)
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    monkeypatch.delenv(KEY_FILE_VARIABLE, raising=False)
 
 
 def left(var: Path, repository: Path, port: int, pid: int | None = None) -> TritonOptions:
@@ -30,6 +31,7 @@ def left(var: Path, repository: Path, port: int, pid: int | None = None) -> Trit
 
 def test_a_running_server_is_found(tmp_path: Path) -> None:
     repository = tmp_path / "models"
+    repository.mkdir()
     options = left(tmp_path / "var", repository, 8100)
     left(tmp_path / "var", tmp_path / "other models", 8200)
     file = options.runtime / SERVER_FILE
@@ -59,3 +61,14 @@ def test_of_several_one_must_be_chosen(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv(KEY_VARIABLE, "secret")
     found = find_triton(tmp_path / "var", tmp_path)
     assert (found.http_url, found.admin_key) == ("triton:8000", "secret")
+
+
+def test_the_key_may_lie_in_a_file_as_a_container_is_given_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(URL_VARIABLE, "triton:8000")
+    monkeypatch.setenv(KEY_FILE_VARIABLE, str(tmp_path / "key"))
+    with pytest.raises(UsageError, match=f"{KEY_FILE_VARIABLE}: .*key cannot be read"):
+        find_triton(tmp_path / "var", tmp_path)
+    (tmp_path / "key").write_text("of the secret\n")
+    assert find_triton(tmp_path / "var", tmp_path).admin_key == "of the secret"
+    monkeypatch.setenv(KEY_VARIABLE, "given")
+    assert find_triton(tmp_path / "var", tmp_path).admin_key == "given"

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections import namedtuple
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from veriphoto.errors import StartupError
 from veriphoto_serving.triton import selfcheck, shared_memory
 from veriphoto_serving.triton.installation import STUB, Installation, find_installation, python_version
 from veriphoto_serving.triton.options import Flavour, TritonOptions
-from veriphoto_serving.triton.selfcheck import Finding
+from veriphoto_serving.triton.selfcheck import Door, Finding
 
 Usage = namedtuple("Usage", "total used free")  # what shutil returns
 
@@ -149,7 +150,28 @@ def test_taken_port(options: TritonOptions) -> None:
 
 
 def test_one_port_for_two(options: TritonOptions) -> None:
-    assert "must differ" in only(run(changed(options, grpc_port=options.http_port)), "ports")
+    message = only(run(changed(options, grpc_port=options.http_port)), "ports")
+    assert message == f"--http-port and --grpc-port must differ, and are both {options.http_port}"
+    doors = [Door("--gateway-port", options.http_port), Door("--page-port", 0), Door("--sidecar-port", 0)]
+    assert "--http-port and --gateway-port must differ" in only(selfcheck.run(options, wheel(), doors), "ports")
+
+
+def test_what_is_served_beside_it_is_checked_in_the_same_round(options: TritonOptions) -> None:
+    with ExitStack() as held:
+        ports = [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(4)]
+        doors = [
+            Door("--gateway-port", ports[1], "0.0.0.0"),  # noqa: S104 - nothing listens
+            Door("--page-port", ports[2]),
+            Door("--sidecar-port", ports[3], without="drift is not watched"),
+        ]
+        found = selfcheck.run(changed(options, http_port=ports[0]), wheel(), doors)
+    assert [(each.check, each.fatal) for each in found] == [("ports", True)] * 3 + [("ports", False)]
+    for finding, port, option in zip(
+        found, ports, ("--http-port", "--gateway-port", "--page-port", "--sidecar-port"), strict=True
+    ):
+        assert finding.message.startswith(f"port {port} is taken by process {os.getpid()} ")
+        assert f"stop that or choose another with {option}" in finding.message
+    assert found[3].message.endswith("; drift is not watched")
 
 
 def test_leaked_regions_are_removed_and_reported(options: TritonOptions, region_directory: Path) -> None:
