@@ -133,7 +133,7 @@ def test_make_targets_exist(words: list[str], whole: bool) -> None:
 @pytest.mark.parametrize("target", ["serve", "page", "demo"])
 def test_targets_that_serve_pass_options_on(target: str) -> None:
     options = "--gateway-port 9080"
-    dry = ["make", "--dry-run", target, f"ARGS={options}"]
+    dry = ["make", "--no-print-directory", "--dry-run", target, f"ARGS={options}"]
     recipe = subprocess.run(dry, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
     assert recipe[-1].startswith(".venv/bin/veriphoto serve")
     assert recipe[-1].endswith(options)
