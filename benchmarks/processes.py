@@ -158,8 +158,8 @@ class Worker:
 
 
 def _allocation() -> dict[str, str]:
-    """Returns how the launcher has stubs use memory; not at the top, because the former commit keeps it elsewhere."""
-    from veriphoto.sessions import PROCESS_ENVIRONMENT  # noqa: PLC0415
+    """Returns how the launcher has stubs use memory; which the former commit keeps elsewhere."""
+    from veriphoto.sessions import PROCESS_ENVIRONMENT  # noqa: PLC0415 - the former commit has none
 
     return dict(PROCESS_ENVIRONMENT)
 

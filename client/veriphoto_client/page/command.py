@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -13,6 +12,7 @@ import typer
 
 from veriphoto.contract import GATEWAY_PORT
 from veriphoto.errors import MissingExtraError, StartupError
+from veriphoto.listening import listening_error
 
 PAGE_PORT: Final = 8501
 
@@ -39,12 +39,7 @@ def page(
 
 def _require_port(host: str, port: int) -> None:
     """Streamlit would say that the port is not available, and not what to do."""
-    try:
-        family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
-    except OSError as error:
+    if error := listening_error(host, port):
         raise StartupError(f"{host}:{port} cannot be listened on: {error}; choose another with --page-port") from error
 
 

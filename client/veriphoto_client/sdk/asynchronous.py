@@ -94,8 +94,9 @@ class AsyncDetector:
             TypeError: If ``image`` is something else.
         """
         async with self._turns:
+            ask = await self._asking(image, request_id)
             try:
-                return await patiently(await self._asking(image, request_id), self._allowed)
+                return await patiently(ask, self._allowed)
             except VeriphotoError as error:
                 if isinstance(image, str | os.PathLike):
                     error.add_note(f"while scoring {os.fspath(image)}")

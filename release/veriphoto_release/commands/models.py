@@ -328,14 +328,14 @@ def _plain(model: RegisteredModel) -> dict[str, Any]:
 
 def _end_shadow(done: Change, var: Path) -> None:
     """Takes the model that now serves out of the shadow, where it would be compared with itself."""
-    from veriphoto_release import shadow  # noqa: PLC0415
+    from veriphoto_release import shadow  # noqa: PLC0415 - what every command imports stays light
 
     if shadow.stop(var, only=done.model):
         typer.echo(f"model {done.model} is in the shadow no longer")
 
 
 def _tell(done: Change) -> None:
-    from veriphoto_release import promotion  # noqa: PLC0415
+    from veriphoto_release import promotion  # noqa: PLC0415 - brings MLflow
 
     before = f", after version {done.previous}" if done.previous else ""
     typer.echo(f"{done.action}: model {done.model} serves as version {done.version}{before}")

@@ -29,7 +29,7 @@ from veriphoto_review.desk.choices import (
     who,
 )
 from veriphoto_review.desk.deciding import NOTE_HINT, buttons, message, undo
-from veriphoto_review.desk.facts import TRUTHS, WHY, WORDS, changes, decision, facts, file_name, score, technical
+from veriphoto_review.desk.facts import TRUTHS, WHY, WORDS, changes, decision, facts, file_name, technical
 from veriphoto_review.desk.people import progress, start_of_day
 from veriphoto_review.desk.search import Search
 from veriphoto_review.desk.thumbnails import thumbnails
@@ -91,7 +91,7 @@ def _one_by_one(chosen: Search, order: Any, counted: int, me: str) -> None:
             st.button("Skip", on_click=move_to, args=(here + 1,), disabled=last, width="stretch", shortcut="Right")
         undo(me)
         band = (case.unsure_low, case.unsure_high)
-        if score(case) and case.threshold is not None and None not in band:
+        if case.reason not in UNJUDGED and case.threshold is not None and None not in band:
             st.html(scale(case.probability, case.threshold, band))  # type: ignore[arg-type]
         st.text_area("Internal note", key=note, max_chars=LONGEST_NOTE, height=80)
         st.caption(NOTE_HINT)
@@ -133,7 +133,7 @@ def _queue(chosen: Search, order: Any, counted: int, me: str) -> None:
         {
             "photo": shown,
             "case": case.id,
-            "probability": case.probability if score(case) else None,
+            "probability": None if case.reason in UNJUDGED else case.probability,
             "model says": WORDS[case.verdict],
             "decision": "open" if case.state == State.OPEN else TRUTHS[Truth(case.truth)],
             "file": file_name(case),

@@ -76,7 +76,7 @@ def _facts(case: Case, claims: Mapping[str, Any] | None) -> Iterator[tuple[str, 
     yield "Model says", ", ".join(filter(None, (WORDS[case.verdict], score(case))))
     yield "Because", REASONS.get(case.reason, case.reason)
     yield "Why a case", WHY.get(case.why, case.why)
-    if case.real_share is not None and score(case):
+    if case.real_share is not None and case.reason not in UNJUDGED:
         yield "How rare", rarity(case.real_share)
     yield "Shop", case.shop
     yield "Seller", case.seller

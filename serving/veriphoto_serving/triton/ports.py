@@ -11,6 +11,8 @@ from typing import Final
 
 import psutil
 
+from veriphoto.listening import listening_error
+
 LOOPBACK: Final = "127.0.0.1"
 
 
@@ -45,19 +47,14 @@ def obstacle(port: int, host: str = LOOPBACK) -> str:
     Returns:
         The reason; empty if the port is free.
     """
-    try:
-        family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            # Servers set this, too: connections in TIME_WAIT are no obstacle.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
-    except PermissionError:
+    error = listening_error(host, port)
+    if error is None:
+        return ""
+    if isinstance(error, PermissionError):
         return f"port {port} is reserved for root"
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return f"port {port} is taken by {holder(port)}"
-        return f"{host}:{port} cannot be listened on: {error}"
-    return ""
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is taken by {holder(port)}"
+    return f"{host}:{port} cannot be listened on: {error}"
 
 
 def holder(port: int) -> str:

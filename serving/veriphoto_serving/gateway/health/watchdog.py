@@ -88,7 +88,7 @@ class Watchdog:
             interval: Seconds between probes.
             timeout: Seconds that a probe may take.
             reviver: Restarts Triton; None if somebody else is responsible for that.
-            address: Where Triton is looked for, for the log.
+            address: Triton's URL, named in the warning that nothing has answered there yet.
             observe: Counts outcomes: ``ok``, ``late``, ``failed``, ``wrong``, ``replace``, ``restart``.
         """
         self.state: State = "starting"

@@ -120,8 +120,13 @@ async def test_what_the_monitor_does_not_know_yet_is_passed_on() -> None:
 
 
 async def test_without_a_monitor_none_is_asked() -> None:
-    asked = []
-    monitor = DriftMonitorClient("", httpx.MockTransport(asked.append))  # type: ignore[arg-type]
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={})
+
+    monitor = DriftMonitorClient("", httpx.MockTransport(answer))
     assert (await monitor.report())["detail"].startswith("this server has no drift monitor")
     assert (await monitor.state(), asked) == ("away", [])
     await monitor.close()
