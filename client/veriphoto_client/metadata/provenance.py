@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from veriphoto_client.metadata import exif, iptc, pngtext, writers, xmp
 from veriphoto_client.metadata.camera import camera
+from veriphoto_client.metadata.claims import Provenance
 from veriphoto_client.metadata.containers import Part, kind_of, parts
 from veriphoto_client.metadata.exif import Exif
 from veriphoto_client.metadata.writers import Text
@@ -42,28 +43,6 @@ _ISSUERS: Final = (
     "TikTok", "Cloudflare", "Shutterstock", "Getty", "BBC", "Qualcomm", "Huawei", "Xiaomi", "Canva", "xAI",
 )
 # fmt: on
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Four claims; each a JSON object whose ``status`` is ``present`` or ``absent``."""
-
-    c2pa: Mapping[str, Any]
-    digital_source_type: Mapping[str, Any]
-    generation_parameters: Mapping[str, Any]
-    camera: Mapping[str, Any]
-    complete: bool = True
-    """False where reading the metadata took too long, met a bound or failed, so that ``absent`` says nothing at all."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain JSON values."""
-        return {
-            "c2pa": dict(self.c2pa),
-            "digital_source_type": dict(self.digital_source_type),
-            "generation_parameters": dict(self.generation_parameters),
-            "camera": dict(self.camera),
-            "complete": self.complete,
-        }
 
 
 UNKNOWN: Final = Provenance(_ABSENT, _ABSENT, _ABSENT, _ABSENT, complete=False)

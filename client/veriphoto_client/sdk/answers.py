@@ -21,17 +21,19 @@ from veriphoto.contract import (
     STATISTICS,
 )
 from veriphoto.errors import ServiceError
+from veriphoto.prediction_log.record import keep_id
 from veriphoto.second_opinion import UNKNOWN_SHARE
 from veriphoto.verdict import OperatingPoint, decide
 from veriphoto_client.sdk.detection import Detection, SecondOpinionAnswer
 from veriphoto_client.triton.transport import OUTPUT_SHAPES, Outputs
 
 
-def decode_answer(outputs: Outputs) -> Detection:
+def decode_answer(outputs: Outputs, request_id: str = "") -> Detection:
     """Makes a detection of the ensemble's tensors.
 
     Args:
         outputs: All tensors of ``OUTPUT_SHAPES``.
+        request_id: Id of the request that they answer; the detection has it if the prediction log keeps it.
 
     Raises:
         ServiceError: If the answer is not what the contract promises.
@@ -58,14 +60,15 @@ def decode_answer(outputs: Outputs) -> Detection:
             second_logit=opinions["second_logit"],
         ),
         real_share=opinions["real_share"] if opinions["real_share"] >= 0.0 else None,
+        request_id=keep_id(request_id),
     )
 
 
 def encode_answer(detection: Detection) -> Outputs:
-    """Gives a detection the form it came in; ``decode_answer`` of that is the same detection.
+    """Gives a detection the form it came in; ``decode_answer`` of that, with its id, is the same detection.
 
     Args:
-        detection: One that holds its evidence.
+        detection: One that holds its evidence; its provenance has no place in the tensors.
 
     Returns:
         The tensors of ``OUTPUT_SHAPES``.

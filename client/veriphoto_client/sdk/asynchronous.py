@@ -9,8 +9,9 @@ from dataclasses import replace
 from types import TracebackType
 
 from veriphoto.errors import UsageError, VeriphotoError
+from veriphoto.verdict import Prediction
 from veriphoto_client.sdk.answers import decode_answer
-from veriphoto_client.sdk.detection import Detection, Health
+from veriphoto_client.sdk.detection import Detection, FeedbackStatus, Health
 from veriphoto_client.sdk.images import ImageInput, check_type, load
 from veriphoto_client.sdk.retry import patiently
 from veriphoto_client.sdk.services import ServiceKind, TensorService, connect
@@ -83,10 +84,10 @@ class AsyncDetector:
         Args:
             image: The bytes of a JPEG, PNG, WebP, HEIC or AVIF file, a path to one, or a PIL image.
             request_id: A UUID or another generated id, under which the server's prediction log stores the answer. An id
-                that could be a file name is not kept.
+                that could be a file name is not kept; the gateway then makes one, as it does if there is none.
 
         Returns:
-            The detection.
+            The detection, with the id under which it is stored.
 
         Raises:
             ImageError: If the photo cannot be scored; the subclass says why.
@@ -119,6 +120,26 @@ class AsyncDetector:
         for image in wanted:
             check_type(image)
         return await asyncio.gather(*(self._attempt(image) for image in wanted))
+
+    async def feedback(self, request_id: str, truth: Prediction, *, note: str = "") -> FeedbackStatus:
+        """Tells the gateway what a photo really is. Sending the same again changes nothing.
+
+        Args:
+            request_id: ``Detection.request_id`` of the photo's answer.
+            truth: ``real`` or ``ai_generated``.
+            note: The reason, which becomes part of the case.
+
+        Returns:
+            What became of it: ``decided``, ``unchanged``, ``kept`` (a reviewer has decided otherwise), ``waiting`` (no
+            case yet) or ``reported`` (a person will decide).
+
+        Raises:
+            UsageError: If the URL leads to Triton, which takes no feedback.
+            InvalidRequestError: If this gateway takes no feedback, or not with this key, or an argument is invalid.
+            ServiceError: If the service fails; the subclass says why.
+        """
+        async with self._turns:
+            return await patiently(lambda: self._service.feedback(request_id, truth, note), self._allowed)
 
     async def health(self) -> Health:
         """Checks that photos are scored, because a server may call itself ready while its models are dead.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from veriphoto.second_opinion import sigmoid
 from veriphoto.verdict import OperatingPoint, Verdict
+from veriphoto_client.metadata.claims import Provenance
+
+FeedbackStatus = Literal["decided", "reported", "unchanged", "kept", "waiting"]
+"""What became of feedback; docs/api.md explains each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +57,10 @@ class Detection:
     second_opinion: SecondOpinionAnswer
     real_share: float | None
     """Share of real product photos that score at least as high; None if the version does not know."""
+    request_id: str = ""
+    """Id under which the prediction log has the answer. Empty if Triton itself was asked without a generated id."""
+    provenance: Provenance | None = None
+    """What the file's metadata claim, which the gateway reads; None if Triton itself was asked."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything but the evidence as plain JSON values."""
@@ -62,6 +70,8 @@ class Detection:
             "statistics": dict(self.statistics),
             "second_opinion": self.second_opinion.to_json(),
             "real_photos_this_high": self.real_share,
+            "request_id": self.request_id,
+            "provenance": self.provenance.to_json() if self.provenance else None,
         }
 
 

@@ -25,8 +25,10 @@ from veriphoto.errors import (
     VeriphotoError,
     from_wire,
 )
-from veriphoto.verdict import Confidence, Label, OperatingPoint, Reason, Verdict
-from veriphoto_client.sdk.detection import Detection, Health, SecondOpinionAnswer
+from veriphoto.prediction_log.record import keep_id
+from veriphoto.verdict import Confidence, Label, OperatingPoint, Prediction, Reason, Verdict
+from veriphoto_client.metadata.claims import Provenance
+from veriphoto_client.sdk.detection import Detection, FeedbackStatus, Health, SecondOpinionAnswer
 from veriphoto_client.sdk.retry import asking_to_wait
 from veriphoto_client.sdk.services import ServiceKind
 
@@ -43,7 +45,7 @@ _CODES: Final[Mapping[str, type[ServiceError]]] = MappingProxyType(
         **dict.fromkeys(
             (
                 *("bad_request", "missing_file", "too_many_files", "unauthorized", "not_found", "method_not_allowed"),
-                *("length_required", "body_too_large", "encoding_not_supported", "invalid_request"),
+                *("length_required", "body_too_large", "encoding_not_supported", "invalid_request", "forbidden"),
             ),
             InvalidRequestError,
         ),
@@ -72,13 +74,13 @@ class GatewayService:
 
         Args:
             url: ``http://host:port`` or ``https://host``, optionally with a path prefix.
-            api_key: Sent with each photo; None if the gateway needs none.
+            api_key: Sent with each request; None if the gateway needs none.
             timeout: Seconds for one request.
             in_flight: Maximum number of connections.
         """
         self.patience = PATIENCE_S
         self._url = url.rstrip("/")
-        self._headers = {"Content-Type": "application/octet-stream", **({"X-API-Key": api_key} if api_key else {})}
+        self._headers = {"X-API-Key": api_key} if api_key else {}
         self._timeout = timeout
         self._in_flight = in_flight
         self._http: httpx.AsyncClient | None = None
@@ -87,7 +89,9 @@ class GatewayService:
         """See ``Service.detect``."""
         if not data:
             decode(data)  # raises Triton's error; to the gateway, an empty body is a request without a photo
-        headers = {**self._headers, "X-Request-ID": request_id} if request_id else self._headers
+        headers = {**self._headers, "Content-Type": "application/octet-stream"}
+        if keep_id(request_id):  # the gateway replaces any other
+            headers["X-Request-ID"] = request_id
         answer = await self._send("POST", "/predict", content=data, headers=headers)
         if answer.status_code != 200:
             raise refusal(answer, self._url)
@@ -115,6 +119,20 @@ class GatewayService:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise (self._stranger(error) if answer.status_code == 200 else refusal(answer, self._url)) from error
+
+    async def feedback(self, request_id: str, truth: Prediction, note: str) -> FeedbackStatus:
+        """See ``Service.feedback``."""
+        told = {"request_id": request_id, "truth": truth, "note": note}
+        answer = await self._send("POST", "/feedback", json=told, headers=self._headers)
+        if answer.status_code != 200:
+            raise refusal(answer, self._url)
+        try:
+            status: FeedbackStatus = answer.json()["status"]
+            if status not in get_args(FeedbackStatus):
+                raise ValueError(f"status {status!r}")
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._stranger(error) from error
+        return status
 
     def _stranger(self, error: Exception) -> ServiceError:
         return ServiceError(
@@ -221,6 +239,8 @@ def read_answer(answer: Mapping[str, Any]) -> Detection:
             second_logit=float(second["second_logit"]),
         ),
         real_share=answer["real_photos_this_high"],
+        request_id=str(answer["request_id"]),
+        provenance=Provenance.from_json(answer["provenance"]),
     )
 
 
@@ -248,7 +268,8 @@ def refusal(answer: httpx.Response, url: str) -> VeriphotoError:
     if picture := from_wire(f"[{code}] {detail}"):
         return picture
     advice = _GIVE_KEY if code == "unauthorized" else ""
-    return asking_to_wait(_CODES.get(code, ServiceError)(f"{url}: {detail}{advice}"), _wait(answer))
+    where = f" (request {said['request_id']})" if said.get("request_id") else ""  # the gateway's log has more under it
+    return asking_to_wait(_CODES.get(code, ServiceError)(f"{url}: {detail}{advice}{where}"), _wait(answer))
 
 
 def _wait(answer: httpx.Response) -> float | None:

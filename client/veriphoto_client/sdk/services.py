@@ -12,8 +12,9 @@ from urllib.parse import SplitResult, urlsplit
 from veriphoto.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT
 from veriphoto.errors import MissingExtraError, UsageError
 from veriphoto.prediction_log.record import PROBE_PREFIX
+from veriphoto.verdict import Prediction
 from veriphoto_client.sdk.answers import canary, decode_answer
-from veriphoto_client.sdk.detection import Detection, Health
+from veriphoto_client.sdk.detection import Detection, FeedbackStatus, Health
 from veriphoto_client.triton.transport import Transport
 
 HEALTH_ID: Final = f"{PROBE_PREFIX}health"
@@ -45,6 +46,9 @@ class Service(Protocol):
             ServiceError: If they are not.
         """
 
+    async def feedback(self, request_id: str, truth: Prediction, note: str) -> FeedbackStatus:
+        """Tells what a photo really is; see ``AsyncDetector.feedback``."""
+
     async def kind(self) -> ServiceKind:
         """Returns which server it is, never ``AUTO``.
 
@@ -67,7 +71,7 @@ class TensorService:
 
     async def detect(self, data: bytes, request_id: str = "") -> Detection:
         """See ``Service.detect``."""
-        return decode_answer(await self._transport.score(data, request_id))
+        return decode_answer(await self._transport.score(data, request_id), request_id)
 
     async def health(self) -> Health:
         """See ``Service.health``: scores a small test photo."""
@@ -79,6 +83,10 @@ class TensorService:
             threshold=verdict.threshold,
             latency_ms=1000.0 * (time.perf_counter() - started),
         )
+
+    async def feedback(self, request_id: str, truth: Prediction, note: str) -> FeedbackStatus:  # noqa: ARG002
+        """See ``Service.feedback``: Triton takes none."""
+        raise UsageError("Triton takes no feedback; give the gateway's address, which `veriphoto serve` prints")
 
     async def kind(self) -> ServiceKind:
         """See ``Service.kind``."""
@@ -109,6 +117,9 @@ class _EitherService:
 
     async def health(self) -> Health:
         return await (self._found or await self._find()).health()
+
+    async def feedback(self, request_id: str, truth: Prediction, note: str) -> FeedbackStatus:
+        return await (self._found or await self._find()).feedback(request_id, truth, note)
 
     async def kind(self) -> ServiceKind:
         return await (self._found or await self._find()).kind()

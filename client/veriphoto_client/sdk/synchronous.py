@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from veriphoto.errors import VeriphotoError
+from veriphoto.verdict import Prediction
 from veriphoto_client.sdk.asynchronous import AsyncDetector
-from veriphoto_client.sdk.detection import Detection, Health
+from veriphoto_client.sdk.detection import Detection, FeedbackStatus, Health
 from veriphoto_client.sdk.images import ImageInput
 from veriphoto_client.sdk.services import ServiceKind
 from veriphoto_client.triton.transport import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, Transport
@@ -75,6 +76,10 @@ class Detector:
     def predict_batch(self, images: Iterable[ImageInput]) -> list[Detection | VeriphotoError]:
         """Scores several photos concurrently; see ``AsyncDetector.predict_batch``."""
         return self._wait(self._detector.predict_batch(images))
+
+    def feedback(self, request_id: str, truth: Prediction, *, note: str = "") -> FeedbackStatus:
+        """Tells the gateway what a photo really is; see ``AsyncDetector.feedback``."""
+        return self._wait(self._detector.feedback(request_id, truth, note=note))
 
     def health(self) -> Health:
         """Scores a small test photo on the server; see ``AsyncDetector.health``."""

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from veriphoto.verdict import Confidence, Label, Prediction, Reason
+from veriphoto_client.sdk.detection import FeedbackStatus
 from veriphoto_serving.gateway import examples
 
 _SUBJECTS: Final = ("request_id", "sha256", "reference")
@@ -179,7 +180,7 @@ class FeedbackRequest(BaseModel):
 class FeedbackAnswer(_Answer):
     """Answer of `/feedback`."""
 
-    status: Literal["decided", "reported", "unchanged", "kept", "waiting"] = Field(
+    status: FeedbackStatus = Field(
         description="`reported`: the caller has no key, so a person decides; "
         "`waiting`: no case yet, remembered for it; `kept`: a reviewer has decided otherwise."
     )

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from veriphoto.errors import DatabaseError, DeadlineExceededError, VeriphotoError
 from veriphoto_client import Detection
 from veriphoto_client.metadata import provenance
+from veriphoto_client.metadata.claims import Provenance
 from veriphoto_client.metadata.containers import may_claim
-from veriphoto_client.metadata.provenance import Provenance
 from veriphoto_serving.gateway.answering.explanation import Explanation, explain
 from veriphoto_serving.gateway.answering.feedback import FeedbackDesk, Receipt
 from veriphoto_serving.gateway.answering.scoring import Scored, Scorer

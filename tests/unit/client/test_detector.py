@@ -46,6 +46,13 @@ def test_requests_have_the_id_they_are_given(detector, fake):
     assert fake.request_ids == ["", "probe-test", "probe-health"]
 
 
+def test_an_answer_of_triton_has_the_id_that_is_logged_and_no_provenance(detector):
+    generated = "0123456789abcdef" * 2
+    answers = [detector.predict(picture(), request_id=given) for given in (generated, "seller.jpg", "")]
+    assert [answer.request_id for answer in answers] == [generated, "", ""]
+    assert [answer.provenance for answer in answers] == [None] * 3
+
+
 def test_every_kind_of_input_gives_the_same_verdict(detector, tmp_path):
     data = picture(3, "PNG")
     path = tmp_path / "p.png"

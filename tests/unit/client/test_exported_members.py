@@ -25,7 +25,7 @@ def test_public_names_are_these():
 
 def test_both_detectors_offer_the_same():
     def offers(kind: type) -> dict[str, list[str]]:
-        methods = ("__init__", "predict", "predict_batch", "health", "close")
+        methods = ("__init__", "predict", "predict_batch", "feedback", "health", "close")
         return {name: list(inspect.signature(getattr(kind, name)).parameters) for name in methods}
 
     assert offers(Detector) == offers(AsyncDetector)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import re
 import time
 from dataclasses import fields
 from email.utils import formatdate
@@ -13,6 +15,8 @@ import numpy as np
 import pytest
 from gateway_beside import gateway
 from photo_corpus import picture, write_broken
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from veriphoto.contract import OPINIONS, SUFFIXES
 from veriphoto.errors import (
@@ -26,11 +30,14 @@ from veriphoto.errors import (
     VeriphotoError,
 )
 from veriphoto_client import AsyncDetector, Detection, Detector, FakeTransport
+from veriphoto_client.metadata import provenance
 from veriphoto_client.sdk.gateway import refusal
 from veriphoto_client.sdk.retry import retry_after
 from veriphoto_client.triton.transport import Outputs
 
 KEY = "0123456789abcdef"
+ID = KEY * 2
+ROOT = Path(__file__).parents[3]
 
 
 class Triton(FakeTransport):
@@ -57,11 +64,79 @@ def test_both_doors_say_the_same(url):
         for here, there in zip(ours.predict_batch(photos), theirs.predict_batch(photos), strict=True):
             assert isinstance(here, Detection)
             assert isinstance(there, Detection)
-            named = [field.name for field in fields(Detection) if field.name != "evidence"]
+            only_here = {"request_id", "provenance"}
+            named = [field.name for field in fields(Detection) if field.name not in {"evidence", *only_here}]
             assert {name: getattr(here, name) for name in named} == {name: getattr(there, name) for name in named}
-            assert here.to_json() == there.to_json()
+            assert {**here.to_json(), **dict.fromkeys(only_here)} == {**there.to_json(), **dict.fromkeys(only_here)}
             assert here.evidence.size == 0, "only /predict/explain has it"
         assert ours.health().threshold == theirs.health().threshold
+
+
+def test_an_answer_has_the_id_under_which_the_log_has_it():
+    triton = Triton()
+    with gateway(triton) as url, Detector(url) as detector:
+        assert detector.predict(picture(), request_id=ID).request_id == ID
+        made = [detector.predict(picture(), request_id=given).request_id for given in ("", "seller é.jpg\n", "a#1")]
+        made += [answer.request_id for answer in detector.predict_batch([picture(), picture()])]
+    assert len({*made, ID}) == 6, "the gateway makes one where none may be stored"
+    assert triton.request_ids[-6:-2] == [ID, *made[:3]]
+
+
+def test_an_answer_has_what_the_metadata_claim(url):
+    plain, made = picture(1, "PNG"), io.BytesIO()
+    claims = PngInfo()
+    claims.add_text("parameters", "a mug, studio light\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1")
+    with Image.open(io.BytesIO(plain)) as image:
+        image.save(made, "PNG", pnginfo=claims)
+    with Detector(url) as detector:
+        without, claimed = (detector.predict(data).provenance for data in (plain, made.getvalue()))
+    assert without == provenance.inspect(plain)
+    assert claimed == provenance.inspect(made.getvalue())
+    assert claimed is not None
+    assert claimed.generation_parameters["status"] == "present"
+    with pytest.raises(TypeError):
+        claimed.camera["status"] = "present"  # type: ignore[index]  read-only
+
+
+async def test_feedback_finds_its_answer(tmp_path):
+    settings = {"api_keys": f"shop={KEY},app={KEY[::-1]}", "feedback_keys": "shop"}
+    with gateway(Triton(), review_database=f"sqlite:///{tmp_path / 'review.db'}", **settings) as url:
+        async with AsyncDetector(url, api_key=KEY) as detector:
+            answer = await detector.predict(picture())
+            assert await detector.feedback(answer.request_id, "real", note="the seller sent the raw file") == "waiting"
+        with Detector(url, api_key=KEY) as detector:
+            assert detector.feedback(answer.request_id, "real") == "waiting"
+            for request_id, truth in ((answer.request_id, "fake"), ("", "real")):
+                with pytest.raises(InvalidRequestError, match=r"truth|request_id"):
+                    detector.feedback(request_id, truth)
+        with Detector(url, api_key=KEY[::-1]) as detector, pytest.raises(InvalidRequestError, match="feedback-keys"):
+            detector.feedback(answer.request_id, "real")
+
+
+def test_the_documents_examples_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
+    with gateway(Triton(), review_database=f"sqlite:///{tmp_path / 'review.db'}") as url:
+        for example in examples:
+            exec(example.replace("http://127.0.0.1:8080", url), {})  # noqa: S102
+    said = capsys.readouterr().out
+    assert len(examples) == 2
+    assert "README.md cannot be judged" in said
+    assert said.endswith("waiting\n")
+
+
+def test_who_takes_no_feedback_says_so(url, server):
+    with Detector(url) as detector, pytest.raises(InvalidRequestError, match="--review-database"):
+        detector.feedback(ID, "real")
+    for options in ({"url": server.url}, {"url": "grpc://127.0.0.1:9"}, {"transport": FakeTransport()}):
+        with Detector(**options) as detector, pytest.raises(UsageError, match="gateway's address"):
+            detector.feedback(ID, "real")
+
+
+def test_feedback_to_what_is_no_gateway_is_a_service_error(server):
+    server.answer = lambda body: (200, b'{"status": "thanks"}')
+    with Detector(server.url, service="gateway") as detector, pytest.raises(ServiceError, match="not Veriphoto's"):
+        detector.feedback(ID, "real")
 
 
 def test_health_is_no_traffic():
@@ -243,6 +318,11 @@ def test_answers_of_a_proxy_and_of_the_gateway_itself(status, body, kind):
     assert type(refusal(httpx.Response(status, content=body), "http://h")) is kind
 
 
+def test_a_refusal_names_the_request_that_the_log_knows():
+    body = {"error": "veriphoto_error", "detail": "internal error", "request_id": ID}
+    assert ID in refusal(httpx.Response(500, json=body), "http://h").message
+
+
 def test_a_redirect_names_the_address_to_give():
     answer = httpx.Response(308, headers={"Location": "https://h/"})
     assert "https://h/" in refusal(answer, "http://h").message
@@ -267,6 +347,6 @@ def test_an_answer_that_is_not_the_gateways_is_a_service_error(server, broken):
 
 
 def test_the_samples_over_a_socket(url):
-    samples = [path for path in (Path(__file__).parents[3] / "samples").iterdir() if path.suffix in SUFFIXES]
+    samples = [path for path in (ROOT / "samples").iterdir() if path.suffix in SUFFIXES]
     with Detector(url) as detector:
         assert all(isinstance(answer, Detection) for answer in detector.predict_batch(samples))
