@@ -15,17 +15,15 @@ from pathlib import Path
 from typing import Final
 
 from veriphoto.contract import CLASSIFIER, ENSEMBLE
+from veriphoto.environment import Variable
 from veriphoto.errors import ServiceUnavailableError, UsageError
 from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto.shared_names import SERVER_FILE, TRITON_FOLDER
 from veriphoto_client import Detector
-from veriphoto_client.triton.admin import KEY_VARIABLE, TritonAdmin
+from veriphoto_client.triton.admin import TritonAdmin
 from veriphoto_release.versions import require_directory
 
-__all__ = ["KEY_FILE_VARIABLE", "KEY_VARIABLE", "URL_VARIABLE", "Answer", "Triton", "find_triton"]
-
 URL_VARIABLE: Final = "VERIPHOTO_TRITON_HTTP"
-KEY_FILE_VARIABLE: Final = f"{KEY_VARIABLE}_FILE"
 GOLDEN_ID: Final = f"{PROBE_PREFIX}golden"
 """The request id of golden photos in the prediction log: it says that they are no traffic."""
 
@@ -119,7 +117,7 @@ def find_triton(var: Path, repository: Path, *, url: str | None = None, key: str
     """
     require_directory(repository)
     url = url or os.environ.get(URL_VARIABLE)
-    key = key or os.environ.get(KEY_VARIABLE) or _key_of_file()
+    key = key or os.environ.get(Variable.TRITON_ADMIN_KEY) or _key_of_file()
     running = _running(var, repository)
     if url:
         address = url.removeprefix("http://").rstrip("/")
@@ -128,7 +126,7 @@ def find_triton(var: Path, repository: Path, *, url: str | None = None, key: str
     if not running:
         raise ServiceUnavailableError(
             f"no Triton serves {repository} from {var / 'triton'}; start it with: veriphoto serve, "
-            f"or name it with {URL_VARIABLE} and {KEY_VARIABLE}"
+            f"or name it with {URL_VARIABLE} and {Variable.TRITON_ADMIN_KEY}"
         )
     if len(running) > 1:
         several = ", ".join(each.http_url for each in running)
@@ -137,11 +135,11 @@ def find_triton(var: Path, repository: Path, *, url: str | None = None, key: str
 
 
 def _key_of_file() -> str:
-    file = os.environ.get(KEY_FILE_VARIABLE)
+    file = os.environ.get(Variable.TRITON_ADMIN_KEY_FILE)
     try:
         return Path(file).read_text(encoding="utf-8").strip() if file else ""
     except (OSError, ValueError) as error:
-        raise UsageError(f"{KEY_FILE_VARIABLE}: {file} cannot be read: {error}") from error
+        raise UsageError(f"{Variable.TRITON_ADMIN_KEY_FILE}: {file} cannot be read: {error}") from error
 
 
 def _running(var: Path, repository: Path) -> list[Triton]:

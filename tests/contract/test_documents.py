@@ -17,6 +17,7 @@ import pytest
 import typer
 
 from veriphoto_client.commandline.app import build
+from veriphoto_client.commandline.unknown import known_variables
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -137,6 +138,18 @@ def test_targets_that_serve_pass_options_on(target: str) -> None:
     recipe = subprocess.run(dry, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
     assert recipe[-1].startswith(".venv/bin/veriphoto serve")
     assert recipe[-1].endswith(options)
+
+
+def test_every_variable_that_is_named_anywhere_is_known(program: Any) -> None:
+    """In the documents, in the packages and in what deploys them: no command may call one of these unknown."""
+    places = ("core", "client", "serving", "release", "export", "training", "monitoring", "review", "model_repository")
+    listed = ["git", "ls-files", "*.md", "compose.yaml", "docker", "deploy", ".github", *places]
+    files = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    texts = [(ROOT / name).read_bytes().decode("utf-8", "ignore") for name in files if name != "CHANGELOG.md"]
+    named = {name for text in texts for name in re.findall(r"\bVERIPHOTO_[A-Z0-9_]*[A-Z0-9]\b", text)}
+    assert {"VERIPHOTO_API_KEYS_FILE", "VERIPHOTO_REVIEWER_HEADER", "VERIPHOTO_TAG"} <= named
+    signals_of_coop = {"VERIPHOTO_FLAGGED", "VERIPHOTO_AI_PROBABILITY"}
+    assert named - signals_of_coop <= known_variables(program)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

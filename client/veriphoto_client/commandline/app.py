@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
@@ -12,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from veriphoto import __version__
 from veriphoto.errors import VeriphotoError, install_command
+from veriphoto_client.commandline.unknown import known_variables, unknown_variables
 
 GROUP: Final = "veriphoto.commands"
 _EXTRAS: Final = {
@@ -92,11 +94,13 @@ def _print_version(wanted: bool) -> None:
 
 
 def _root(
+    context: typer.Context,
     _version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass  # only holds the options that stand before a command
+    for sentence in unknown_variables(os.environ, known_variables(context.command)):
+        typer.echo(f"warning: {sentence}", err=True)
 
 
 def _group(broken: Mapping[str, Exception]) -> type[TyperGroup]:

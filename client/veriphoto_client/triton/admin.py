@@ -13,10 +13,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from veriphoto.environment import Variable
 from veriphoto.errors import ModelError, ServiceError, ServiceUnavailableError, UsageError
 from veriphoto.shared_names import ADMIN_HEADER
 
-KEY_VARIABLE: Final = "VERIPHOTO_TRITON_ADMIN_KEY"
 LOAD_TIMEOUT: Final = 120.0
 """Seconds that a model may take to load."""
 _ERROR_LENGTH: Final = 200
@@ -105,7 +105,9 @@ class TritonAdmin:
                 f"Triton at {self.address} is away: {error or type(error).__name__}; start it with: veriphoto serve"
             ) from error
         if status == http.client.FORBIDDEN:
-            raise UsageError(f"Triton at {self.address} refuses the admin key; set {KEY_VARIABLE} to its own")
+            raise UsageError(
+                f"Triton at {self.address} refuses the admin key; set {Variable.TRITON_ADMIN_KEY} to its own"
+            )
         return status, said
 
 

@@ -7,9 +7,9 @@ import os
 import sys
 from typing import Final
 
+from veriphoto.environment import Variable
 from veriphoto.errors import UsageError
 
-FORMAT_VARIABLE: Final = "VERIPHOTO_LOG_FORMAT"
 _FORMATS: Final = ("auto", "json", "text")
 
 
@@ -25,9 +25,9 @@ def configure(process: str) -> None:
     Raises:
         UsageError: If the variable holds anything else.
     """
-    chosen = os.environ.get(FORMAT_VARIABLE) or "auto"
+    chosen = os.environ.get(Variable.LOG_FORMAT) or "auto"
     if chosen not in _FORMATS:
-        raise UsageError(f"{FORMAT_VARIABLE}: there is no format {chosen!r}; choose one of {', '.join(_FORMATS)}")
+        raise UsageError(f"{Variable.LOG_FORMAT}: there is no format {chosen!r}; choose one of {', '.join(_FORMATS)}")
     readable = chosen == "text" or (chosen == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler()
     handler.setFormatter(_formatter(process, readable=readable))

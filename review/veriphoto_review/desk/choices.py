@@ -8,11 +8,12 @@ from urllib.parse import quote, unquote
 
 import streamlit as st
 
+from veriphoto.environment import Variable
 from veriphoto_client.page.words import plain
 from veriphoto_review.cases.case import State, Truth
 from veriphoto_review.desk.cached import store
 from veriphoto_review.desk.facts import TRUTHS, WHY, WORDS
-from veriphoto_review.desk.people import HEADER_VARIABLE, reviewer
+from veriphoto_review.desk.people import reviewer
 from veriphoto_review.desk.search import Search
 
 VIEWS: Final = ("One by one", "Queue")
@@ -34,7 +35,7 @@ _COOKIE_S: Final = 30 * 86400
 
 def who() -> str:
     """Says who is there, and asks where nobody knows."""
-    header = os.environ.get(HEADER_VARIABLE, "")
+    header = os.environ.get(Variable.REVIEWER_HEADER, "")
     if header:
         return reviewer(header, st.context.headers.to_dict(), "")
     known = st.session_state.setdefault(_ME, reviewer("", {}, unquote(st.context.cookies.get(_COOKIE, ""))))

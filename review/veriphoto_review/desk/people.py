@@ -8,8 +8,6 @@ from typing import Final
 
 from veriphoto_review.intake.rows import clean
 
-HEADER_VARIABLE: Final = "VERIPHOTO_REVIEWER_HEADER"
-"""Names the header in which the proxy says who is logged in, such as X-Forwarded-User."""
 _LONGEST: Final = 80
 
 

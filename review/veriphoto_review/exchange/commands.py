@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
+from veriphoto.environment import Variable
 from veriphoto.errors import UsageError
 from veriphoto_review.options import DATABASE, EXIT_SOME_BAD, Shop, Url, opened_at
 
 if TYPE_CHECKING:
     from veriphoto_review.cases.store import Filter
 
-KEY_VARIABLE: Final = "VERIPHOTO_COOP_API_KEY"
 _SHOWN: Final = 20
 Chosen = Literal["open", "confirmed", "overturned", "undecided", "all"]
 
@@ -90,9 +90,9 @@ def to_coop(
     from veriphoto_review.cases.store import CaseStore  # noqa: PLC0415
     from veriphoto_review.exchange.coop import send_open_cases  # noqa: PLC0415
 
-    key = os.environ.get(KEY_VARIABLE, "")
+    key = os.environ.get(Variable.COOP_API_KEY, "")
     if not key:
-        raise UsageError(f"set {KEY_VARIABLE} to an API key of Coop; see Settings, API Keys there")
+        raise UsageError(f"set {Variable.COOP_API_KEY} to an API key of Coop; see Settings, API Keys there")
     store = CaseStore(opened_at(database))
     with Console(stderr=True).status("sending", spinner="line") as status:
         sent = send_open_cases(

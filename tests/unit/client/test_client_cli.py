@@ -247,6 +247,18 @@ def test_every_part_that_the_project_names_registers_commands():
     assert "not available" not in CliRunner().invoke(everything, ["no-such-thing"]).output
 
 
+def test_a_misspelt_variable_is_named_once_and_its_value_is_not(monkeypatch):
+    monkeypatch.setenv("VERIPHOTO_SECOND_OPINON", "never shown")
+    monkeypatch.setenv("VERIPHOTO_XYZZY", "1")
+    monkeypatch.setenv("VERIPHOTO_LOG_FORMAT", "text")
+    warnings = [line for line in veriphoto("health")[2].splitlines() if line.startswith("warning: ")]
+    assert warnings == [
+        "warning: the environment variable VERIPHOTO_SECOND_OPINON is unknown and sets nothing; "
+        "did you mean VERIPHOTO_SECOND_OPINION?",
+        "warning: the environment variable VERIPHOTO_XYZZY is unknown and sets nothing",
+    ]
+
+
 def test_every_installed_part_is_asked_to_register():
     assert {"scan", "predict", "health"} <= {command.name for command in build([CLIENT]).registered_commands}
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from veriphoto.environment import Variable
 from veriphoto.errors import ServiceUnavailableError, UsageError
 from veriphoto.shared_names import SERVER_FILE
-from veriphoto_release.triton import KEY_FILE_VARIABLE, KEY_VARIABLE, URL_VARIABLE, find_triton
+from veriphoto_release.triton import URL_VARIABLE, find_triton
 from veriphoto_serving.triton import server_file
 from veriphoto_serving.triton.options import TritonOptions
 
@@ -18,8 +19,8 @@ from veriphoto_serving.triton.options import TritonOptions
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(URL_VARIABLE, raising=False)
-    monkeypatch.delenv(KEY_VARIABLE, raising=False)
-    monkeypatch.delenv(KEY_FILE_VARIABLE, raising=False)
+    monkeypatch.delenv(Variable.TRITON_ADMIN_KEY, raising=False)
+    monkeypatch.delenv(Variable.TRITON_ADMIN_KEY_FILE, raising=False)
 
 
 def left(var: Path, repository: Path, port: int, pid: int | None = None) -> TritonOptions:
@@ -58,17 +59,17 @@ def test_of_several_one_must_be_chosen(tmp_path: Path, monkeypatch: pytest.Monke
         find_triton(tmp_path / "var", tmp_path)
     assert find_triton(tmp_path / "var", tmp_path, url="http://127.0.0.1:8200/").admin_key == "key 8200"
     monkeypatch.setenv(URL_VARIABLE, "triton:8000")
-    monkeypatch.setenv(KEY_VARIABLE, "secret")
+    monkeypatch.setenv(Variable.TRITON_ADMIN_KEY, "secret")
     found = find_triton(tmp_path / "var", tmp_path)
     assert (found.http_url, found.admin_key) == ("triton:8000", "secret")
 
 
 def test_the_key_may_lie_in_a_file_as_a_container_is_given_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(URL_VARIABLE, "triton:8000")
-    monkeypatch.setenv(KEY_FILE_VARIABLE, str(tmp_path / "key"))
-    with pytest.raises(UsageError, match=f"{KEY_FILE_VARIABLE}: .*key cannot be read"):
+    monkeypatch.setenv(Variable.TRITON_ADMIN_KEY_FILE, str(tmp_path / "key"))
+    with pytest.raises(UsageError, match=f"{Variable.TRITON_ADMIN_KEY_FILE}: .*key cannot be read"):
         find_triton(tmp_path / "var", tmp_path)
     (tmp_path / "key").write_text("of the secret\n")
     assert find_triton(tmp_path / "var", tmp_path).admin_key == "of the secret"
-    monkeypatch.setenv(KEY_VARIABLE, "given")
+    monkeypatch.setenv(Variable.TRITON_ADMIN_KEY, "given")
     assert find_triton(tmp_path / "var", tmp_path).admin_key == "given"

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from veriphoto.environment import Variable
 from veriphoto.errors import ServiceError, UsageError
 from veriphoto.telemetry import logs
 
@@ -69,7 +70,7 @@ def log(stderr: int, environment: dict[str, str]) -> None:
 )
 def test_lines_are_readable_at_a_terminal_and_json_elsewhere(chosen: str, terminal: bool) -> None:
     ours, its = os.openpty() if terminal else os.pipe()
-    log(its, {logs.FORMAT_VARIABLE: chosen})
+    log(its, {Variable.LOG_FORMAT: chosen})
     line = os.read(ours, 10_000).decode()
     os.close(ours)
     os.close(its)
@@ -84,6 +85,6 @@ def test_lines_are_readable_at_a_terminal_and_json_elsewhere(chosen: str, termin
 
 
 def test_an_unknown_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(logs.FORMAT_VARIABLE, "xml")
+    monkeypatch.setenv(Variable.LOG_FORMAT, "xml")
     with pytest.raises(UsageError, match="auto, json, text"):
         logs.configure("gateway")
