@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from veriphoto import __version__
 from veriphoto.contract import ANONYMOUS, ENSEMBLE
@@ -92,10 +93,12 @@ def create_app(
     for part in parts:
         app.include_router(part)
         app.include_router(part, prefix=PREFIX, include_in_schema=False)
-    app.include_router(documentation.router)
-    app.include_router(kserve.router)
+    others = [documentation.router, kserve.router]
+    for part in others:
+        app.include_router(part)
     app.add_exception_handler(HTTPException, _refused_by_router)
-    app.add_middleware(RequestMiddleware, services=services, keys=keys)
+    routes = [each for part in (app.router, *parts, *others) for each in part.routes if isinstance(each, Route)]
+    app.add_middleware(RequestMiddleware, services=services, keys=keys, routes=routes)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,

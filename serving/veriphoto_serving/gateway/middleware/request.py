@@ -10,10 +10,11 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import JSONResponse
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
@@ -36,6 +37,8 @@ OPEN: Final = OPEN_PAGES | {
 }
 """Paths that need no key."""
 PREFIX: Final = "/v1"
+UNMATCHED: Final = "unmatched"
+"""Name in metrics of what is no route."""
 CHARGED: Final = 1
 """Pictures that a request is charged before its body is read."""
 
@@ -49,33 +52,42 @@ _DISCARD_BYTES: Final = 1_000_000
 class RequestMiddleware:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, *, services: Services, keys: KeyRing) -> None:
+    def __init__(self, app: ASGIApp, *, services: Services, keys: KeyRing, routes: Sequence[Route]) -> None:
         """Remembers what it wraps.
 
         Args:
             app: The application that answers.
             services: The gateway's parts.
             keys: The API keys.
+            routes: All routes without their prefix, for the names of those that a refused request never reaches.
         """
         self._app = app
         self._services = services
         self._keys = keys
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        await _Exchange(self._app, self._services, self._keys, scope, receive, send).run()
+        await _Exchange(self._app, self._services, self._keys, self._routes, scope, receive, send).run()
 
 
 class _Exchange:
     """One request and its answer."""
 
     def __init__(
-        self, app: ASGIApp, services: Services, keys: KeyRing, scope: Scope, receive: Receive, send: Send
+        self,
+        app: ASGIApp,
+        services: Services,
+        keys: KeyRing,
+        routes: Sequence[Route],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        self._app, self._services, self._keys = app, services, keys
+        self._app, self._services, self._keys, self._routes = app, services, keys, routes
         scope = {**scope, "path": plain_path(scope["path"])}
         self._scope, self._receive, self._send = scope, receive, send
         self._headers: Mapping[bytes, bytes] = dict(scope["headers"])
@@ -93,8 +105,9 @@ class _Exchange:
             try:
                 await self._admit_and_answer()
             finally:
-                self._count(time.perf_counter() - started)
-                self._describe(span)
+                route = route_of(self._scope, self._routes)
+                self._count(route, time.perf_counter() - started)
+                self._describe(span, route)
 
     async def _admit_and_answer(self) -> None:
         try:
@@ -171,14 +184,14 @@ class _Exchange:
                 while self._unread and most > 0:
                     most -= len((await self.receive()).get("body", b""))
 
-    def _count(self, seconds: float) -> None:
+    def _count(self, route: str, seconds: float) -> None:
         metrics = self._services.metrics
-        route = route_of(self._scope)
         metrics.requests.labels(route, method_of(self._scope), str(self._status or 499), self._key).inc()
-        metrics.latency.labels(route).observe(seconds)
+        # Refusals by key or rate take no time; many of them would hide that a route's own answers are slow.
+        metrics.latency.labels(route if "route" in self._scope else UNMATCHED).observe(seconds)
 
-    def _describe(self, span: Span | None) -> None:
-        route, method = route_of(self._scope), method_of(self._scope)
+    def _describe(self, span: Span | None, route: str) -> None:
+        method = method_of(self._scope)
         attributes: dict[str, str | int] = {
             "http.route": route,
             "http.request.method": method,
@@ -235,10 +248,17 @@ def plain_path(path: str) -> str:
     return f"{bare}/" if bare in ("", PREFIX) else bare
 
 
-def route_of(scope: Scope) -> str:
-    """Returns the route's name for metrics, never the text of a caller."""
-    route = scope.get("route")
-    return bare_path(getattr(route, "path", "unmatched")) if route is not None else "unmatched"
+def route_of(scope: Scope, routes: Sequence[Route]) -> str:
+    """Returns the route's name for metrics, never the text of a caller.
+
+    Args:
+        scope: A request.
+        routes: Those to look among if the request was refused before it reached one.
+    """
+    if "route" in scope:
+        return bare_path(scope["route"].path)
+    bare = {**scope, "path": bare_path(scope["path"])}
+    return next((each.path for each in routes if each.matches(bare)[0] is not Match.NONE), UNMATCHED)
 
 
 def method_of(scope: Scope) -> str:

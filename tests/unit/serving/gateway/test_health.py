@@ -12,7 +12,7 @@ from veriphoto.errors import ServiceUnavailableError
 from veriphoto_serving.gateway.health.drift import DriftMonitorClient
 from veriphoto_serving.gateway.models import HealthAnswer
 
-from .conftest import Gateway, Open, picture, wait_for
+from .conftest import KEYS, Gateway, Open, picture, wait_for
 
 DOWN = "Triton does not score the test picture"
 
@@ -90,6 +90,39 @@ async def test_metrics_count_and_hold_nothing_private(gateway: Gateway) -> None:
     assert samples["veriphoto_gateway_requests_total", "/predict", "422", "POST", "anonymous"] == 1
     assert samples["veriphoto_gateway_requests_total", "404", "GET", "anonymous", "unmatched"] == 1
     assert samples[("veriphoto_gateway_healthy",)] == 1
+
+
+async def test_what_is_refused_before_its_route_counts_there(open_gateway: Open) -> None:
+    shop = {"x-api-key": "0123456789abcdef"}
+    async with open_gateway(api_keys=KEYS, rate_limit=1.0, rate_burst=1) as gateway:
+        for path in ("/predict", "/v1/predict/batch/", "/v2/models/detector/versions/1/infer", "/v1/nothing"):
+            assert (await gateway.http.post(path, content=picture())).status_code == 401
+        assert (await gateway.http.get("/openapi.json", headers={"x-api-key": "wrong"})).status_code == 200, "open"
+        assert (await gateway.http.get("/drift")).status_code == 401
+        assert (await gateway.http.get("/v1/predict", headers=shop)).status_code == 405
+        for status in (200, 429):
+            answer = await gateway.http.post("/predict", content=picture(), headers=shop)
+            assert answer.status_code == status
+        text = (await gateway.http.get("/metrics", headers=shop)).text
+    counted, timed = {}, {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "veriphoto_gateway_requests_total":
+                counted[sample.labels["route"], sample.labels["status"]] = sample.value
+            if sample.name == "veriphoto_gateway_request_seconds_count":
+                timed[sample.labels["route"]] = sample.value
+    assert counted == {
+        ("/predict", "401"): 1,
+        ("/predict/batch", "401"): 1,
+        ("/v2/models/detector/versions/{version}/infer", "401"): 1,
+        ("unmatched", "401"): 1,
+        ("/drift", "401"): 1,
+        ("/predict", "405"): 1,
+        ("/predict", "200"): 1,
+        ("/predict", "429"): 1,
+        ("/openapi.json", "200"): 1,
+    }
+    assert timed["/predict"] <= 2, "the refusals by key and rate do not make the route's answers look fast"
 
 
 @pytest.mark.parametrize(
