@@ -94,7 +94,9 @@ class Registry:
         return store == self.uri or Path(store).is_file()
 
     def models(self) -> list[RegisteredModel]:
-        """Returns all models, oldest first."""
+        """Returns all models, oldest first; none where there is no store yet, which reading does not make."""
+        if not self.begun:
+            return []
         with self.guarded() as client:
             found = client.search_model_versions(f"name='{self.name}'")
             aliases = self._aliases(client) if found else {}
@@ -113,8 +115,10 @@ class Registry:
         for model in models:
             if which == str(model.number) or which in model.aliases:
                 return model
-        known = ", ".join(str(model.number) for model in models)
-        known = known or "none; export one first (veriphoto export), or name the server's folder with --var"
+        advice = "export one first (veriphoto export), or name the server's folder with --var"
+        if not self.begun:
+            raise UsageError(f"there is no registry at {self.uri}, so no model '{which}'; {advice}")
+        known = ", ".join(str(model.number) for model in models) or f"none; {advice}"
         raise UsageError(f"the registry has no model '{which}'; it has: {known}")
 
     def champion(self) -> RegisteredModel | None:

@@ -89,7 +89,7 @@ def list_models(
     published, serving = versions.published(model_repository), _serving(var, model_repository)
     registry = _registry(var, name)
     try:
-        models = registry.models() if registry.begun else []
+        models = registry.models()
     except MissingExtraError as error:
         _say(f"the registry at {registry.uri} is left out: {error.message}")
         models = []

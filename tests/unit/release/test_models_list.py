@@ -92,6 +92,19 @@ def test_a_folder_without_a_repository_is_told_from_a_repository_without_version
     assert "nothing is served yet" in CliRunner().invoke(build(), ["models", "list"]).output
 
 
+@pytest.mark.parametrize("command", [["show", "1"], ["shadow"], ["shadow", "2"]])
+def test_commands_that_read_make_no_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(build(), ["models", *command])
+    assert isinstance(result.exception, UsageError)
+    assert f"there is no registry at sqlite:///{tmp_path / 'var' / 'mlflow.db'}" in result.exception.message
+    assert "--var" in result.exception.message
+    assert list(tmp_path.iterdir()) == []
+
+
 def listed(var: Path, *options: str) -> subprocess.CompletedProcess[str]:
     without = "torch,timm,mlflow,onnx,onnxruntime,sklearn"
     command = [sys.executable, "-c", WITHOUT, without, "models", "list", f"--var={var}", *options]

@@ -296,7 +296,9 @@ def test_registered_models_can_be_listed(ground: Ground) -> None:
     assert ground.registry.find("1").metrics == {"auroc": 0.9}
     with pytest.raises(UsageError, match="has no model '9'; it has: 1, 2"):
         ground.registry.find("9")
-    with pytest.raises(UsageError, match=r"it has: none; .* or name the server's folder with --var"):
+    with pytest.raises(UsageError, match=r"no registry at sqlite.*another var.*; .* or name the server's folder with"):
         Registry(ground.root / "another var").find("1")
+    with pytest.raises(UsageError, match=r"it has: none; .* or name the server's folder with --var"):
+        Registry(ground.root / "var", name="another").find("1")
     assert register_toy(ground.registry, 3) == 3
     assert ground.registry.find(CHALLENGER).number == 3
