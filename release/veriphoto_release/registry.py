@@ -214,7 +214,7 @@ class Registry:
             try:
                 from mlflow.tracking import MlflowClient  # noqa: PLC0415 - takes seconds
             except ModuleNotFoundError as error:
-                raise MissingExtraError("export", error.name) from error
+                raise MissingExtraError("registry", error.name) from error
             self._opened = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         return self._opened
 

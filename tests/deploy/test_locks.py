@@ -58,7 +58,7 @@ def test_the_versions_are_allowed_by_every_extra(extra: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "extra", ["serving", "gpu", "page", "train", "export", "pipeline", "monitor", "review", "ray", "data"]
+    "extra", ["serving", "gpu", "page", "registry", "train", "export", "pipeline", "monitor", "review", "ray", "data"]
 )
 def test_no_extra_may_bring_what_breaks_the_server(extra: str) -> None:
     """Whichever is installed last: the server's stub needs numpy 1, and pyarrow 26 cannot be imported with that."""

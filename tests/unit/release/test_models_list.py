@@ -59,20 +59,29 @@ def test_models_list_needs_no_training_environment(tmp_path: Path) -> None:
     done = listed(var)
     assert "from the next start" in done.stdout
     assert "the registry at sqlite:///" in done.stderr
-    assert "pip install -e '.[export]'" in done.stderr
+    assert "pip install -e '.[registry]'" in done.stderr
 
 
 def test_a_rollback_needs_mlflow_and_what_a_server_has(ground: Ground, server: RepositoryServer) -> None:
     promote("2", ground.place(server.triton), judge=content)
     options = [f"--var={ground.root / 'var'}", f"--model-repository={ground.repository}", f"--triton-url={server.url}"]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, "torch,timm,onnxscript", "models", "rollback", *options],
-        cwd=ROOT,
-        env={**os.environ, "VERIPHOTO_TRITON_ADMIN_KEY": KEY},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+    def rollback(without: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", WITHOUT, without, "models", "rollback", *options],
+            cwd=ROOT,
+            env={**os.environ, "VERIPHOTO_TRITON_ADMIN_KEY": KEY},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    refused = rollback("torch,timm,onnxscript,mlflow")
+    assert refused.returncode == 2
+    assert "[missing_extra] 'mlflow' is not installed; " in refused.stderr
+    assert "pip install -e '.[registry]'" in refused.stderr
+    assert server.version == 2, "nothing has changed"
+    done = rollback("torch,timm,onnxscript")
     assert done.returncode == 0, done.stderr
     assert "rollback: model 1 serves as version 3, after version 2" in done.stdout
     assert server.version == 3
