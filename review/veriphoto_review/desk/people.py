@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from veriphoto_review.intake.rows import clean
+from veriphoto_review.database.connection import clean
 
 HEADER_VARIABLE: Final = "VERIPHOTO_REVIEWER_HEADER"
 """Names the header in which the proxy says who is logged in, such as X-Forwarded-User."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,9 @@ def test_a_file_is_known_under_every_spelling_and_from_every_folder(tmp_path, su
         ("prose.jsonl", "my diary\n"),
         ("other.jsonl", '{"path": "a"}\n'),
         ("list.jsonl", "[1]\n"),
+        ("deep.jsonl", "[" * 60_000 + "\n"),
+        ("types.jsonl", json.dumps({**asdict(ROWS[0]), "probability": [0.5]}) + "\n"),
+        ("dates.jsonl", json.dumps({**asdict(ROWS[0]), "modified": 5}) + "\n"),
         ("quote.csv", 'path,verdict,probability,confidence,model_version,error\n"' + 20_000 * "a,,,,,\n"),
     ],
 )
