@@ -145,6 +145,18 @@ def test_names_that_are_no_text(server, folder, tmp_path):
     assert "\x1b" not in out
 
 
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_standard_output_without_room_is_told_in_a_sentence(server, folder, arguments):
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("needs /dev/full")
+    with Path("/dev/full").open("w") as full:
+        process = start("predict", folder, *arguments, url=server.url, stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.startswith("error: standard output cannot be written: No space left on device")
+    assert len(err.splitlines()) == 1
+
+
 def test_a_sheet_that_cannot_be_written_is_refused_before_anything_is_scored(server, folder):
     for place in ("sheet.txt", "/no/such/folder/sheet.html"):
         assert veriphoto("predict", folder, "--thumbnails", place, url=server.url)[0] == 2
