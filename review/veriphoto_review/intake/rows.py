@@ -32,6 +32,8 @@ _KNOWN: Final = frozenset(
 )
 FIELDS: Final = ("reference", "path", "sha256", "request_id", "shop", "seller", "evidence", "seen_at")
 """What a column of another name may be said to be."""
+_LONGEST_INDEXED: Final = 2500
+"""Bytes; PostgreSQL's indexes take about 2,700, and refuse the whole batch for one longer text."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -102,13 +104,17 @@ def read_answer(row: Any, columns: Mapping[str, str], shop: str, written: float)
         raise ValueError(f"sha256 {sha256[:80]!r}")
     if not (reference or sha256):
         raise ValueError("neither path, reference, request_id nor sha256")
+    shop = clean(named.get("shop") or shop)
+    for name, text in (("reference", reference), ("shop", shop), ("seller", clean(named.get("seller")))):
+        if len(text.encode()) > _LONGEST_INDEXED:
+            raise ValueError(f"its {name} has more than {_LONGEST_INDEXED} bytes")
     return Answer(
         reference=reference or f"sha256:{sha256}",
         sha256=sha256,
         verdict=str(verdict),
         probability=_share(named.get("probability"), "probability"),
         model_version=_version(named.get("model_version")),
-        shop=clean(named.get("shop") or shop),
+        shop=shop,
         seen_at=_time(named, written),
         rest=named,
     )

@@ -132,6 +132,9 @@ def test_the_audit_sample_is_drawn_by_hash(database: Database, tmp_path: Path) -
         ({"model_version": float("inf")}, "model_version inf"),
         ({"model_version": -float("inf")}, "model_version -inf"),
         ({"seen_at": 10**400}, "seen_at 1000"),
+        ({"path": "\N{BLACK STAR}" * 900}, "reference has more than"),
+        ({"seller": "x" * 10_000}, "seller has more than"),
+        ({"shop": "x" * 10_000}, "shop has more than"),
     ],
 )
 def test_a_bad_row_is_told_and_the_others_come_in(bad: dict[str, Any], why: str, tmp_path: Path) -> None:
