@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 from veriphoto.errors import MissingExtraError, VeriphotoError
 
 EXIT_COULD_NOT_RUN = 2
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
@@ -15,6 +18,12 @@ def main() -> None:
         _run()
     except VeriphotoError as error:
         sys.stderr.write(f"error: {error.to_wire()}\n")
+        sys.exit(EXIT_COULD_NOT_RUN)
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        sys.stderr.write(f"error: standard output cannot be written: {error.strerror}; make room and run again\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try the rest of its buffer once more at its end
         sys.exit(EXIT_COULD_NOT_RUN)
 
 

@@ -16,12 +16,17 @@ def replace_bytes(path: Path, data: bytes) -> None:
     """Writes a file under another name first, then renames.
 
     Args:
-        path: The file; its folder is made where there is none.
+        path: The file; its folder is made where there is none. Where it is a link, what it leads to is written. A
+            device or pipe, such as ``/dev/stdout``, is written to and stays what it is.
         data: Its content.
 
     Raises:
         OSError: If the disk refuses; what was there before is left.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        path.write_bytes(data)
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:

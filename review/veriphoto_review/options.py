@@ -19,7 +19,15 @@ Url = Annotated[
         help="sqlite:///FILE or postgresql://user@host/name. A password belongs in the variable or in ~/.pgpass.",
     ),
 ]
-Shop = Annotated[str | None, typer.Option(help="Only the cases of this shop.")]
+
+
+def _as_kept(shop: str | None) -> str | None:
+    from veriphoto_review.database.connection import clean  # noqa: PLC0415 - see opened_at
+
+    return None if shop is None else clean(shop)
+
+
+Shop = Annotated[str | None, typer.Option(callback=_as_kept, help="Only the cases of this shop.")]
 
 
 def opened_at(url: str) -> Database:

@@ -53,7 +53,7 @@ class ContactSheet:
             image: The photo that was scored.
             answer: Its detection, or the error.
         """
-        shown = f"<small>{escape(printable(name))}</small>"
+        shown = f"<small>{escape(name)}</small>"
         if isinstance(answer, VeriphotoError):
             self._failed.append(f"<figure><b>not scored</b><br>{escape(answer.message)}<br>{shown}</figure>")
             return
@@ -77,7 +77,7 @@ class ContactSheet:
         figures = [figure for _, figure in sorted(self._scored, key=lambda each: -each[0])] + self._failed
         page = _PAGE.format(title=f"{len(figures)} picture{'s' * (len(figures) != 1)}", figures="\n".join(figures))
         try:
-            self.path.write_text(page, "utf-8")
+            self.path.write_text(printable(page), "utf-8")
         except OSError as error:
             raise UsageError(f"{self.path} cannot be written: {error.strerror}; name another file") from error
 

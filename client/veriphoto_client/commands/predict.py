@@ -136,7 +136,7 @@ async def _attempt(picture: Picture, detector: AsyncDetector) -> Detection | Ima
 
 def json_line(picture: Picture, answer: Detection | ImageError) -> str:
     """Returns an answer as one line of JSON."""
-    said = {"error": answer.to_wire()} if isinstance(answer, ImageError) else answer.to_json()
+    said = {"error": printable(answer.to_wire())} if isinstance(answer, ImageError) else answer.to_json()
     return json.dumps({"path": printable(picture.name), **said}, ensure_ascii=False)
 
 
@@ -148,11 +148,9 @@ def text_line(picture: Picture, answer: Detection | ImageError, *, named: bool) 
         answer: Its detection, or the reason why there is none.
         named: Whether to begin with the photo's name.
     """
-    name = "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in printable(picture.name)
-    )
     said = f"error: {answer.to_wire()}" if isinstance(answer, ImageError) else sentence(answer)
-    return f"{name}: {said}" if named else said
+    line = printable(f"{picture.name}: {said}" if named else said)
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
 
 
 def sentence(detection: Detection) -> str:

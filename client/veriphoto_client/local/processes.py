@@ -31,7 +31,7 @@ from veriphoto.second_opinion import Mode
 from veriphoto.sessions import PROCESS_ENVIRONMENT
 from veriphoto.variants import AUTO
 from veriphoto_client.local.model import chosen
-from veriphoto_client.local.worker import HEAD, PATHS
+from veriphoto_client.local.worker import HEAD, LENGTH, PATHS
 from veriphoto_client.triton.transport import Outputs
 
 _TRIES: Final = 2
@@ -192,10 +192,10 @@ async def _exchange(process: asyncio.subprocess.Process, order: bytes = b"") -> 
     try:
         process.stdin.write(order)
         await process.stdin.drain()
-        line = await process.stdout.readline()
-    except ConnectionError:
+        (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
+        answer: dict[str, Any] = json.loads(await process.stdout.readexactly(length))
+    except (ConnectionError, asyncio.IncompleteReadError):
         return None
-    answer: dict[str, Any] | None = json.loads(line) if line.endswith(b"\n") else None
     return answer
 
 

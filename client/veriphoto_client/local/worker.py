@@ -1,4 +1,4 @@
-"""A process that scores photos for ``processes``: it reads files from standard input and writes answers as JSON lines.
+"""A process that scores photos for ``processes``: it reads files from standard input and writes answers as JSON.
 
 It ends when its standard input is closed, and therefore with the process that started it, however that ends.
 """
@@ -19,6 +19,8 @@ from veriphoto_client.sdk.images import load
 
 HEAD: Final = struct.Struct("<?I")
 """In front of each photo: whether a path follows instead of the file's bytes, and the length of either."""
+LENGTH: Final = struct.Struct("<I")
+"""In front of each answer: its length. An answer may name a path, which a list can make as long as it likes."""
 PATHS: Final = ("utf-8", "surrogatepass")
 """Encoding of paths, which takes any string, also one that no file can have."""
 
@@ -29,7 +31,7 @@ def main(arguments: list[str]) -> None:
     Args:
         arguments: Version directory, variant, and mode of the second opinion.
     """
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that nothing a library prints is taken for an answer
     model, variant, mode = arguments
     try:
@@ -53,7 +55,9 @@ def _answer(judge: Judge, photo: bytes, *, is_path: bool) -> dict[str, Any]:
 
 
 def _say(answers: BinaryIO, answer: dict[str, Any]) -> None:
-    answers.write(json.dumps(answer).encode() + b"\n")
+    body = json.dumps(answer).encode()
+    answers.write(LENGTH.pack(len(body)) + body)
+    answers.flush()
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def _settle(path: Path, file: BinaryIO, output: Output) -> None:
 @contextmanager
 def _open_own(path: Path, form: Format) -> Iterator[tuple[BinaryIO, Earlier]]:
     while True:
-        with _open(path) as file:
+        with _opened(path) as file:
             _lock(path, file)
             if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 continue  # another scan has just put a new file in its place
@@ -148,7 +148,20 @@ def _format(path: Path) -> Format:
     return FORMATS[path.suffix.lower()]
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    file = _open(path)
+    try:
+        yield file
+    finally:
+        # Each row was flushed as it was written; what the disk refused then it refuses again, and that has been told.
+        with contextlib.suppress(OSError):
+            file.close()
+
+
 def _open(path: Path) -> BinaryIO:
+    if path.exists() and not path.is_file():  # reading a device may never end
+        raise UsageError(f"{path} is no file that can be continued; name another with --output, or leave it out")
     try:
         # Not truncated or appended to until it is known to be a scan's output.
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 from veriphoto.errors import UsageError
+from veriphoto.foreign_json import parse
 from veriphoto_client.scan.rows import COLUMNS, COLUMNS_WITHOUT_STAMP, Row
+
+_TYPES: Final[dict[str, Any]] = {
+    "path": str,
+    "verdict": str | None,
+    "probability": float | int | None,
+    "confidence": str | None,
+    "model_version": int | None,
+    "error": str,
+    "size": int | None,
+    "modified": str | None,
+}
+"""What JSON may hold as each field of a row."""
 
 
 class Reader(Protocol):
@@ -117,13 +129,13 @@ class _JsonReader:
 
     def _parse(self, line: bytes) -> dict[str, Any]:
         try:
-            record = json.loads(line)
+            record = parse(line)
         except ValueError as problem:
             raise foreign(self._path) from problem
         fields = set(record) if isinstance(record, dict) else set()
         self.older = self.older or fields == set(COLUMNS_WITHOUT_STAMP)
         if fields not in (set(COLUMNS), set(COLUMNS_WITHOUT_STAMP)) or not (
-            isinstance(record["path"], str) and isinstance(record["model_version"], int | None)
+            all(isinstance(value, _TYPES[name]) for name, value in record.items())
         ):
             raise foreign(self._path)
         return dict(record)

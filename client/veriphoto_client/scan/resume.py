@@ -124,4 +124,7 @@ def file_key(path: str) -> int:
 
 @lru_cache(maxsize=16384)
 def _real(folder: str) -> str:
-    return os.path.realpath(folder)
+    try:
+        return os.path.realpath(folder)
+    except ValueError:  # a NUL, in a row that no scan has written
+        return folder

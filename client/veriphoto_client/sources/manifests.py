@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv as text_csv
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, Final
 from pyarrow import ArrowException, csv
 
 from veriphoto.errors import UsageError
+from veriphoto.foreign_json import parse
 from veriphoto_client.scan.pictures import URI_COLUMNS
 from veriphoto_client.scan.walk import Found
 from veriphoto_client.sources import inventory, storage
@@ -133,7 +133,7 @@ def _first_records(at: Place) -> list[list[str]]:
 
 def _inventory_files(at: Place) -> Iterator[tuple[Place, Sequence[str] | None]]:
     try:
-        content: Mapping[str, Any] = json.loads(storage.read(at))
+        content: Mapping[str, Any] = parse(storage.read(at))
         keys = [str(file["key"]) for file in content["files"]]
         form, schema = str(content["fileFormat"]).upper(), str(content["fileSchema"])
         bucket = str(content["destinationBucket"]).rpartition(":")[2]

@@ -137,7 +137,7 @@ class Record:
                 asked=bool(body.get("asked", False)),
                 first_logit=None if body.get("first_logit") is None else float(body["first_logit"]),
             )
-        except (KeyError, TypeError, RecursionError) as error:
+        except (KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a line of the prediction log: {type(error).__name__}") from error
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 from veriphoto.errors import UsageError
 from veriphoto_review.cases.case import State
 from veriphoto_review.cases.store import called
-from veriphoto_review.database.connection import Database, now
+from veriphoto_review.database.connection import Database, clean, now
 from veriphoto_review.database.schema import cases, feedback, history
 
 _DAY_S: Final = 86_400.0
@@ -53,8 +53,14 @@ def forget(
         UsageError: If nothing says what to forget.
         DatabaseError: If the database refuses; nothing is removed then.
     """
-    wanted = {seller: cases.c.seller == seller, sha256: cases.c.sha256 == sha256.lower(), reference: called(reference)}
-    conditions = [condition for value, condition in wanted.items() if value]
+    # As rows were cleaned when they came in: a file's name may be no text.
+    actor, seller, reference, sha256 = clean(actor), clean(seller), clean(reference), clean(sha256).lower()
+    wanted = (
+        (seller, cases.c.seller == seller),
+        (sha256, cases.c.sha256 == sha256),
+        (reference, called(reference)),
+    )
+    conditions = [condition for value, condition in wanted if value]
     if not conditions:
         raise UsageError("say what to forget: --seller, --sha256 or --reference")
     if shop is not None:
@@ -65,7 +71,7 @@ def forget(
                 *conditions
             )
         ).all()
-        subjects = {("sha256", sha256.lower()), ("reference", reference)}
+        subjects = {("sha256", sha256), ("reference", reference)}
         for row in found:
             subjects |= {("request_id", row.request_id), ("reference", row.reference)}
         told = 0

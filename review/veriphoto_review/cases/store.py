@@ -12,13 +12,15 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, func, 
 from veriphoto.contract import ANONYMOUS
 from veriphoto.errors import UsageError
 from veriphoto_review.cases.case import Case, State, Truth, state_of
-from veriphoto_review.database.connection import Database, now
+from veriphoto_review.database.connection import Database, clean, now
 from veriphoto_review.database.schema import cases, history
 
 Order = Literal["score", "age", "random"]
 _CHANGED: Final = ("state", "truth", "channel", "reviewer", "note", "decided_at")
 _AT_A_TIME: Final = 500
 """Numbers in one IN: SQLite takes no more than some thousand values."""
+_LARGEST: Final = 2**63 - 1
+"""The largest number that a database takes for a case's."""
 LONGEST_NOTE: Final = 2000
 DESK: Final = "desk"
 """Channel of decisions that people make here; other channels give way to them."""
@@ -145,8 +147,10 @@ class CaseStore:
         Raises:
             UsageError: If there is none of this number.
         """
-        with self.database.reading() as connection:
-            row = connection.execute(select(cases).where(cases.c.id == number)).one_or_none()
+        row = None
+        if 0 < number <= _LARGEST:
+            with self.database.reading() as connection:
+                row = connection.execute(select(cases).where(cases.c.id == number)).one_or_none()
         if row is None:
             raise UsageError(f"there is no case {number}; it was forgotten, or is of another database")
         return Case.of(row)
@@ -160,7 +164,7 @@ class CaseStore:
         Raises:
             UsageError: If there is none, or more than one.
         """
-        query = select(cases).where(called(reference)).order_by(cases.c.id)
+        query = select(cases).where(called(clean(reference))).order_by(cases.c.id)
         with self.database.reading() as connection:
             found = [Case.of(row) for row in connection.execute(query)]
         if len(found) > 1:

@@ -213,3 +213,10 @@ def _words(error: SQLAlchemyError, name: str) -> DatabaseError:
 def now() -> float:
     """Returns the time as all rows have it: seconds since the epoch."""
     return time.time()
+
+
+def clean(value: Any) -> str:
+    """Returns a text that both databases take: no NUL, no lone surrogates."""
+    if value is None:
+        return ""
+    return str(value).replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "backslashreplace").decode("utf-8")

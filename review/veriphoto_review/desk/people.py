@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from veriphoto_review.intake.rows import clean
+from veriphoto_review.database.connection import clean
 
 _LONGEST: Final = 80
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +16,7 @@ from urllib.parse import quote
 import httpx
 
 from veriphoto.errors import ServiceError, ServiceUnavailableError, UsageError
+from veriphoto.foreign_json import parse
 from veriphoto_review.cases.case import Case, State, Truth
 from veriphoto_review.cases.pictures import place_of
 from veriphoto_review.cases.store import LONGEST_NOTE, CaseStore, Filter
@@ -180,14 +180,14 @@ def take_callback(desk: FeedbackDesk, body: bytes) -> Receipt | None:
         DatabaseError: If the database refuses; nothing has changed then.
     """
     try:
-        told = json.loads(body)
+        told = parse(body)
         subject = told["item"]["id"]
         custom = told.get("custom") or {}
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UsageError("the body is no callback of Coop's") from error
     appeal = told.get("appealDecision")
     who = "appeal" if appeal else told.get("actorEmail")
-    name = {"ACCEPT": "accepted", "REJECT": "rejected"}.get(appeal, "") if appeal else "truth"
+    name = {"ACCEPT": "accepted", "REJECT": "rejected"}.get(str(appeal), "") if appeal else "truth"
     truth = custom.get(name) if isinstance(custom, Mapping) else None
     if truth is None or not who:
         return None

@@ -13,6 +13,8 @@ from veriphoto_review.intake.feedback import FeedbackDesk
 
 _MOST_BYTES: Final = 1_000_000
 """A callback carries the reports about its item."""
+_MOST_DIGITS: Final = 19
+"""Of a length; Python refuses to read numbers of some thousand digits."""
 _PATIENCE_S: Final = 10.0
 
 
@@ -60,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > _MOST_BYTES:
+        if not length.isdecimal() or len(length) > _MOST_DIGITS or int(length) > _MOST_BYTES:
             self._answer(413 if length.isdecimal() else 411, error="a Content-Length of at most 1 MB is needed")
             return
         body = self.rfile.read(int(length))

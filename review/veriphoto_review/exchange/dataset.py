@@ -64,11 +64,11 @@ def export_dataset(
         UsageError: If the folder holds something else, or the disk refuses.
         DatabaseError: If the database refuses.
     """
-    _claim(target)
     done = Exported()
     clashing = _clashing(database)
     rows: dict[str, list[str]] = {}
     try:
+        _claim(target)
         for count, case in enumerate(_decided(database, shop), 1):
             _one(case, target, clashing, rows, done)
             progress(count)
@@ -90,7 +90,7 @@ def _claim(target: Path) -> None:
     if others and MANIFEST not in others:
         raise UsageError(f"{target} holds other files; name an empty folder")
     if MANIFEST in others:
-        first = (target / MANIFEST).read_text(encoding="utf-8").partition("\n")[0]
+        first = (target / MANIFEST).read_text(encoding="utf-8", errors="replace").partition("\n")[0]
         if first != ",".join(_COLUMNS):
             raise UsageError(f"{target} holds a data set that is not of a review; name an empty folder")
     for label in _LABELS.values():

@@ -15,11 +15,12 @@ from urllib.parse import quote
 
 from veriphoto.errors import DataError, UsageError
 from veriphoto.files import replace_text
+from veriphoto.foreign_json import parse
 from veriphoto_review.cases.case import Case, Truth
 from veriphoto_review.cases.pictures import place_of
 from veriphoto_review.cases.store import LONGEST_NOTE, CaseStore, Filter
 from veriphoto_review.database.connection import Database
-from veriphoto_review.intake.feedback import FeedbackDesk
+from veriphoto_review.intake.feedback import LONGEST_VALUE, FeedbackDesk
 
 CHANNEL: Final = "label-studio"
 TASKS_FILE: Final = "tasks.json"
@@ -143,7 +144,7 @@ def read_annotations(database: Database, path: Path) -> Returned:
         DatabaseError: If the database refuses; tasks before that are decided, and reading again goes on.
     """
     try:
-        tasks = json.loads(path.read_text(encoding="utf-8"))
+        tasks = parse(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}; export the project from Label Studio as JSON") from error
     if not isinstance(tasks, list) or not all(isinstance(task, Mapping) and "annotations" in task for task in tasks):
@@ -164,7 +165,10 @@ class _DisputedError(ValueError):
 
 
 def _settle(desk: FeedbackDesk, task: Mapping[str, Any]) -> str:
-    votes = [vote for each in task["annotations"] if (vote := _vote(each))]
+    try:
+        votes = [vote for each in task["annotations"] if (vote := _vote(each))]
+    except (TypeError, AttributeError, LookupError) as error:
+        raise ValueError("its annotations are not as Label Studio writes them; export the project again") from error
     if not votes:
         return "not annotated"
     told = {truth for truth, _, _ in votes if truth} or {Truth.UNKNOWN}
@@ -180,6 +184,8 @@ def _settle(desk: FeedbackDesk, task: Mapping[str, Any]) -> str:
     note = " / ".join(dict.fromkeys(note for _, _, note in agreeing if note))[:LONGEST_NOTE]
     actor = ", ".join(dict.fromkeys(who for _, who, _ in agreeing))
     value = str(data[kind])
+    if len(value) > LONGEST_VALUE:
+        raise ValueError(f"its {kind} has {len(value)} characters; {LONGEST_VALUE} are allowed")
     taken = desk.take(kind=kind, value=value, truth=truth, note=note, actor=actor, wait=False, channel=CHANNEL)
     return taken.status
 

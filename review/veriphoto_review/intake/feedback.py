@@ -11,10 +11,9 @@ from veriphoto.contract import ANONYMOUS
 from veriphoto.errors import UsageError
 from veriphoto_review.cases.case import Case, State, Truth
 from veriphoto_review.cases.store import DESK, LONGEST_NOTE, decide_in, matching, report_in
-from veriphoto_review.database.connection import Database, now
+from veriphoto_review.database.connection import Database, clean, now
 from veriphoto_review.database.schema import feedback
 from veriphoto_review.intake.importing import KINDS, upsert
-from veriphoto_review.intake.rows import clean
 
 CHANNEL = "feedback"
 _GATEWAY_PATIENCE_S = 2.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from veriphoto.errors import DataError, MissingExtraError, UsageError
+from veriphoto.foreign_json import parse
 
 if TYPE_CHECKING:
     from veriphoto_client.sources.places import Place
@@ -83,7 +83,7 @@ def _json_rows(file: TextIO) -> Iterator[Any]:
     for line in file:
         if line.strip():
             try:
-                yield json.loads(line)
+                yield parse(line)
             except ValueError:
                 yield line.strip()[:80]
 

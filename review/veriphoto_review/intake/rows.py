@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -11,8 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from veriphoto.foreign_json import parse
 from veriphoto.verdict import Label
 from veriphoto_review.cases.pictures import placed
+from veriphoto_review.database.connection import clean
 
 _VERDICTS: Final[tuple[Label, ...]] = ("real", "ai_generated", "unsure")
 _REFERENCES: Final = ("reference", "path", "uri", "filename", "request_id")
@@ -31,6 +32,8 @@ _KNOWN: Final = frozenset(
 )
 FIELDS: Final = ("reference", "path", "sha256", "request_id", "shop", "seller", "evidence", "seen_at")
 """What a column of another name may be said to be."""
+_LONGEST_INDEXED: Final = 2500
+"""Bytes; PostgreSQL's indexes take about 2,700, and refuse the whole batch for one longer text."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -101,13 +104,17 @@ def read_answer(row: Any, columns: Mapping[str, str], shop: str, written: float)
         raise ValueError(f"sha256 {sha256[:80]!r}")
     if not (reference or sha256):
         raise ValueError("neither path, reference, request_id nor sha256")
+    shop = clean(named.get("shop") or shop)
+    for name, text in (("reference", reference), ("shop", shop), ("seller", clean(named.get("seller")))):
+        if len(text.encode()) > _LONGEST_INDEXED:
+            raise ValueError(f"its {name} has more than {_LONGEST_INDEXED} bytes")
     return Answer(
         reference=reference or f"sha256:{sha256}",
         sha256=sha256,
         verdict=str(verdict),
         probability=_share(named.get("probability"), "probability"),
         model_version=_version(named.get("model_version")),
-        shop=clean(named.get("shop") or shop),
+        shop=shop,
         seen_at=_time(named, written),
         rest=named,
     )
@@ -138,13 +145,6 @@ def details(answer: Answer) -> dict[str, Any]:
     }
 
 
-def clean(value: Any) -> str:
-    """Returns a text that both databases take: no NUL, no lone surrogates."""
-    if value is None:
-        return ""
-    return str(value).replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def plain(value: Any) -> Any:
     """Returns a value as JSON has it."""
     if isinstance(value, Mapping):
@@ -165,7 +165,7 @@ def _worth(name: Any, value: Any) -> bool:
 def _json(value: Any) -> Any:
     if isinstance(value, str) and value:
         try:
-            value = json.loads(value)
+            value = parse(value)
         except ValueError:
             return {"text": clean(value)}
     return plain(value) if isinstance(value, Mapping) else None
@@ -175,7 +175,7 @@ def _band(row: Mapping[str, Any]) -> tuple[float | None, float | None]:
     band = row.get("unsure_band")
     if isinstance(band, str) and band:
         try:
-            band = json.loads(band)
+            band = parse(band)
         except ValueError:
             band = None
     if isinstance(band, list | tuple) and len(band) == 2:
@@ -184,33 +184,36 @@ def _band(row: Mapping[str, Any]) -> tuple[float | None, float | None]:
 
 
 def _optional(value: Any) -> float | None:
-    if value in (None, ""):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
+    number = _number(value)
     return number if 0.0 <= number <= 1.0 else None
 
 
 def _share(value: Any, name: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
+    number = _number(value)
     if not 0.0 <= number <= 1.0:
-        raise ValueError(f"{name} {value!r}")
+        raise ValueError(f"{name} {_shown(value)}")
     return number
 
 
 def _version(value: Any) -> int:
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1
     if not 0 <= number < 2**31:
-        raise ValueError(f"model_version {value!r}")
+        raise ValueError(f"model_version {_shown(value)}")
     return number
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):  # JSON writes integers of any length
+        return math.nan
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:80]
 
 
 def _time(row: Mapping[str, Any], written: float) -> float:
@@ -218,17 +221,18 @@ def _time(row: Mapping[str, Any], written: float) -> float:
         value = row.get(name)
         if value in (None, ""):
             continue
-        if isinstance(value, datetime):
-            return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            try:
-                moment = datetime.fromisoformat(str(value))
-            except ValueError as error:
-                raise ValueError(f"{name} {value!r}") from error
-            number = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        number = _number(value)
+        if math.isnan(number):
+            number = _seconds(value)
         if not 0.0 <= number < 253_402_300_800.0:  # to the year 9999
-            raise ValueError(f"{name} {value!r}")
+            raise ValueError(f"{name} {_shown(value)}")
         return number
     return written
+
+
+def _seconds(value: Any) -> float:
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        return math.nan
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

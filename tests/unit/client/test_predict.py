@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -129,6 +130,33 @@ def test_the_contact_sheet_is_sorted_escaped_and_complete(server, folder, tmp_pa
     assert len(out.splitlines()) == 5
 
 
+def test_names_that_are_no_text(server, folder, tmp_path):
+    name = os.fsdecode(b"gone\xff\x1b[31m.jpg")
+    (folder / name).symlink_to("nowhere")
+    sheet = tmp_path / "out.html"
+    code, out, _ = veriphoto("predict", folder, "--thumbnails", sheet, "--json", url=server.url)
+    (line,) = [each for each in map(json.loads, out.splitlines()) if "gone" in each["path"]]
+    assert code == 1
+    assert "gone\\udcff" in line["path"]
+    assert "gone\\udcff" in line["error"]
+    assert "gone\\udcff" in sheet.read_text()
+    out = veriphoto("predict", folder, url=server.url)[1]
+    assert "gone\\udcff" in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_standard_output_without_room_is_told_in_a_sentence(server, folder, arguments):
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("needs /dev/full")
+    with Path("/dev/full").open("w") as full:
+        process = start("predict", folder, *arguments, url=server.url, stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.startswith("error: standard output cannot be written: No space left on device")
+    assert len(err.splitlines()) == 1
+
+
 def test_a_sheet_that_cannot_be_written_is_refused_before_anything_is_scored(server, folder):
     for place in ("sheet.txt", "/no/such/folder/sheet.html"):
         assert veriphoto("predict", folder, "--thumbnails", place, url=server.url)[0] == 2
@@ -159,6 +187,18 @@ def test_no_server_is_needed(folder, tmp_path):
     assert code == 0, err
     assert "scored by this machine (local," in err
     assert "3 unchanged" in veriphoto("scan", folder, *options, "-o", tmp_path / "out.csv")[2]
+
+
+def test_paths_of_any_length_cost_only_their_own_line(folder, tmp_path):
+    from brightness_model import brightness_repository  # noqa: PLC0415
+
+    pytest.importorskip("onnxruntime", reason="needs the extra `local`")
+    listed = folder / "list.csv"
+    names = ("path", "a.jpg", "x" * 100_000, "\N{BLACK STAR}" * 30_000, "a\0b", "b.jpg", "")
+    listed.write_text("\n".join(names), "utf-8")
+    options = ("--engine", "local", "--model-repository", brightness_repository(tmp_path))
+    code, out, err = veriphoto("predict", listed, *options)
+    assert (code, len(out.splitlines()), out.count("[unreadable_file]")) == (1, 5, 3), err
 
 
 def test_neither_server_nor_models_is_exit_2(folder, tmp_path):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import resource
+import signal
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -96,6 +101,9 @@ def test_a_file_is_known_under_every_spelling_and_from_every_folder(tmp_path, su
         ("prose.jsonl", "my diary\n"),
         ("other.jsonl", '{"path": "a"}\n'),
         ("list.jsonl", "[1]\n"),
+        ("deep.jsonl", "[" * 60_000 + "\n"),
+        ("types.jsonl", json.dumps({**asdict(ROWS[0]), "probability": [0.5]}) + "\n"),
+        ("dates.jsonl", json.dumps({**asdict(ROWS[0]), "modified": 5}) + "\n"),
         ("quote.csv", 'path,verdict,probability,confidence,model_version,error\n"' + 20_000 * "a,,,,,\n"),
     ],
 )
@@ -134,3 +142,35 @@ def test_a_full_disk_is_said():
     file = full.open("r+b", buffering=0)
     with file, pytest.raises(UsageError, match="No space left"):
         Output(into(file), "out.csv", FORMATS[".csv"], Earlier(())).write(ROWS[0])
+
+
+@SUFFIXES
+def test_a_disk_that_fills_up_is_told_in_a_sentence(tmp_path, suffix):
+    path = tmp_path / f"out{suffix}"
+    whole = write(path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, limits[1]))
+        with pytest.raises(UsageError, match="make room and run again"), open_output(path) as output:
+            output.write(ROWS[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    with open_output(path) as output:
+        assert len(output.earlier) == 4
+    assert path.read_bytes() == whole
+
+
+@SUFFIXES
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_no_file_is_no_output(tmp_path, suffix, kind):
+    path = tmp_path / f"out{suffix}"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match="name another"), open_output(path):
+        pass

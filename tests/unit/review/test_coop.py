@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -136,12 +137,21 @@ def test_a_reviewers_decision_stays(listener: CoopListener, store: CaseStore) ->
         ({**CALLBACK, "item": {"id": 7}}, {}, 400),
         (b"no json", {}, 400),
         ([], {}, 400),
+        (b"[" * 100_000, {}, 400),
+        ({**CALLBACK, "appealDecision": ["ACCEPT"]}, {}, 200),
         (b"x" * 1_000_001, {}, 413),
     ],
 )
 def test_what_is_refused(listener: CoopListener, store: CaseStore, told: Any, headers: Any, status: int) -> None:
     assert call(listener, told, **headers).status_code == status
     assert store.count(Filter(state=State.OPEN)) == 1
+
+
+def test_a_length_of_thousands_of_digits(listener: CoopListener) -> None:
+    host, port = listener.server_address[:2]
+    with socket.create_connection((str(host), port), timeout=10) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n")
+        assert connection.recv(100).split()[1] == b"413"
 
 
 def test_what_coop_must_send_again(listener: CoopListener, store: CaseStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,22 @@ def test_the_command_says_where_nothing_matches(store: CaseStore, tmp_path: Path
     by_name = run("--reference", str(tmp_path / "gone.jpg"))
     assert (by_name.exit_code, by_name.stderr) == (0, "")
     assert store.count(Filter()) == 0
+
+
+def test_names_that_are_no_text_are_found_as_they_were_taken(store: CaseStore, tmp_path: Path) -> None:
+    name = os.fsdecode(b"photos/\xff.jpg")
+    bring(store.database, tmp_path, [row(1, path=name), row(2, path="b.jpg", seller=name), row(3, shop=name)])
+    assert store.named(name).sha256 == f"{1:064x}"
+    for words in (["--reference", name], ["--seller", name], ["--sha256", f"{3:064x}", "--shop", name]):
+        told = CliRunner().invoke(build(), ["review", "forget", "--database", store.database.url, *words])
+        assert "forgotten: 1 cases" in told.output, told.output
+    assert forget(store.database, actor=name, reference=name).cases == 0
+
+
+def test_a_seller_and_a_reference_of_one_name_both_count(store: CaseStore, tmp_path: Path) -> None:
+    bring(store.database, tmp_path, [row(1, path="acme", seller="acme"), row(2, path="acme", seller="other")])
+    assert forget(store.database, actor="dpo", seller="acme", reference="acme").cases == 1
+    assert [case.seller for case in store.page(Filter())] == ["other"]
 
 
 def test_retention_says_how_many_open_cases_stay(store: CaseStore, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,13 @@ def test_the_audit_sample_is_drawn_by_hash(database: Database, tmp_path: Path) -
         ({"seen_at": "yesterday"}, "seen_at 'yesterday'"),
         ({"seen_at": 1e300}, "seen_at"),
         ({"verdict": {"a": 1}}, "verdict"),
+        ({"probability": 10**400}, "probability 1000"),
+        ({"model_version": float("inf")}, "model_version inf"),
+        ({"model_version": -float("inf")}, "model_version -inf"),
+        ({"seen_at": 10**400}, "seen_at 1000"),
+        ({"path": "\N{BLACK STAR}" * 900}, "reference has more than"),
+        ({"seller": "x" * 10_000}, "seller has more than"),
+        ({"shop": "x" * 10_000}, "shop has more than"),
     ],
 )
 def test_a_bad_row_is_told_and_the_others_come_in(bad: dict[str, Any], why: str, tmp_path: Path) -> None:
@@ -139,6 +148,27 @@ def test_a_bad_row_is_told_and_the_others_come_in(bad: dict[str, Any], why: str,
 def test_lines_that_are_no_rows(database: Database, tmp_path: Path) -> None:
     done = bring(database, tmp_path, [row(1), [1, 2], "text", 7, None])
     assert (done.new, done.bad) == (1, 4)
+
+
+@pytest.mark.parametrize("deep", [65, 500, 100_000])
+def test_what_is_nested_without_end(deep: int, database: Database, tmp_path: Path) -> None:
+    nested = "[" * deep + "]" * deep
+    lines = [json.dumps(row(1)), nested, json.dumps(row(2))[:-1] + f', "more": {nested}}}']
+    texts = [row(3, provenance=nested, unsure_band=nested, threshold=10**400), row(4)]
+    (tmp_path / "deep.jsonl").write_text("\n".join([*lines, *map(json.dumps, texts)]))
+    done = read(database, tmp_path / "deep.jsonl")
+    assert (done.new, done.bad) == (3, 2)
+    assert "row 2" in done.complaints[0]
+
+
+@pytest.mark.parametrize(("year", "taken"), [(1, False), (1969, False), (1970, True), (9999, True)])
+def test_times_of_parquet_are_held_to_what_others_are(
+    year: int, taken: bool, database: Database, tmp_path: Path
+) -> None:
+    rows = pa.Table.from_pylist([row(1, seen_at=datetime(year, 12, 31, tzinfo=UTC))])
+    parquet.write_table(rows, tmp_path / "x.parquet")
+    done = read(database, tmp_path / "x.parquet")
+    assert (done.new, done.bad) == (int(taken), int(not taken))
 
 
 def test_hostile_text_comes_in_and_out_as_it_is(database: Database, tmp_path: Path) -> None:

@@ -111,7 +111,30 @@ def test_tasks_that_are_not_ours(store: CaseStore, tmp_path: Path, data: Any) ->
     assert "name no picture" in done.complaints[0]
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"photo": "a", "truth": "Real photo"}]', "\x00\xff"])
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        5,
+        None,
+        [{"result": 5}],
+        [{"result": [{"from_name": [], "value": 5}]}],
+        [{"result": [{"from_name": "truth", "value": "x"}]}],
+        [{"result": [{"from_name": "truth", "value": {"choices": 5}}]}],
+        [{"result": [{"from_name": "truth", "value": {"choices": [[1]]}}]}],
+        [{"result": [{"from_name": "truth", "value": {"choices": {"a": 1}}}]}],
+    ],
+)
+def test_annotations_of_another_shape_cost_no_other_task(store: CaseStore, tmp_path: Path, annotations: Any) -> None:
+    case = store.page(Filter())[0]
+    long = task({"reference": "x" * 5000}, "Real photo")
+    odd = {"annotations": annotations, "data": {"sha256": case.sha256}}
+    done = returned(store, tmp_path, odd, long, task({"sha256": case.sha256}, "Real photo"))
+    assert dict(done.statuses) == {"not understood": 2, "decided": 1}
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "", "{}", "[1]", '[{"photo": "a", "truth": "Real photo"}]', "\x00\xff"]
+)
 def test_files_that_are_no_export(store: CaseStore, tmp_path: Path, text: str) -> None:
     (tmp_path / "export.json").write_text(text)
     with pytest.raises(DataError, match=r"as JSON|format JSON"):

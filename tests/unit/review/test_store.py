@@ -119,5 +119,6 @@ def test_many_at_once(store: CaseStore, tmp_path: Path) -> None:
 def test_what_is_refused(store: CaseStore, numbers: list[int]) -> None:
     with pytest.raises(UsageError, match="2001 characters"):
         store.decide(numbers, Truth.AI, reviewer="ann", note="x" * (LONGEST_NOTE + 1))
-    with pytest.raises(UsageError, match="there is no case 99999"):
-        store.get(99999)
+    for number in (99999, 0, -1, 2**63, 10**30):
+        with pytest.raises(UsageError, match=f"there is no case {number}"):
+            store.get(number)

@@ -144,6 +144,11 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
     told = veriphoto("review", "export", "--database", database, "--output", tmp_path / "data", code=1)
     assert "0 real and 0 AI-generated pictures; left out: 0 copies, 2 decided in both ways, 1 whose" in told
     assert list((tmp_path / "data" / "real").iterdir()) == []
-    for folder in (tmp_path, Path(__file__)):
+    (tmp_path / "binary").mkdir()
+    (tmp_path / "binary" / "manifest.csv").write_bytes(b"\xff\x00")
+    for folder in (tmp_path, Path(__file__), tmp_path / "binary"):
         result = CliRunner().invoke(build(), ["review", "export", "--database", database, "--output", str(folder)])
         assert "name a" in str(result.exception)
+    for folder in ("/proc/data", str(tmp_path / ("x" * 300))):
+        result = CliRunner().invoke(build(), ["review", "export", "--database", database, "--output", folder])
+        assert "cannot be written" in str(result.exception)

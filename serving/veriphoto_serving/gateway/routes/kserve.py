@@ -36,6 +36,8 @@ _ANSWER: Final[dict[str, Any]] = {
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     "description": "JSON, or JSON with binary data behind it where that was asked for.",
 }
+_MOST_DIGITS: Final = 19
+"""Of a number of bytes; Python refuses to read numbers of some thousand digits."""
 _MODEL: Final = f"/v2/models/{ENSEMBLE}"
 _VERSION: Final = f"{_MODEL}/versions/{{version}}"
 _BODY: Final[dict[str, Any]] = {
@@ -131,8 +133,8 @@ async def kserve_infer(request: Request) -> Response:
 @asynccontextmanager
 async def _question(services: Services, request: Request) -> AsyncIterator[Question]:
     text = request.headers.get(LENGTH_HEADER)
-    if text is not None and not text.isdecimal():
-        raise BadRequestError(f"{LENGTH_HEADER} is not a number")
+    if text is not None and not (text.isdecimal() and len(text) <= _MOST_DIGITS):
+        raise BadRequestError(f"{LENGTH_HEADER} is not a number of bytes")
     head = None if text is None else int(text)
     if head == 0:
         async with services.uploads.single(request) as file:
