@@ -60,7 +60,7 @@ def build_variants(
     directory: Path,
     pictures: Sequence[Picture],
     *,
-    calibration: int = 32,
+    calibration: int = 100,
     most: int = 200,
     rounds: int = 10,
     evaluation: str = "",

@@ -135,8 +135,9 @@ def test_what_was_measured_of_the_shipped_version_is_of_its_graph() -> None:
     """Or what is fast would be lost without a word when the next version ships."""
     directory = latest_version(REPOSITORY / CLASSIFIER)
     shipped = read_manifest(directory)
-    assert read_variants(directory, shipped.onnx_sha256)["fastest"] == Variant.OPENVINO_BF16
+    assert read_variants(directory, shipped.onnx_sha256)["fastest"] == Variant.OPENVINO_INT8
     assert choose(directory, shipped, AUTO, kind=CpuKind.AMX) == SETUPS[Variant.OPENVINO_BF16]
+    assert choose(directory, shipped, AUTO, kind=CpuKind.VNNI) == SETUPS[Variant.OPENVINO_INT8]
     assert choose(directory, shipped, AUTO, kind=CpuKind.PLAIN) == SETUPS[Variant.FP32]
 
 
