@@ -53,17 +53,19 @@ def forget(
         UsageError: If nothing says what to forget.
         DatabaseError: If the database refuses; nothing is removed then.
     """
-    wanted = {seller: cases.c.seller == seller, sha256: cases.c.sha256 == sha256.lower(), reference: called(reference)}
-    conditions = [condition for value, condition in wanted.items() if value]
+    wanted = (
+        (seller, cases.c.seller == seller),
+        (sha256, cases.c.sha256 == sha256.lower()),
+        (reference, called(reference)),
+    )
+    conditions = [condition for value, condition in wanted if value]
     if not conditions:
         raise UsageError("say what to forget: --seller, --sha256 or --reference")
     if shop is not None:
         conditions.append(cases.c.shop == shop)
     with database.writing() as connection:
         found = connection.execute(
-            select(cases.c.id, cases.c.picture, cases.c.request_id, cases.c.sha256, cases.c.reference).where(
-                *conditions
-            )
+            select(cases.c.id, cases.c.picture, cases.c.request_id, cases.c.reference).where(*conditions)
         ).all()
         subjects = {("sha256", sha256.lower()), ("reference", reference)}
         for row in found:
