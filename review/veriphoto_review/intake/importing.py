@@ -19,10 +19,11 @@ from veriphoto.contract import ANONYMOUS
 from veriphoto.errors import ImageError
 from veriphoto_review.cases.case import State, Truth, Why
 from veriphoto_review.cases.pictures import keep, read_at
-from veriphoto_review.cases.rule import AUDIT_SHARE, becomes, draw
+from veriphoto_review.cases.rule import becomes, draw
 from veriphoto_review.cases.store import decide_in, report_in
 from veriphoto_review.database.connection import Database, now
 from veriphoto_review.database.schema import cases, feedback, history, seen, tallies
+from veriphoto_review.defaults import AUDIT_SHARE
 from veriphoto_review.intake.files import Batch
 from veriphoto_review.intake.rows import Answer, details, read_answer
 
