@@ -95,7 +95,7 @@ coverage: $(VENV)/dev.stamp ## all tests with coverage, written to var/coverage.
 	$(BIN)/pytest --cov --cov-report=xml:var/coverage.xml --cov-report=term
 
 audit: $(VENV)/dev.stamp ## unsafe code (bandit) and known vulnerabilities of what the images install (pip-audit)
-	$(BIN)/bandit --quiet --configfile deploy/bandit.yaml --recursive core client serving monitoring training export release docker deploy
+	$(BIN)/bandit --quiet --configfile deploy/bandit.yaml --recursive core client serving monitoring review training export release docker deploy
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off $(addprefix --requirement ,$(LOCKS))
 
 locks-test: $(VENV)/serving.stamp ## every lock installed in an environment of its own, and used; extras in any order (long)

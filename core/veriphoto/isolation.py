@@ -36,7 +36,7 @@ _LONG: Final = 0.25
 """Estimated CPU seconds above which a picture gives way to others; what phones make of 12 megapixels takes less."""
 _LONG_HEIF: Final = 0.6
 """The same for HEIC and AVIF, which take longer."""
-_GIVING_WAY: Final = 10
+_NICENESS: Final = 10
 """What is added to the niceness for those: a tenth of the processor while others want it."""
 _CPU_SECONDS: Final = 3
 """Kernel limits are whole seconds: a picture has between this and one more."""
@@ -62,7 +62,7 @@ def preprocess(data: bytes) -> Preprocessed:
     header = examine(data)
     heif = header.format in _HEIF
     if header.seconds > (_LONG_HEIF if heif else _LONG):
-        return _patient.preprocess(data)
+        return _low_priority.preprocess(data)
     return _child.preprocess(data) if heif else preprocess_here(data, header)
 
 
@@ -158,4 +158,4 @@ def _data_bytes() -> int:
 
 
 _child: Final = _Child()
-_patient: Final = _Child(_GIVING_WAY)
+_low_priority: Final = _Child(_NICENESS)

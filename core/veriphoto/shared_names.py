@@ -1,4 +1,4 @@
-"""Names by which processes of different packages find each other's files: the server, its admin key, the shadow."""
+"""Names by which processes of different packages find each other's files: Triton's, the shadow's, the review's."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ NUMBER_FILE: Final = "model"
 """Holds the model's number in the registry."""
 TALLY_FILE: Final = "tally.json"
 """``var/shadow/tally.json``: how the model compares with the served version."""
+
+REVIEW_FILE: Final = "review.prom"
+"""``var/review.prom``: what reviewers found, which the drift monitor shows."""
+REVIEW_DATABASE: Final = "sqlite:///var/review.db"
+"""The review's database where no other is named."""

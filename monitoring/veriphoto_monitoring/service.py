@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from veriphoto.errors import StartupError
+from veriphoto.shared_names import REVIEW_FILE
 from veriphoto_monitoring.canary.results import RESULTS_FILE, CanaryCollector
 from veriphoto_monitoring.drift.monitor import DriftMonitor
 from veriphoto_monitoring.drift.store import Store
@@ -23,7 +24,7 @@ from veriphoto_monitoring.input.scraper import Scraper
 from veriphoto_monitoring.reference.sources import BASELINE, Sources
 from veriphoto_monitoring.report.exporter import DriftCollector
 from veriphoto_monitoring.report.html import render
-from veriphoto_monitoring.report.review import REVIEW_FILE, ReviewCollector, review_summary
+from veriphoto_monitoring.report.review import ReviewCollector, review_summary
 from veriphoto_monitoring.report.status import describe
 from veriphoto_monitoring.settings import MonitorSettings
 from veriphoto_monitoring.stats.budget import Budget

@@ -18,6 +18,7 @@ import numpy as np
 from veriphoto.errors import DataError, ImageError, ModelError
 from veriphoto.preprocessing import preprocess
 from veriphoto_release.candidate import Candidate, Floats
+from veriphoto_release.limits import Margins
 from veriphoto_training.data.dataset import Picture
 from veriphoto_training.evaluation.judgement import is_product
 from veriphoto_training.scoring.deliveries import ENDS, deliver
@@ -27,22 +28,6 @@ Track = Callable[[Sequence[Picture]], Iterable[Picture]]
 
 _AHEAD: Final = 4
 """Pictures decoded ahead: the memory does not grow with the set."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Margins:
-    """How much worse a candidate may be, as shares of 1."""
-
-    auroc: float = 0.005
-    """Overall AUROC."""
-    balanced_accuracy: float = 0.01
-    """Overall balanced accuracy."""
-    source: float = 0.05
-    """Share of right answers in any one source."""
-    false_alarms: float = 0.005
-    """Share of real product photos called AI-generated."""
-    pictures: int = 2
-    """Differences of this many pictures or fewer, in a source or the product photos, never count as worse."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,6 +26,7 @@ from veriphoto_release import golden, journal
 from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.candidate import Candidate, load_candidate
 from veriphoto_release.journal import Entry
+from veriphoto_release.limits import TOLERANCE
 from veriphoto_release.publish import latest, next_version, repository_lock, withdraw, write_version
 from veriphoto_release.registration import register, settle_exports
 from veriphoto_release.registry import CHALLENGER, CHAMPION, EXPORT, FORCED, RegisteredModel, Registry
@@ -33,9 +34,6 @@ from veriphoto_release.triton import Triton
 
 if TYPE_CHECKING:
     from veriphoto_release.gate import Criterion
-
-TOLERANCE: Final = 0.005
-"""Largest difference in probability between Triton and offline that passes; fp32 differs by 1e-6, fp16 by 1e-3."""
 
 PROMOTE: Final = "promote"
 ROLLBACK: Final = "rollback"

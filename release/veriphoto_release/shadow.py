@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,16 +34,29 @@ def start(registry: Registry, model: RegisteredModel, var: Path) -> Path:
     load_candidate(source, f"model {model.number}", sha256=model.sha256)
     target = var / SHADOW_FOLDER / CHALLENGER_FOLDER
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(var)
         staged = Path(tempfile.mkdtemp(prefix=".staging-", dir=target.parent))
-        for name in (ONNX_FILE, MANIFEST_FILE):
-            shutil.copy(source / name, staged / name)
-        (staged / NUMBER_FILE).write_text(f"{model.number}\n", encoding="utf-8")
-        stop(var)
-        staged.rename(target)
+        try:
+            for name in (ONNX_FILE, MANIFEST_FILE):
+                shutil.copy(source / name, staged / name)
+            (staged / NUMBER_FILE).write_text(f"{model.number}\n", encoding="utf-8")
+            staged.chmod(0o755)  # mkdtemp's 0700 would hide the model from a gateway that runs as another user
+            stop(var)
+            staged.rename(target)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
     except OSError as error:
         raise ModelError(f"cannot write {target}: {error.strerror or error}") from error
     return target
+
+
+def _make_folder(var: Path) -> None:
+    folder = var / SHADOW_FOLDER
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:  # the gateway's user, whose directory it is in, writes the tally there
+            owner = var.stat()
+            os.chown(folder, owner.st_uid, owner.st_gid)
 
 
 def stop(var: Path, *, only: int | None = None) -> bool:

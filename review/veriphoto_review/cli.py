@@ -14,6 +14,7 @@ from veriphoto.contract import GATEWAY_PORT
 from veriphoto.errors import UsageError
 from veriphoto.extras import needs_extra
 from veriphoto.files import replace_text
+from veriphoto_review.defaults import AUDIT_SHARE
 from veriphoto_review.exchange import commands as exchange
 from veriphoto_review.options import DATABASE, EXIT_SOME_BAD, Shop, Url, opened_at
 
@@ -46,7 +47,7 @@ def import_command(
     database: Url = DATABASE,
     audit_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of photos called real that become cases too, drawn by hash.")
-    ] = 0.02,
+    ] = AUDIT_SHARE,
     shop: Annotated[str, typer.Option(help="Shop of rows that do not name one.")] = "",
     column: Annotated[
         list[str] | None,

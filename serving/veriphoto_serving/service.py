@@ -25,7 +25,7 @@ from veriphoto_serving.triton import selfcheck
 from veriphoto_serving.triton.launcher import TritonServer
 from veriphoto_serving.triton.options import TritonOptions
 from veriphoto_serving.triton.ports import free_ports, obstacle
-from veriphoto_serving.triton.selfcheck import Door
+from veriphoto_serving.triton.selfcheck import Listener
 from veriphoto_serving.truths import read_truths
 
 _KEY_BYTES: Final = 24
@@ -75,7 +75,7 @@ def serve_until_stopped(options: TritonOptions, folder: Path | None, front: Fron
     pictures = _pictures(console, folder, needed=front is None)
     truths = read_truths(folder) if folder else {}
     server = TritonServer(options if front else options.on_free_ports())
-    findings = selfcheck.run(server.options, server.installation, _doors(front) if front else ())
+    findings = selfcheck.run(server.options, server.installation, _listeners(front) if front else ())
     for finding in findings:
         if not finding.fatal:
             console.print(f"[yellow]{finding.check}: {escape(finding.message)}[/yellow]")
@@ -95,13 +95,13 @@ def serve_until_stopped(options: TritonOptions, folder: Path | None, front: Fron
     return sum(sample.failed for sample in scored)
 
 
-def _doors(front: Front) -> list[Door]:
-    doors = [Door("--gateway-port", front.gateway.gateway_port, front.gateway.gateway_host)]
+def _listeners(front: Front) -> list[Listener]:
+    listeners = [Listener("--gateway-port", front.gateway.gateway_port, front.gateway.gateway_host)]
     if front.page_port is not None:
-        doors.append(Door("--page-port", front.page_port))
+        listeners.append(Listener("--page-port", front.page_port))
     if front.monitor_port is not None:
-        doors.append(Door("--sidecar-port", front.monitor_port, without="drift is not watched"))
-    return doors
+        listeners.append(Listener("--sidecar-port", front.monitor_port, without="drift is not watched"))
+    return listeners
 
 
 def _start_and_score(

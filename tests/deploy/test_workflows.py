@@ -116,3 +116,8 @@ def test_dependabot_watches_every_kind_of_dependency() -> None:
     for each in updates:
         for folder in each.get("directories", [each.get("directory")]):
             assert (ROOT / folder.strip("/")).is_dir()
+
+
+def test_the_audit_reads_every_package() -> None:
+    read = next(line for line in MAKEFILE.splitlines() if "/bandit " in line).split()
+    assert {path.parent.parent.name for path in ROOT.glob("*/veriphoto*/__init__.py")} <= set(read)

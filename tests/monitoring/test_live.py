@@ -14,6 +14,7 @@ import pytest
 from promql import Query, metrics, needs_prometheus, queries, rules
 from world import SAMPLES, World, recompressed, wait_for, world
 
+from veriphoto.shared_names import REVIEW_FILE
 from veriphoto_monitoring.canary import results
 from veriphoto_monitoring.canary.run import run
 from veriphoto_monitoring.settings import LEVEL
@@ -23,7 +24,7 @@ from veriphoto_review.database.connection import Database
 from veriphoto_review.intake.files import Batch
 from veriphoto_review.intake.importing import ImportOptions, import_batches
 from veriphoto_review.reports.figures import figures
-from veriphoto_review.reports.metrics import REVIEW_FILE, write_metrics
+from veriphoto_review.reports.metrics import write_metrics
 
 pytestmark = [pytest.mark.triton, pytest.mark.prometheus, needs_prometheus, pytest.mark.timeout(1200)]
 

@@ -91,20 +91,26 @@ def run(options: CatalogueOptions, console: Console) -> CatalogueReport:
 
 
 def _claim(output: Place, package: ModelPackage, options: CatalogueOptions) -> None:
-    state: dict[str, Any] = {"schema": _SCHEMA, "model_sha256": package.sha256, "precision": package.precision}
-    if options.second_opinion is not Mode.AUTO:
-        state["second_opinion"] = options.second_opinion
+    state: dict[str, Any] = {
+        "schema": _SCHEMA,
+        "model_sha256": package.sha256,
+        "precision": package.precision,
+        "second_opinion": package.second_opinion,
+    }
     at = output.child(_STATE_FILE)
     try:
         if storage.exists(at):
-            if json.loads(storage.read(at)) != state:
-                raise UsageError(f"{options.output} holds rows of another model or variant; name another --output")
+            # Rows of a scan that names no second opinion are the classifier's alone.
+            if {"second_opinion": Mode.OFF, **json.loads(storage.read(at))} != state:
+                raise UsageError(
+                    f"{options.output} holds rows of another model, variant or second opinion; name another --output"
+                )
         elif next(storage.files(output, recursive=True), None):
             raise UsageError(f"{options.output} holds other files; name an empty --output")
         else:
             storage.put(at, json.dumps(state).encode())
         storage.clear_torn(output)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"{options.output} cannot be used: {error}; name another --output") from error
 
 

@@ -10,7 +10,7 @@ from veriphoto.errors import ImageError, MissingExtraError
 from veriphoto.manifest import Manifest, latest_version, read_manifest, sha256_file, verify_onnx
 from veriphoto.opinions import EncoderPackage, Opinions, Tensors, fitting
 from veriphoto.preprocessing import preprocess
-from veriphoto.second_opinion import Mode, SecondOpinion
+from veriphoto.second_opinion import OPINION_FILE, Mode, SecondOpinion
 from veriphoto.sessions import OUTPUTS, Session, open_session
 from veriphoto.variants import Setup, choose
 from veriphoto_client.scan.rows import Row, failed, scored
@@ -51,6 +51,14 @@ class ModelPackage:
     encoder: EncoderPackage | None = None
     """The encoder that the second opinion runs on."""
     mode: Mode = Mode.OFF
+    opinion_sha256: str = ""
+    """Hash of the version's ``second_opinion.json``; empty where there is no opinion."""
+
+    @property
+    def second_opinion(self) -> str:
+        """Names the rule that scores are made by: the mode, the encoder and what was fitted for it."""
+        encoder = self.encoder.encoder.identity if self.encoder else ""
+        return " ".join(filter(None, (self.mode, encoder, self.opinion_sha256)))
 
     @classmethod
     def read(cls, model: Path, variant: str, mode: Mode = Mode.AUTO) -> ModelPackage:
@@ -76,6 +84,7 @@ class ModelPackage:
             opinion=opinion,
             encoder=encoder.loaded() if encoder and opinion else None,
             mode=mode if opinion else Mode.OFF,
+            opinion_sha256=sha256_file(directory / OPINION_FILE) if opinion else "",
         )
 
     def open(self) -> Judge:

@@ -1,6 +1,6 @@
 """Recognises what image generators write. Says the generator's name and the fields' names, never a word of a field.
 
-Where each layout was looked up stands with its test, in ``tests/unit/gateway/writers_kit.py``.
+Where each layout was looked up stands with its test, in ``tests/unit/serving/gateway/writers_kit.py``.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import typer
 from veriphoto.contract import GATEWAY_PORT
 from veriphoto.errors import MissingExtraError, StartupError
 from veriphoto.listening import listening_error
+from veriphoto.shared_names import REVIEW_DATABASE
 
 PAGE_PORT: Final = 8501
 
@@ -28,7 +29,7 @@ def page(
     ] = False,
     review_database: Annotated[
         str, typer.Option(envvar="VERIPHOTO_REVIEW_DATABASE", help="Database of the review cases.")
-    ] = "sqlite:///var/review.db",
+    ] = REVIEW_DATABASE,
 ) -> None:
     """Start the web page in front of a gateway. Where that needs an API key, set VERIPHOTO_API_KEY."""
     command, environment = page_process(gateway_url, page_host, page_port, review_database if review else "")

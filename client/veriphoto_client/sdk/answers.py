@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
-from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from veriphoto.contract import (
     CONTRACT,
@@ -90,16 +87,6 @@ def encode_answer(detection: Detection) -> Outputs:
         OPINIONS: [opinions[name] for name in OPINION_VALUES],
     }
     return {name: np.asarray(value, np.float32).reshape(1, *OUTPUT_SHAPES[name]) for name, value in values.items()}
-
-
-@lru_cache(maxsize=1)
-def canary() -> bytes:
-    """Returns a small test photo that every server must be able to score, as PNG."""
-    side = 2 * CONTRACT.crop_size
-    ramp = Image.linear_gradient("L").resize((side, side))
-    buffer = io.BytesIO()
-    Image.merge("RGB", (ramp, ramp.rotate(90), ramp.rotate(180))).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _checked(name: str, tensor: npt.NDArray[np.float32] | None, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

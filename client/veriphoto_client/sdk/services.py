@@ -13,8 +13,9 @@ from veriphoto.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT
 from veriphoto.errors import MissingExtraError, UsageError
 from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto.verdict import Prediction
-from veriphoto_client.sdk.answers import canary, decode_answer
+from veriphoto_client.sdk.answers import decode_answer
 from veriphoto_client.sdk.detection import Detection, FeedbackStatus, Health
+from veriphoto_client.sdk.probe import probe_picture
 from veriphoto_client.triton.transport import Transport
 
 HEALTH_ID: Final = f"{PROBE_PREFIX}health"
@@ -76,7 +77,7 @@ class TensorService:
     async def health(self) -> Health:
         """See ``Service.health``: scores a small test photo."""
         started = time.perf_counter()
-        verdict = (await self.detect(canary(), HEALTH_ID)).verdict
+        verdict = (await self.detect(probe_picture(), HEALTH_ID)).verdict
         return Health(
             url="",
             model_version=verdict.model_version,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -59,7 +58,7 @@ def translate(error: Exception, url: str, timeout: float) -> VeriphotoError:
     Returns:
         The photo's ``ImageError`` if the server named one, otherwise a ``ServiceError``.
     """
-    if isinstance(error, TimeoutError | asyncio.TimeoutError):  # two classes until Python 3.11
+    if isinstance(error, TimeoutError):
         return _late(url, timeout)
     if not isinstance(error, InferenceServerException):
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

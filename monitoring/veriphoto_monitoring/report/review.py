@@ -10,8 +10,6 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-REVIEW_FILE: Final = "review.prom"
-"""In ``var``."""
 _PREFIX: Final = "veriphoto_review_"
 _PRECISION: Final = f"{_PREFIX}flag_precision"
 

@@ -14,6 +14,7 @@ import typer
 from veriphoto.errors import MissingExtraError, VeriphotoError
 from veriphoto.extras import needs_extra
 from veriphoto_release.commands import listing
+from veriphoto_release.limits import MARGINS, TOLERANCE, Margins
 from veriphoto_release.registry import CHAMPION
 
 if TYPE_CHECKING:
@@ -123,20 +124,20 @@ def promote(
     name: Name = "veriphoto",
     golden: Golden = _GOLDEN,
     triton_url: Url = None,
-    tolerance: Tolerance = 0.005,
+    tolerance: Tolerance = TOLERANCE,
     delivery: Delivery = None,
     product_source: Product = None,
     max_per_class: PerClass = 400,
-    margin_auroc: Annotated[float, typer.Option(min=0, help="How much lower AUROC may be.")] = 0.005,
+    margin_auroc: Annotated[float, typer.Option(min=0, help="How much lower AUROC may be.")] = MARGINS.auroc,
     margin_balanced_accuracy: Annotated[
         float, typer.Option(min=0, help="How much lower balanced accuracy may be.")
-    ] = 0.01,
+    ] = MARGINS.balanced_accuracy,
     margin_source: Annotated[
         float, typer.Option(min=0, help="How much lower the share of right answers in a source may be.")
-    ] = 0.05,
+    ] = MARGINS.source,
     margin_false_alarms: Annotated[
         float, typer.Option(min=0, help="How much higher the share of false alarms on product photos may be.")
-    ] = 0.005,
+    ] = MARGINS.false_alarms,
     without_second_opinion: Annotated[
         bool,
         typer.Option("--without-second-opinion", help="Let it replace a version with a second opinion without one."),
@@ -147,11 +148,11 @@ def promote(
 ) -> None:
     """Put a model into production if it is no worse than the present one; otherwise nothing changes."""
     from veriphoto.errors import UsageError  # noqa: PLC0415
-    from veriphoto_release import gate, promotion  # noqa: PLC0415
+    from veriphoto_release import promotion  # noqa: PLC0415
 
     if force is not None and not force.strip():
         raise UsageError("--force needs a reason, which the registry keeps")
-    margins = gate.Margins(
+    margins = Margins(
         auroc=margin_auroc,
         balanced_accuracy=margin_balanced_accuracy,
         source=margin_source,
@@ -179,7 +180,7 @@ def rollback(
     name: Name = "veriphoto",
     golden: Golden = _GOLDEN,
     triton_url: Url = None,
-    tolerance: Tolerance = 0.005,
+    tolerance: Tolerance = TOLERANCE,
 ) -> None:
     """Serve the previous champion again, under a new version number."""
     from veriphoto_release import promotion  # noqa: PLC0415
@@ -236,7 +237,7 @@ def compare(
     if evaluation is None:
         return
     from veriphoto_export.pictures import find_pictures  # noqa: PLC0415
-    from veriphoto_release import gate, promotion, publish  # noqa: PLC0415
+    from veriphoto_release import promotion, publish  # noqa: PLC0415
     from veriphoto_release.candidate import load_candidate  # noqa: PLC0415
 
     registry = _registry(var, name)
@@ -248,7 +249,7 @@ def compare(
     first, second = (
         load_candidate(registry.download(model), f"model {model.number}", sha256=model.sha256) for model in models
     )
-    judge, _ = _judge(evaluation, max_per_class, delivery or (), product_source or (), gate.Margins())
+    judge, _ = _judge(evaluation, max_per_class, delivery or (), product_source or (), MARGINS)
     rows = judge(first, second)
     if as_json:
         typer.echo(json.dumps([row.to_json() for row in rows], indent=2))
@@ -286,7 +287,7 @@ def _place(repository: Path, var: Path, name: str, golden: Path, url: str | None
 
 
 def _judge(
-    evaluation: Path, most: int, deliveries: Sequence[str], product: Sequence[str], margins: gate.Margins
+    evaluation: Path, most: int, deliveries: Sequence[str], product: Sequence[str], margins: Margins
 ) -> tuple[Callable[[Any, Any], list[gate.Criterion]], str]:
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import track  # noqa: PLC0415

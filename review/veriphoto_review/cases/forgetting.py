@@ -67,9 +67,7 @@ def forget(
         conditions.append(cases.c.shop == shop)
     with database.writing() as connection:
         found = connection.execute(
-            select(cases.c.id, cases.c.picture, cases.c.request_id, cases.c.sha256, cases.c.reference).where(
-                *conditions
-            )
+            select(cases.c.id, cases.c.picture, cases.c.request_id, cases.c.reference).where(*conditions)
         ).all()
         subjects = {("sha256", sha256), ("reference", reference)}
         for row in found:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
 
 from veriphoto_review.cases.case import Why
-
-AUDIT_SHARE: Final = 0.02
-"""Share of what was called real that a person looks at."""
 
 
 def draw(subject: str) -> float:

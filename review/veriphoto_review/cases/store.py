@@ -307,15 +307,16 @@ def called(reference: str) -> ColumnElement[bool]:
 
 
 def matching(connection: Connection, kind: str, value: str) -> list[Case]:
-    """Returns the cases of a picture.
+    """Returns the cases of a picture, which nobody else can change until the transaction ends.
 
     Args:
-        connection: To the database.
+        connection: To the database, inside a transaction that writes.
         kind: ``request_id``, ``sha256`` or ``reference``.
         value: Value of that field.
     """
     condition = cases.c[kind] == value if value else false()
-    return [Case.of(row) for row in connection.execute(select(cases).where(condition))]
+    query = select(cases).where(condition).order_by(cases.c.id).with_for_update()
+    return [Case.of(row) for row in connection.execute(query)]
 
 
 def _cases(connection: Connection, numbers: Sequence[int]) -> list[Case]:

@@ -22,8 +22,6 @@ from veriphoto.errors import (
 )
 from veriphoto_review.database.schema import HEAD
 
-DEFAULT_URL: Final = "sqlite:///var/review.db"
-URL_VARIABLE: Final = "VERIPHOTO_REVIEW_DATABASE"
 _KINDS: Final = ("sqlite", "postgresql")
 _PATIENCE_S: Final = 10.0
 """How long a lock is waited for."""

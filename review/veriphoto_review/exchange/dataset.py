@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from veriphoto.errors import ImageError, UsageError
 from veriphoto.files import replace_bytes, replace_text
+from veriphoto_client.metadata.containers import kind_of
 from veriphoto_review.cases.case import Case, Truth
 from veriphoto_review.cases.pictures import read_picture
 from veriphoto_review.database.connection import Database
@@ -23,7 +24,7 @@ from veriphoto_review.database.schema import cases
 MANIFEST: Final = "manifest.csv"
 _COLUMNS: Final = ("path", "label", "source", "generator", "group", "case", "why")
 _LABELS: Final = {Truth.REAL.value: "real", Truth.AI.value: "ai"}
-_SUFFIXES: Final = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG\r\n\x1a\n", ".png"), (b"RIFF", ".webp"))
+_SUFFIXES: Final = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "heif": ".heic", "avif": ".avif"}
 _BATCH: Final = 500
 
 
@@ -158,7 +159,7 @@ def _other(label: str) -> str:
 
 def suffix_of(data: bytes) -> str:
     """Returns the ending that a picture file's first bytes call for."""
-    return next((suffix for head, suffix in _SUFFIXES if data.startswith(head)), ".jpg")
+    return _SUFFIXES.get(kind_of(data), ".jpg")
 
 
 def _remove_others(target: Path, rows: dict[str, list[str]]) -> None:

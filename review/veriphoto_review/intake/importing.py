@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Table, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -19,10 +19,11 @@ from veriphoto.contract import ANONYMOUS
 from veriphoto.errors import ImageError
 from veriphoto_review.cases.case import State, Truth, Why
 from veriphoto_review.cases.pictures import keep, read_at
-from veriphoto_review.cases.rule import AUDIT_SHARE, becomes, draw
+from veriphoto_review.cases.rule import becomes, draw
 from veriphoto_review.cases.store import decide_in, report_in
 from veriphoto_review.database.connection import Database, now
 from veriphoto_review.database.schema import cases, feedback, history, seen, tallies
+from veriphoto_review.defaults import AUDIT_SHARE
 from veriphoto_review.intake.files import Batch
 from veriphoto_review.intake.rows import Answer, details, read_answer
 
@@ -30,6 +31,9 @@ _SHOWN: Final = 20
 KINDS: Final = ("request_id", "sha256", "reference")
 """By what a truth may name its picture."""
 ACTOR: Final = "import"
+_AT_A_TIME: Final = 500
+"""Values in one IN: SQLite takes no more than some thousand."""
+_Value = TypeVar("_Value")
 _READERS: Final = 8
 """Stores of objects answer slowly."""
 
@@ -107,6 +111,7 @@ def import_batches(
     with database.held():
         for batch in found:
             answers = _read(batch, options, total, started)
+            _stamp(database, answers.values())
             pictures = _look(database, answers, options)
             with database.writing() as connection:
                 _take(connection, answers, pictures, options, total)
@@ -134,6 +139,22 @@ def _read(batch: Batch, options: ImportOptions, total: Imported, started: float)
     return answers
 
 
+def _stamp(database: Database, answers: Iterable[Answer]) -> None:
+    """Gives answers that were noted without their stamp the key with it, so that they do not count again."""
+    keys = {each.key_without_stamp: each.key for each in answers if each.key != each.key_without_stamp}
+    found: list[bytes] = []
+    with database.reading() as connection:
+        for some in _portions(list(keys)):
+            found += map(bytes, connection.scalars(select(seen.c.key).where(seen.c.key.in_(some))))
+    if not found:
+        return
+    with database.writing() as connection:
+        stamped = [{"key": key} for key in sorted(keys[key] for key in found)]
+        connection.execute(upsert(connection, seen).on_conflict_do_nothing(), stamped)
+        for some in _portions(found):
+            connection.execute(delete(seen).where(seen.c.key.in_(some)))
+
+
 def _look(database: Database, answers: Mapping[bytes, Answer], options: ImportOptions) -> dict[bytes, Picture]:
     """Reads the pictures of new cases whose sha256 is not known or that are to be kept, while the database is free."""
     lacking = {key: each for key, each in answers.items() if options.keep_pictures or not each.sha256}
@@ -142,8 +163,8 @@ def _look(database: Database, answers: Mapping[bytes, Answer], options: ImportOp
     with database.reading() as connection:
         told = _told(connection, list(lacking.values()), {})
         keys = [key for key, each in lacking.items() if key in told or _why(each, options)]
-        for start in range(0, len(keys), 500):
-            known = select(seen.c.key).where(seen.c.key.in_(keys[start : start + 500]))
+        for some in _portions(keys):
+            known = select(seen.c.key).where(seen.c.key.in_(some))
             for key in connection.scalars(known):
                 del lacking[bytes(key)]
     keys = [key for key in keys if key in lacking]
@@ -228,9 +249,8 @@ def _told(connection: Connection, answers: Sequence[Answer], pictures: Mapping[b
             value = answer.reference if kind == "reference" else value
             if value:
                 by_value.setdefault(value, []).append(answer.key)
-        values = list(by_value)
-        for start in range(0, len(values), 500):
-            query = select(feedback).where(feedback.c.kind == kind, feedback.c.value.in_(values[start : start + 500]))
+        for some in _portions(list(by_value)):
+            query = select(feedback).where(feedback.c.kind == kind, feedback.c.value.in_(some))
             for truth in connection.execute(query):
                 for key in by_value[truth.value]:
                     if key not in told or truth.actor != ANONYMOUS:
@@ -269,6 +289,11 @@ def _count(connection: Connection, answers: Mapping[tuple[str, int, str, str], i
     statement = upsert(connection, tallies)
     grown = {"answers": tallies.c.answers + statement.excluded.answers}
     connection.execute(statement.on_conflict_do_update(index_elements=names, set_=grown), rows)
+
+
+def _portions(values: Sequence[_Value]) -> Iterator[Sequence[_Value]]:
+    for start in range(0, len(values), _AT_A_TIME):
+        yield values[start : start + _AT_A_TIME]
 
 
 def upsert(connection: Connection, table: Table) -> Any:

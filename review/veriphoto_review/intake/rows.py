@@ -43,6 +43,8 @@ class Answer:
 
     reference: str
     sha256: str
+    stamp: str
+    """Size and time of the file when it was scored: tells a replaced picture where there is no sha256."""
     verdict: str
     probability: float
     model_version: int
@@ -53,7 +55,12 @@ class Answer:
     @property
     def key(self) -> bytes:
         """Names the answer: the same picture, at the same place, by the same version."""
-        return key_of(self.reference, self.sha256, self.model_version)
+        return _key(self.reference, self.sha256 or self.stamp, self.model_version)
+
+    @property
+    def key_without_stamp(self) -> bytes:
+        """Key of the same answer in a database whose imports did not look at the stamp."""
+        return _key(self.reference, self.sha256, self.model_version)
 
     @property
     def place(self) -> str:
@@ -65,12 +72,6 @@ class Answer:
     def month(self) -> str:
         """``2026-11``, UTC."""
         return datetime.fromtimestamp(self.seen_at, UTC).strftime("%Y-%m")
-
-
-def key_of(reference: str, sha256: str, model_version: int) -> bytes:
-    """Returns the digest that stands for an answer in ``seen``."""
-    text = f"{reference}\0{sha256}\0{model_version}".encode("utf-8", "backslashreplace")
-    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 def read_answer(row: Any, columns: Mapping[str, str], shop: str, written: float) -> Answer | None:
@@ -111,6 +112,7 @@ def read_answer(row: Any, columns: Mapping[str, str], shop: str, written: float)
     return Answer(
         reference=reference or f"sha256:{sha256}",
         sha256=sha256,
+        stamp=f"{clean(named.get('size'))} {clean(named.get('modified'))}".strip(),
         verdict=str(verdict),
         probability=_share(named.get("probability"), "probability"),
         model_version=_version(named.get("model_version")),
@@ -156,6 +158,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return clean(value)
+
+
+def _key(reference: str, content: str, model_version: int) -> bytes:
+    text = f"{reference}\0{content}\0{model_version}".encode("utf-8", "backslashreplace")
+    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 def _worth(name: Any, value: Any) -> bool:

@@ -8,9 +8,6 @@ from pathlib import Path
 from veriphoto.files import replace_text
 from veriphoto_review.reports.figures import Figures, Share
 
-REVIEW_FILE = "review.prom"
-"""In ``var``: where the monitor looks."""
-
 
 def write_metrics(path: Path, found: Figures) -> None:
     """Writes the metrics, whole or not at all.

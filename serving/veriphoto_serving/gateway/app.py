@@ -20,12 +20,12 @@ from veriphoto.contract import ANONYMOUS, ENSEMBLE
 from veriphoto.errors import UsageError
 from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import AsyncDetector, Transport
+from veriphoto_client.sdk.probe import probe_picture
 from veriphoto_serving.gateway.answering.feedback import open_desk
 from veriphoto_serving.gateway.answering.scoring import Scorer
 from veriphoto_serving.gateway.answering.shadow import Shadow
 from veriphoto_serving.gateway.errors import BadRequestError, GatewayError, MethodNotAllowedError, NotFoundError
 from veriphoto_serving.gateway.health.drift import DriftMonitorClient
-from veriphoto_serving.gateway.health.probe import probe_picture
 from veriphoto_serving.gateway.health.process_watch import ProcessWatch
 from veriphoto_serving.gateway.health.revival import LocalReviver
 from veriphoto_serving.gateway.health.watchdog import Watchdog

@@ -86,14 +86,14 @@ class Services:
     draining: bool = False
     drawings: Bound = field(default_factory=lambda: Bound(8, "explanations"))
     """Limits the explanations that are being drawn or queued."""
-    truths: Bound = field(default_factory=lambda: Bound(32, "truths"))
+    truths: Bound = field(default_factory=lambda: Bound(32, "feedback reports"))
     """Limits the feedback that is being written or queued."""
     # Metadata is parsed off the event loop, so hostile metadata blocks these two threads at most.
     _readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "provenance"))
     _explainers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "explanation"))
     _feedback_writers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "feedback"))
 
-    async def judge(self, data: bytes, request_id: str) -> Assessment:
+    async def assess(self, data: bytes, request_id: str) -> Assessment:
         """Scores a picture and reads its metadata in parallel.
 
         Args:
@@ -117,8 +117,8 @@ class Services:
             score.cancel()
             raise
 
-    async def judge_together(self, pictures: Mapping[str, bytes]) -> list[Assessment | VeriphotoError]:
-        """Scores several pictures; see ``judge``.
+    async def assess_together(self, pictures: Mapping[str, bytes]) -> list[Assessment | VeriphotoError]:
+        """Scores several pictures; see ``assess``.
 
         Args:
             pictures: The bytes of the files by request id.
@@ -154,7 +154,7 @@ class Services:
         except TimeoutError as error:
             raise DeadlineExceededError("the evidence was not drawn in time") from error
 
-    async def tell(self, kind: str, value: str, truth: str, note: str, actor: str) -> Receipt:
+    async def take_feedback(self, kind: str, value: str, truth: str, note: str, actor: str) -> Receipt:
         """Hands a truth to the review, one at a time.
 
         Args:

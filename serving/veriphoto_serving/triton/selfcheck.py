@@ -57,7 +57,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Listener:
     """Where something that is served beside Triton listens."""
 
     option: str
@@ -69,18 +69,18 @@ class Door:
     """What is missing without it; empty if the rest is not served either."""
 
 
-def run(options: TritonOptions, installation: Installation, doors: Sequence[Door] = ()) -> list[Finding]:
+def run(options: TritonOptions, installation: Installation, listeners: Sequence[Listener] = ()) -> list[Finding]:
     """Checks this machine.
 
     Args:
         options: How the server will be started, resolved for ``installation``.
         installation: The server that will run.
-        doors: What else will listen.
+        listeners: What else will listen.
 
     Returns:
         What was found, fatal or not. Shared memory of dead servers has been removed on the way.
     """
-    return list(_Checks(options, installation, doors).all())
+    return list(_Checks(options, installation, listeners).all())
 
 
 def require(findings: Sequence[Finding]) -> None:
@@ -102,7 +102,7 @@ def require(findings: Sequence[Finding]) -> None:
 class _Checks:
     options: TritonOptions
     installation: Installation
-    doors: Sequence[Door]
+    listeners: Sequence[Listener]
 
     def all(self) -> Iterator[Finding]:
         if self.installation.wheel is not None:
@@ -193,15 +193,15 @@ class _Checks:
 
     def _ports(self) -> Iterator[Finding]:
         names = ("--http-port", "--grpc-port", "--metrics-port")
-        doors = [*map(Door, names, self.options.ports), *self.doors]
-        for port in sorted({door.port for door in doors} - {0}):
-            same = [door.option for door in doors if door.port == port]
+        listeners = [*map(Listener, names, self.options.ports), *self.listeners]
+        for port in sorted({listener.port for listener in listeners} - {0}):
+            same = [listener.option for listener in listeners if listener.port == port]
             if len(same) > 1:
                 yield Finding("ports", f"{' and '.join(same)} must differ, and are both {port}")
-        for door in doors:
-            if found := obstacle(door.port, door.host):
-                lost = f"; {door.without}" if door.without else ""
-                message = f"{found}; stop that or choose another with {door.option}{lost}"
+        for listener in listeners:
+            if found := obstacle(listener.port, listener.host):
+                lost = f"; {listener.without}" if listener.without else ""
+                message = f"{found}; stop that or choose another with {listener.option}{lost}"
                 yield Finding("ports", message, fatal=not lost)
 
     def _shared_memory(self) -> Iterator[Finding]:

@@ -23,7 +23,8 @@ from veriphoto.errors import ServiceError
 from veriphoto.preprocessing import preprocess
 from veriphoto.verdict import OperatingPoint
 from veriphoto_client import FakeTransport
-from veriphoto_client.sdk.answers import canary, decode_answer, encode_answer
+from veriphoto_client.sdk.answers import decode_answer, encode_answer
+from veriphoto_client.sdk.probe import probe_picture
 from veriphoto_client.triton.grpc import _message
 from veriphoto_client.triton.transport import OUTPUT_SHAPES
 
@@ -138,7 +139,7 @@ def test_a_request_keeps_every_byte(data):
 
 
 def test_the_test_picture_is_sound():
-    assert preprocess(canary()).crops.shape[0] == CONTRACT.crops
+    assert preprocess(probe_picture()).crops.shape[0] == CONTRACT.crops
 
 
 def test_the_fake_answers_by_the_contract():

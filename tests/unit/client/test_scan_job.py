@@ -22,7 +22,7 @@ from veriphoto.errors import (
 from veriphoto_client import AsyncDetector, FakeTransport
 from veriphoto_client.scan import ScanOptions, ScanReport, scan
 from veriphoto_client.scan.resume import Standing
-from veriphoto_client.sdk.answers import canary
+from veriphoto_client.sdk.probe import probe_picture
 
 POISON = picture(99)
 
@@ -194,5 +194,5 @@ def test_the_test_picture_has_no_row(tmp_path):
 
     write_corpus(tmp_path / "photos", 2, 0)
     run(FakeTransport(handler), [tmp_path / "photos"], tmp_path / "out.csv")
-    assert seen[0] == canary()
+    assert seen[0] == probe_picture()
     assert len(rows(tmp_path / "out.csv")) == 2

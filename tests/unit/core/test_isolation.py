@@ -52,15 +52,16 @@ def test_the_child_prepares_what_the_worker_would(data):
 
 @pytest.mark.parametrize("name", COSTLY)
 def test_costly_pictures_give_way_and_come_out_the_same(name):
-    isolation._patient.end()
+    isolation._low_priority.end()
     data = COSTLY[name]()
     theirs, ours = isolation.preprocess(data), preprocess(data)
     np.testing.assert_array_equal(theirs.crops, ours.crops)
     np.testing.assert_array_equal(theirs.statistics, ours.statistics)
     gives_way = examine(data).seconds > 0.25
-    assert (isolation._patient._pipe is not None) == gives_way
+    assert (isolation._low_priority._pipe is not None) == gives_way
     if gives_way:
-        assert os.getpriority(os.PRIO_PROCESS, isolation._patient._pid) == os.getpriority(os.PRIO_PROCESS, 0) + 10
+        niceness, own = (os.getpriority(os.PRIO_PROCESS, each) for each in (isolation._low_priority._pid, 0))
+        assert niceness == min(own + 10, 19), "19 is the kernel's end"
 
 
 def _burn(_: bytes) -> None:

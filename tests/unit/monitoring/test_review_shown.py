@@ -7,18 +7,14 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from veriphoto_monitoring.report.review import REVIEW_FILE, ReviewCollector, review_sentence, review_summary
-from veriphoto_review.reports import metrics
+from veriphoto.shared_names import REVIEW_FILE
+from veriphoto_monitoring.report.review import ReviewCollector, review_sentence, review_summary
 from veriphoto_review.reports.figures import Figures, Share, Tally
 from veriphoto_review.reports.metrics import write_metrics
 
 FOUND = Figures(
     at=1.0, total=Tally(), by_shop={}, by_version={}, by_month={}, recent=Share(30, 50), earlier=Share(95, 100)
 )
-
-
-def test_both_packages_mean_the_same_file() -> None:
-    assert REVIEW_FILE == metrics.REVIEW_FILE
 
 
 def test_what_the_report_wrote_is_shown(tmp_path: Path) -> None:

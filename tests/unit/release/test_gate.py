@@ -11,7 +11,8 @@ from toy_model import SAMPLES, toy_findings
 
 from veriphoto.errors import DataError, ModelError
 from veriphoto_release import gate
-from veriphoto_release.gate import Criterion, Margins, ScoredByBoth, compare, require
+from veriphoto_release.gate import Criterion, ScoredByBoth, compare, require
+from veriphoto_release.limits import Margins
 from veriphoto_training.data.dataset import Picture
 
 

@@ -78,6 +78,15 @@ def test_a_seller_is_forgotten(kept: Path, store: CaseStore, tmp_path: Path) -> 
     assert bring(store.database, tmp_path, [again]).new == 0, "an import does not bring it back"
 
 
+def test_what_is_forgotten_meets_every_condition_also_where_two_have_one_value(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    rows = [row(1, path="123", seller="123"), row(2, path="123", seller="other"), row(3, seller="123")]
+    bring(store.database, tmp_path, rows)
+    assert forget(store.database, actor="dpo", seller="123", reference="123").cases == 1
+    assert {case.sha256 for case in store.page(Filter())} == {f"{number:064x}" for number in (2, 3)}
+
+
 def test_a_picture_is_forgotten_by_hash_with_its_waiting_truth(kept: Path, store: CaseStore) -> None:
     sha256 = hashlib.sha256(draw(1)).hexdigest()
     other = "ef" * 32

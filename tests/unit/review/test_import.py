@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from veriphoto.errors import DataError, UnreadableFileError, UsageError
 from veriphoto_client.catalogue.rows import CatalogueRow, table
 from veriphoto_client.commandline.app import build
-from veriphoto_client.scan.rows import CSV, JSONL, Row
+from veriphoto_client.scan.rows import CSV, JSONL, Format, Row
+from veriphoto_review.cases.forgetting import forget
 from veriphoto_review.cases.pictures import read_picture
 from veriphoto_review.cases.rule import draw
 from veriphoto_review.cases.store import CaseStore, Filter
@@ -208,6 +209,34 @@ def test_a_row_may_name_a_picture_and_say_where_it_lies(database: Database, tmp_
     assert CaseStore(database).named(str(tmp_path / "a.jpg")) == CaseStore(database).named("item-1")
     with pytest.raises(UnreadableFileError, match="no photo is known for this case"):
         read_picture(found["item-2"])
+
+
+@pytest.mark.parametrize("form", [CSV, JSONL])
+def test_a_replaced_photo_is_another_picture(form: Format, store: CaseStore, tmp_path: Path) -> None:
+    before = {"path": "a.jpg", "verdict": "real", "probability": 0.01, "confidence": "high", "model_version": 1}
+    after = {**before, "verdict": "ai_generated", "probability": 0.99, "size": 20_001, "modified": "2026-11-05 10:00"}
+    unchanged = Row(**{**before, "path": "b.jpg", "size": 1, "modified": "2026-11-04 10:00"})
+    source = tmp_path / ("scan.csv" if form is CSV else "scan.jsonl")
+
+    def scanned(row: Row) -> Imported:
+        source.write_text(form.header + form.line(row) + form.line(unchanged))
+        return read(store.database, source, audit_share=0.0)
+
+    assert scanned(Row(**before, size=20_000, modified="2026-11-04 10:00")).new == 2
+    assert scanned(Row(**before, size=20_000, modified="2026-11-04 10:00")).known == 2
+    done = scanned(Row(**after))
+    assert (done.new, done.known, dict(done.cases)) == (1, 1, {"flagged": 1})
+    assert [case.verdict for case in store.page(Filter())] == ["ai_generated"]
+
+
+def test_answers_that_were_noted_without_size_and_time_do_not_count_again(store: CaseStore, tmp_path: Path) -> None:
+    plain, stamp = row(1, sha256=""), {"size": 20_000, "modified": "2026-11-04 10:00"}
+    bring(store.database, tmp_path, [plain])
+    forget(store.database, actor="dpo", reference=plain["path"])
+    assert bring(store.database, tmp_path, [{**plain, **stamp}]).known == 1
+    assert bring(store.database, tmp_path, [{**plain, **stamp}]).known == 1
+    assert store.count(Filter()) == 0, "an import does not bring back what was forgotten"
+    assert bring(store.database, tmp_path, [{**plain, **stamp, "size": 20_001}]).new == 1
 
 
 def test_two_imports_of_one_scan_at_a_time(url: str, tmp_path: Path) -> None:

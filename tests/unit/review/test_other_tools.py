@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 from brightness_model import draw
 from defusedxml import ElementTree
+from pillow_heif import register_heif_opener
 from typer.testing import CliRunner
 
+from veriphoto.contract import SUFFIXES
 from veriphoto.errors import DataError, UsageError
 from veriphoto_client.commandline.app import build
 from veriphoto_review.cases.case import State, Truth
 from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import Database
+from veriphoto_review.exchange.dataset import suffix_of
 from veriphoto_review.exchange.fiftyone import METADATA_FILE, SAMPLES_FILE, write_dataset
 from veriphoto_review.exchange.label_studio import CHOICES, CONFIG, TASKS_FILE, read_annotations, write_tasks
 
@@ -164,6 +167,20 @@ def test_a_fiftyone_dataset(store: CaseStore, tmp_path: Path) -> None:
     for other in (tmp_path / "other", tmp_path / "other" / "file"):
         with pytest.raises(UsageError, match="empty folder"):
             write_dataset(store, other, Filter())
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp"), ("HEIF", ".heic"), ("AVIF", ".avif")],
+)
+def test_a_file_ends_as_its_format_does(kind: str, suffix: str) -> None:
+    register_heif_opener()
+    assert suffix_of(draw(kind=kind)) == suffix
+    assert suffix in SUFFIXES, "the data set's readers find it"
+
+
+def test_other_riff_files_are_no_webp() -> None:
+    assert suffix_of(b"RIFF\x24\0\0\0WAVEfmt ") != ".webp"
 
 
 def test_the_commands(store: CaseStore, tmp_path: Path) -> None:

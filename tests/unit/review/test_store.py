@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from veriphoto.errors import UsageError
 from veriphoto_review.cases.case import State, Truth
-from veriphoto_review.cases.store import LONGEST_NOTE, CaseStore, Decision, Filter
+from veriphoto_review.cases.store import DESK, LONGEST_NOTE, CaseStore, Decision, Filter, decide_in
 from veriphoto_review.database.connection import Database
+from veriphoto_review.intake.feedback import FeedbackDesk
 
 from .kit import bring, row
 
@@ -104,6 +106,19 @@ def test_two_people_do_not_overwrite_each_other(store: CaseStore, numbers: list[
     assert sorted(len(each.decided) for each in made) == [0, 5]
     assert len({store.get(number).reviewer for number in numbers}) == 1
     assert all(len(store.history(number)) == 2 for number in numbers)
+
+
+def test_feedback_waits_for_a_reviewer_who_is_deciding(store: CaseStore, numbers: list[int]) -> None:
+    desk = FeedbackDesk(Database(store.database.url, patience=60.0))
+    sha256 = store.get(numbers[0]).sha256
+    with ThreadPoolExecutor(1) as pool:
+        with store.database.writing() as connection:
+            decide_in(connection, numbers[:1], Truth.REAL, reviewer="ann", note="", channel=DESK, again=False)
+            told = pool.submit(desk.take, kind="sha256", value=sha256, truth="ai_generated", note="", actor="shop")
+            with pytest.raises(TimeoutError):
+                told.result(1.0)
+        assert told.result(60.0).status == "kept"
+    assert (store.get(numbers[0]).reviewer, store.get(numbers[0]).truth) == ("ann", Truth.REAL)
 
 
 def test_many_at_once(store: CaseStore, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from veriphoto.errors import StartupError
 from veriphoto_serving.triton import selfcheck, shared_memory
 from veriphoto_serving.triton.installation import STUB, Installation, find_installation, python_version
 from veriphoto_serving.triton.options import Flavour, TritonOptions
-from veriphoto_serving.triton.selfcheck import Door, Finding
+from veriphoto_serving.triton.selfcheck import Finding, Listener
 
 Usage = namedtuple("Usage", "total used free")  # what shutil returns
 
@@ -152,19 +152,23 @@ def test_taken_port(options: TritonOptions) -> None:
 def test_one_port_for_two(options: TritonOptions) -> None:
     message = only(run(changed(options, grpc_port=options.http_port)), "ports")
     assert message == f"--http-port and --grpc-port must differ, and are both {options.http_port}"
-    doors = [Door("--gateway-port", options.http_port), Door("--page-port", 0), Door("--sidecar-port", 0)]
-    assert "--http-port and --gateway-port must differ" in only(selfcheck.run(options, wheel(), doors), "ports")
+    listeners = [
+        Listener("--gateway-port", options.http_port),
+        Listener("--page-port", 0),
+        Listener("--sidecar-port", 0),
+    ]
+    assert "--http-port and --gateway-port must differ" in only(selfcheck.run(options, wheel(), listeners), "ports")
 
 
 def test_what_is_served_beside_it_is_checked_in_the_same_round(options: TritonOptions) -> None:
     with ExitStack() as held:
         ports = [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(4)]
-        doors = [
-            Door("--gateway-port", ports[1], "0.0.0.0"),  # noqa: S104 - nothing listens
-            Door("--page-port", ports[2]),
-            Door("--sidecar-port", ports[3], without="drift is not watched"),
+        listeners = [
+            Listener("--gateway-port", ports[1], "0.0.0.0"),  # noqa: S104 - nothing listens
+            Listener("--page-port", ports[2]),
+            Listener("--sidecar-port", ports[3], without="drift is not watched"),
         ]
-        found = selfcheck.run(changed(options, http_port=ports[0]), wheel(), doors)
+        found = selfcheck.run(changed(options, http_port=ports[0]), wheel(), listeners)
     assert [(each.check, each.fatal) for each in found] == [("ports", True)] * 3 + [("ports", False)]
     for finding, port, option in zip(
         found, ports, ("--http-port", "--gateway-port", "--page-port", "--sidecar-port"), strict=True

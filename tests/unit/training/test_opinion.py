@@ -162,10 +162,10 @@ def test_data_that_cannot_judge_are_refused(
 
 
 def test_looks_are_kept_and_broken_pictures_left_out(tmp_path: Path) -> None:
-    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    good, bad, gone = (tmp_path / f"{name}.png" for name in ("good", "bad", "gone"))
     Image.linear_gradient("L").convert("RGB").resize((300, 200)).save(good)
     bad.write_bytes(b"no picture")
-    pictures = [Picture(path=file.name, label=0, source="s", group=file.name, file=file) for file in (good, bad)]
+    pictures = [Picture(path=file.name, label=0, source="s", group=file.name, file=file) for file in (good, bad, gone)]
     shown: list[np.ndarray] = []
 
     def look(crops: np.ndarray) -> tuple[np.ndarray, float]:

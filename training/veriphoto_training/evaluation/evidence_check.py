@@ -25,7 +25,6 @@ from veriphoto_training.evaluation.figure import Figure
 from veriphoto_training.evaluation.intervals import share
 from veriphoto_training.scoring.scorers import BATCH, Scorer
 
-GOAL: Final = 0.8
 TRIALS: Final = 200
 _SIDES: Final = (0.4, 0.6)  # of a crop: three to four cells of the map
 _FEATHER: Final = 2.0  # pixels

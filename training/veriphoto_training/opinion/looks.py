@@ -98,7 +98,10 @@ def look_at(
     free = list(opened)
 
     def one(picture: Picture) -> tuple[npt.NDArray[np.float32], float, npt.NDArray[np.float32]] | None:
-        data = picture.data
+        try:
+            data = picture.data
+        except ImageError:
+            return None
         file = cache / f"{hashlib.sha256(data).hexdigest()[:_HASH]}_{delivery}.npz"
         if file.is_file():
             with np.load(file) as kept:

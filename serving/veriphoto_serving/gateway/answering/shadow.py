@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
+import logging
 import multiprocessing
 import os
 import queue
@@ -21,11 +23,13 @@ from typing import Any, Final
 import numpy as np
 
 from veriphoto.contract import CROPS, PROBABILITY
-from veriphoto.errors import ImageError, ModelError
+from veriphoto.errors import ImageError, MissingExtraError, ModelError
 from veriphoto.manifest import ONNX_FILE, read_manifest, verify_onnx
 from veriphoto.preprocessing import preprocess
 from veriphoto.shared_names import CHALLENGER_FOLDER, NUMBER_FILE, SHADOW_FOLDER, TALLY_FILE
+from veriphoto.telemetry import logs
 
+_LOG: Final = logging.getLogger(__name__)
 _WAITING: Final = 4
 _NICE: Final = 10
 _PATIENCE_S: Final = 1.0
@@ -84,12 +88,17 @@ class Shadow:
         Args:
             var: Directory of everything written at run time.
             share: Share of the pictures to score, 0 to 1.
+
+        Raises:
+            MissingExtraError: If the share is above 0 and what runs the challenger is not installed.
         """
         self.dropped = 0
         self._told = 0
         self._share = share
         self._process: Any = None
         if share > 0:
+            if importlib.util.find_spec("onnxruntime") is None:
+                raise MissingExtraError("local", "onnxruntime")
             spawn = multiprocessing.get_context("spawn")
             self._queue: Any = spawn.Queue(_WAITING)
             self._process = spawn.Process(
@@ -135,6 +144,7 @@ def work(offers: Any, folder: Path, parent: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the gateway handles Ctrl-C
     os.nice(_NICE)
+    logs.configure("shadow")
     challenger = _Challenger(folder / CHALLENGER_FOLDER)
     while os.getppid() == parent:
         with contextlib.suppress(queue.Empty):
@@ -145,16 +155,21 @@ def compare_one(offer: Offer, challenger: _Challenger, folder: Path) -> None:
     """Scores one picture and counts it; does nothing if there is no challenger."""
     if not challenger.ready():
         return
-    with contextlib.suppress(ImageError, OSError):
+    try:
         probability = challenger.probability(offer.data)
-        tallies = read_tallies(folder)
-        tally = tallies.setdefault(f"version {offer.version}, model {challenger.number}", ShadowTally())
-        called = (offer.probability >= offer.threshold, probability >= challenger.threshold)
-        tally.dropped += offer.dropped
-        tally.add(*called, probability - offer.probability)
-        fresh = folder / f"{TALLY_FILE}.new"
+    except ImageError:
+        return
+    tallies = read_tallies(folder)
+    tally = tallies.setdefault(f"version {offer.version}, model {challenger.number}", ShadowTally())
+    called = (offer.probability >= offer.threshold, probability >= challenger.threshold)
+    tally.dropped += offer.dropped
+    tally.add(*called, probability - offer.probability)
+    fresh = folder / f"{TALLY_FILE}.new"
+    try:
         fresh.write_text(json.dumps({name: asdict(each) for name, each in tallies.items()}), encoding="utf-8")
         fresh.replace(folder / TALLY_FILE)
+    except OSError as error:
+        challenger.complain(error)
 
 
 def read_tallies(folder: Path) -> dict[str, ShadowTally]:
@@ -178,23 +193,33 @@ class _Challenger:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._seen: int | None = None
+        self._seen: tuple[int, int] | None = None
         self._session: Any = None
+        self._complaint = ""
         self.number = ""
         self.threshold = 0.5
 
     def ready(self) -> bool:
         """Loads a new model if there is one; returns whether there is a model."""
         try:
-            seen = self._folder.stat().st_ino
+            found = self._folder.stat()
         except OSError:
             self._seen, self._session = None, None
             return False
+        seen = (found.st_ino, found.st_ctime_ns)  # a later folder may get the number of one that is gone
         if seen != self._seen:
             self._seen, self._session = seen, None
-            with contextlib.suppress(ModelError, OSError):
+            try:
                 self._load()
+            except (ModelError, OSError, ImportError) as error:
+                self.complain(error)
         return self._session is not None
+
+    def complain(self, error: Exception) -> None:
+        """Logs why nothing is counted; the same reason once."""
+        if str(error) != self._complaint:
+            self._complaint = str(error)
+            _LOG.warning("the challenger in the shadow counts nothing: %s", error)
 
     def probability(self, data: bytes) -> float:
         crops = preprocess(data).crops[np.newaxis]
@@ -210,4 +235,8 @@ class _Challenger:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         providers = ["CPUExecutionProvider"]
-        self._session = onnxruntime.InferenceSession(str(self._folder / ONNX_FILE), options, providers=providers)
+        path = self._folder / ONNX_FILE
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # its errors share no base
+            raise ModelError(f"{path} cannot be loaded: {error}") from error

@@ -55,5 +55,5 @@ async def feedback(request: Request) -> JSONResponse:
             where = ".".join(map(str, first["loc"]))
             raise BadRequestError(f"the body is no feedback: {where + ': ' if where else ''}{first['msg']}") from error
     kind, value = told.subject
-    receipt = await services.tell(kind, value, told.truth, told.note, key)
+    receipt = await services.take_feedback(kind, value, told.truth, told.note, key)
     return JSONResponse({"status": receipt.status, "cases": receipt.cases, "request_id": request.state.request_id})

@@ -24,13 +24,13 @@ _KEYED: Final[dict[int | str, dict[str, Any]]] = {401: {"model": ErrorAnswer}}
 async def health(request: Request) -> JSONResponse:
     """How the service is: 200 only if Triton has scored a test picture in the last seconds."""
     services = services_of(request)
-    beat = services.watchdog.last_probe
+    last_probe = services.watchdog.last_probe
     status = _status(services)
     body = {
         "status": status,
         "reason": "the gateway is stopping" if services.draining else services.watchdog.reason,
-        "model_version": beat.model_version if beat else None,
-        "threshold": beat.threshold if beat else None,
+        "model_version": last_probe.model_version if last_probe else None,
+        "threshold": last_probe.threshold if last_probe else None,
         "key": request.state.key,
         "feedback": services.feedback is not None and request.state.key in services.feedback_from,
         "uptime_s": round(time.monotonic() - services.started, 1),
@@ -83,7 +83,7 @@ def _status(services: Services) -> str:
 
 
 def _last_probe(services: Services) -> dict[str, float] | None:
-    beat = services.watchdog.last_probe
-    if beat is None:
+    last_probe = services.watchdog.last_probe
+    if last_probe is None:
         return None
-    return {"age_s": round(time.monotonic() - beat.at, 1), "latency_ms": round(beat.milliseconds, 1)}
+    return {"age_s": round(time.monotonic() - last_probe.at, 1), "latency_ms": round(last_probe.milliseconds, 1)}

@@ -123,7 +123,7 @@ async def kserve_infer(request: Request) -> Response:
         services.rate.take(request.state.key, count, charged=CHARGED)
         request_id = question.id if own_id(question.id.encode()) == question.id else request.state.request_id
         ids = [request_id] if count == 1 else [f"{request_id}#{place}" for place in range(count)]
-        answers = await services.judge_together(dict(zip(ids, question.photos, strict=True)))
+        answers = await services.assess_together(dict(zip(ids, question.photos, strict=True)))
     body, head = write_answer(question, [each.scored.detection for each in _all(answers)], request_id)
     if head is None:
         return Response(body, media_type="application/json")

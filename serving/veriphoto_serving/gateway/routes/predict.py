@@ -72,7 +72,7 @@ async def predict(request: Request) -> JSONResponse:
     services = services_of(request)
     await services.scorer.admit()
     async with services.uploads.single(request) as file:
-        assessment = await services.judge(file.content, request.state.request_id)
+        assessment = await services.assess(file.content, request.state.request_id)
     return JSONResponse({**assessment.to_json(), "request_id": request.state.request_id})
 
 
@@ -85,7 +85,7 @@ async def predict_explain(request: Request) -> JSONResponse:
     async with services.uploads.single(request) as file:
         deadline = asyncio.get_running_loop().time() + services.settings.request_timeout
         with services.drawings.take():
-            assessment = await services.judge(file.content, request.state.request_id)
+            assessment = await services.assess(file.content, request.state.request_id)
             explanation = await services.explain(file.content, assessment.scored.detection, deadline)
     return JSONResponse({**assessment.to_json(), **explanation.to_json(), "request_id": request.state.request_id})
 
@@ -125,7 +125,7 @@ async def _judge_files(services: Services, files: list[File], request_id: str) -
     In the prediction log each has the id of the request and its place in it.
     """
     fit = {f"{request_id}#{place}": file.content for place, file in enumerate(files) if not file.too_large}
-    judged = iter(await services.judge_together(fit))
+    judged = iter(await services.assess_together(fit))
     too_large = FileTooLargeError(f"the file has more than {MAX_FILE_BYTES // 1_000_000} MB; send a smaller copy")
     return [too_large if file.too_large else next(judged) for file in files]
 

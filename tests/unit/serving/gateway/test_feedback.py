@@ -75,6 +75,14 @@ async def test_a_truth_may_come_before_its_case(
     assert store.count(Filter()) == 1, "used once"
 
 
+async def test_more_than_the_database_can_take_is_refused(open_gateway: Open, settings: dict[str, Any]) -> None:
+    async with open_gateway(**settings) as gateway:
+        gateway.services.truths.taken = gateway.services.truths.places
+        answer = await tell(gateway, request_id=ID, truth="real")
+    assert answer.status_code == 503
+    assert "too many feedback reports" in answer.text
+
+
 async def test_a_reviewers_decision_stays(open_gateway: Open, settings: dict[str, Any], store: CaseStore) -> None:
     bring(store)
     (case,) = store.page(Filter())

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from toy_model import SAMPLES, copy_repository, publish_toy
 
+from veriphoto.errors import MissingExtraError, ModelError
+from veriphoto.manifest import MANIFEST_FILE
 from veriphoto.shared_names import CHALLENGER_FOLDER, NUMBER_FILE, SHADOW_FOLDER
 from veriphoto_release import shadow as casting
+from veriphoto_release.registry import RegisteredModel, Registry
 from veriphoto_serving.gateway.answering import shadow
 from veriphoto_serving.gateway.answering.shadow import Offer, Shadow, ShadowTally, compare_one, fraction, read_tallies
 
@@ -30,6 +36,74 @@ def var(tmp_path: Path, graph: Path) -> Path:
         (target / name).write_bytes((graph / name).read_bytes())
     (target / NUMBER_FILE).write_text("7\n")
     return tmp_path / "var"
+
+
+class Shelf(Registry):
+    """A registry whose models lie in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._folder = folder
+
+    def download(self, model: RegisteredModel) -> Path:
+        return self._folder
+
+
+def cast(number: int, folder: Path, var: Path) -> Path:
+    model = RegisteredModel(number=number, sha256="", created="", run_id="", tags={})
+    return casting.start(Shelf(folder), model, var)
+
+
+def test_another_user_can_read_what_was_put_there(graph: Path, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 12345, 12345)
+    target = cast(7, graph, tmp_path)
+    assert target.stat().st_mode & 0o055 == 0o055
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in target.iterdir())
+    assert target.parent.stat().st_uid == tmp_path.stat().st_uid, "it writes the tally there"
+
+
+def test_a_copy_that_fails_leaves_nothing_behind(graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cast(7, graph, tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(casting.shutil, "copy", full)
+    with pytest.raises(ModelError, match="No space left"):
+        cast(8, graph, tmp_path)
+    assert list(before.parent.iterdir()) == [before]
+    assert (before / NUMBER_FILE).read_text() == "7\n"
+
+
+def test_a_challenger_that_cannot_be_used_is_told_once_and_tried_again_when_it_changes(
+    var: Path, graph: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = var / SHADOW_FOLDER
+    challenger = shadow._Challenger(folder / CHALLENGER_FOLDER)
+    (folder / CHALLENGER_FOLDER / MANIFEST_FILE).write_text("torn")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            compare_one(Offer(PICTURE, 3, 0.9, 0.5), challenger, folder)
+    assert [MANIFEST_FILE in record.getMessage() for record in caplog.records] == [True]
+    (folder / CHALLENGER_FOLDER / MANIFEST_FILE).unlink()
+    (folder / CHALLENGER_FOLDER / MANIFEST_FILE).write_bytes((graph / MANIFEST_FILE).read_bytes())
+    compare_one(Offer(PICTURE, 3, 0.9, 0.5), challenger, folder)
+    assert list(read_tallies(folder)) == ["version 3, model 7"]
+
+
+def test_a_tally_that_cannot_be_written_is_told(var: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = var / SHADOW_FOLDER
+    (folder / f"{shadow.TALLY_FILE}.new").mkdir()
+    compare_one(Offer(PICTURE, 3, 0.9, 0.5), shadow._Challenger(folder / CHALLENGER_FOLDER), folder)
+    assert "counts nothing" in caplog.text
+
+
+def test_a_share_needs_what_runs_the_challenger(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r"'onnxruntime' is not installed.*\[local\]"):
+        Shadow(var, 0.1)
+    Shadow(var, 0.0).close()
 
 
 def test_a_tally_counts_each_kind_of_difference() -> None:

@@ -10,8 +10,8 @@ import pytest
 from veriphoto.errors import OverloadedError, ServiceUnavailableError, StartupError
 from veriphoto_client import Detection, FakeTransport
 from veriphoto_client.sdk.answers import decode_answer
+from veriphoto_client.sdk.probe import probe_picture
 from veriphoto_serving.gateway.health import watchdog as module
-from veriphoto_serving.gateway.health.probe import probe_picture
 from veriphoto_serving.gateway.health.watchdog import Watchdog
 from veriphoto_serving.gateway.health.workers import Snapshot, Thread, Worker
 

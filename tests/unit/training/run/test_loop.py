@@ -14,6 +14,7 @@ from veriphoto_training.data.dataset import read_dataset
 from veriphoto_training.network.model import load_checkpoint
 from veriphoto_training.opinion.teacher import Teacher
 from veriphoto_training.run.batches import Sampler, batches
+from veriphoto_training.run.loop import LAST
 from veriphoto_training.run.progress import Progress
 from veriphoto_training.run.start import run_training
 
@@ -42,6 +43,19 @@ def test_a_killed_run_ends_as_one_that_was_not(tree: Path, tmp_path: Path) -> No
     findings = Findings.read(resumed.parent / "findings.json")
     assert findings.lineage.recipe == "smoke"
     assert deliveries(findings) == {"clean", "web", "hard"}
+
+
+def test_a_run_goes_on_with_the_draws_of_its_device(tree: Path, tmp_path: Path) -> None:
+    changes = ["epochs=2", "dropout=0.5"]
+    run(tree, tmp_path / "whole", changes, stop_after=1000)
+    run(tree, tmp_path / "killed", changes, stop_after=4)
+    run(tree, tmp_path / "killed", changes, stop_after=1000, resume=True)
+    first, second = (torch.load(tmp_path / name / LAST, weights_only=True) for name in ("whole", "killed"))
+    assert first["state"]["step"] == second["state"]["step"]
+    assert torch.equal(first["random"], second["random"])
+    assert (first["random_on_device"] is not None) == torch.cuda.is_available()
+    if torch.cuda.is_available():
+        assert torch.equal(first["random_on_device"], second["random_on_device"])
 
 
 def test_a_recipe_of_tiny_whole_pictures_is_calibrated_on_files_as_they_are(tree: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The picture that the watchdog's probes score."""
+"""The test photo that tells whether a server scores: the SDK's, and the gateway's watchdog's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from veriphoto.contract import CONTRACT
 
 @lru_cache(maxsize=1)
 def probe_picture() -> bytes:
-    """Returns a small PNG, always the same; it is the size of one crop, so scoring it is cheap."""
+    """Returns a PNG that every server can score, always the same; it is as small as one crop, so that it is cheap."""
     side = CONTRACT.crop_size
     ramp = Image.linear_gradient("L").resize((side, side))
     buffer = io.BytesIO()
