@@ -155,14 +155,17 @@ class GatewaySettings:
             The keys by name; empty if no key is needed.
 
         Raises:
-            UsageError: If a key is malformed or the file cannot be read, or the gateway would be open to the world.
+            UsageError: If a key is malformed, a name is there twice or the file cannot be read, or the gateway would be
+                open to the world.
         """
-        keys = _parse_keys(self.api_keys.replace(",", "\n"), "VERIPHOTO_API_KEYS")
+        keys: dict[str, str] = {}
+        _add_keys(keys, self.api_keys.replace(",", "\n"), "VERIPHOTO_API_KEYS")
         if self.api_keys_file is not None:
             try:
-                keys |= _parse_keys(self.api_keys_file.read_text(encoding="utf-8"), str(self.api_keys_file))
+                text = self.api_keys_file.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 raise UsageError(f"{self.api_keys_file} cannot be read: {error}; check --api-keys-file") from error
+            _add_keys(keys, text, str(self.api_keys_file))
         if not keys and not self.local and not self.allow_anonymous:
             raise UsageError(
                 f"{self.gateway_host} can be reached from other machines and there is no API key; set "
@@ -174,8 +177,7 @@ class GatewaySettings:
 _SHORTEST_KEY: Final = 16
 
 
-def _parse_keys(text: str, where: str) -> dict[str, str]:
-    keys = {}
+def _add_keys(keys: dict[str, str], text: str, where: str) -> None:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -185,5 +187,6 @@ def _parse_keys(text: str, where: str) -> dict[str, str]:
             raise UsageError(
                 f"{where}, key {number}: write name=key, with a key of {_SHORTEST_KEY} ASCII characters or more"
             )
+        if name in keys:
+            raise UsageError(f"{where}, key {number}: there is a key named {name} already; give each a name of its own")
         keys[name] = key
-    return keys
