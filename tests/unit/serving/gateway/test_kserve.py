@@ -170,6 +170,7 @@ async def test_what_cannot_be_read_is_refused(gateway: Gateway, name: str) -> No
         ("x", b"{}"),
         ("-1", b"{}"),
         ("99999999999999999999", b"{}"),
+        ("9" * 5000, b"{}"),
         ("2", b"{}"),
         ("1", b"{}"),
     ],
