@@ -91,8 +91,11 @@ class _Child:
         return Preprocessed(crops, statistics, crop_boxes(width, height))
 
     def _started(self) -> Connection:
-        if self._pipe is not None and self._owner == os.getpid():
+        if self._pipe is not None and self._owner == os.getpid() and self._lives():
             return self._pipe
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
         ours, theirs = Pipe()
         self._owner = os.getpid()
         self._pid = os.fork()
@@ -106,6 +109,12 @@ class _Child:
         theirs.close()
         self._pipe = ours
         return ours
+
+    def _lives(self) -> bool:
+        """Tells whether the child can take the next picture: somebody may have killed it since the last one."""
+        with contextlib.suppress(ChildProcessError):
+            return os.waitpid(self._pid, os.WNOHANG)[0] == 0
+        return False
 
     def end(self) -> int:
         """Ends the child, if there is one, and returns how it ended, as ``os.waitpid`` says it."""

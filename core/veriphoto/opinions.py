@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from veriphoto.contract import CLASSIFIER, CONTRACT, ENCODER, FEATURES, LOGIT, OPERATING_POINT, OPINIONS, PROBABILITY
 from veriphoto.errors import ManifestError, ModelError
 from veriphoto.second_opinion import (
+    ENCODER_FILE,
     ENCODER_FP32,
     ENCODER_INT8,
     UNKNOWN_SHARE,
@@ -33,6 +35,8 @@ Features: TypeAlias = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 """UINT8 [N, S, S, 3] in, FP32 [N, D] out."""
 Tensors: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
 
+_log = logging.getLogger(__name__)
+_UNUSED: Final = "the second opinion is not used: %s"
 _EXACT: Final = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
 """Widens the weights. By default OpenVINO makes integer products and rounds activations to eight bits, in groups."""
 _WAYS: Final[Mapping[CpuKind, tuple[str, Mapping[str, Any]]]] = {
@@ -74,7 +78,8 @@ class EncoderPackage:
             mode: When to ask.
 
         Returns:
-            It, or None where nobody is to be asked: the mode is ``off``, or ``auto`` and there is no encoder.
+            It, or None where nobody is to be asked: the mode is ``off``, or ``auto`` and there is no encoder, or a
+            broken one, which is logged.
 
         Raises:
             ManifestError: If the mode is ``always`` and the encoder is missing or broken.
@@ -83,9 +88,11 @@ class EncoderPackage:
             return None
         try:
             return cls.require(directory)
-        except ManifestError:
+        except ManifestError as error:
             if mode is Mode.ALWAYS:
                 raise
+            if (directory / ENCODER_FILE).exists():
+                _log.warning(_UNUSED, error.message)
             return None
 
     def loaded(self) -> EncoderPackage:
@@ -214,11 +221,12 @@ def fitting(directory: Path, encoder: Encoder, version: int) -> SecondOpinion | 
         version: Its number.
 
     Returns:
-        The opinion, or None where the version has none for this encoder.
+        The opinion, or None where the version has none for this encoder, or a broken one, which is logged.
     """
     try:
         opinion = read_opinion(directory)
-    except ManifestError:
+    except ManifestError as error:
+        _log.warning(_UNUSED, error.message)
         return None
     if opinion is None or opinion.encoder != encoder.identity or len(opinion.weights) != encoder.features:
         return None
@@ -235,7 +243,7 @@ def open_opinions(repository: Path, mode: Mode, features: Features | None = None
         threads: How many it may use here.
 
     Returns:
-        The opinions. In mode ``auto`` a missing encoder means that nobody is asked.
+        The opinions. In mode ``auto`` a missing or broken encoder means that nobody is asked.
 
     Raises:
         ModelError: If the mode is ``always`` and the encoder cannot run.

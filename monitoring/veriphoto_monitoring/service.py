@@ -56,10 +56,18 @@ class Service:
         self._status = describe(self._monitor, time.time())
         self._described = time.monotonic()
         self._alive = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="monitor", daemon=True)
+        self._on_failure: Callable[[], object] = lambda: None
+        self.failure: Exception | None = None
+        """What ended the worker, if it did not end as it should."""
 
-    def start(self) -> None:
-        """Starts the worker."""
+    def start(self, on_failure: Callable[[], object] = lambda: None) -> None:
+        """Starts the worker.
+
+        Args:
+            on_failure: Called from the worker's thread if it ends by an error.
+        """
+        self._on_failure = on_failure
         self._thread.start()
 
     def stop(self) -> None:
@@ -98,6 +106,13 @@ class Service:
         store = Store(directory / DATABASE)
         budget = Budget(per_day=self._settings.false_alarms, images_per_day=self._settings.images_per_day)
         return DriftMonitor(store, self._settings.predictions, sources, budget, Scraper(self._settings.tritons))
+
+    def _work(self) -> None:
+        try:
+            self._run()
+        except Exception as error:  # noqa: BLE001 - without its worker the monitor would repeat its last status for ever
+            self.failure = error
+            self._on_failure()
 
     def _run(self) -> None:
         scraped = float("-inf")
@@ -176,6 +191,7 @@ def run(settings: MonitorSettings, ready: Callable[[str], object]) -> None:
 
     Raises:
         StartupError: If the store or the port cannot be used.
+        Exception: What ended the worker, so that whoever keeps this process starts another.
     """
     service = Service(settings)
     server = uvicorn.Server(
@@ -196,9 +212,11 @@ def run(settings: MonitorSettings, ready: Callable[[str], object]) -> None:
             f"port {settings.port} of {settings.host} cannot be used; choose another with --port"
         ) from None
     socket.listen(_BACKLOG)  # so that clients may connect as soon as they know the address
-    service.start()
+    service.start(lambda: setattr(server, "should_exit", True))
     ready(f"http://{settings.host}:{socket.getsockname()[1]}")
     try:
         server.run(sockets=[socket])
     finally:
         service.stop()
+    if service.failure is not None:
+        raise service.failure

@@ -6,13 +6,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import SplitResult, urlsplit
 
 from veriphoto.contract import SIDECAR_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
+from veriphoto.errors import UsageError
 from veriphoto.prediction_log.recorder import LOG_VARIABLE
 from veriphoto_client.commandline.options import option, port
 
 LEVEL: Final = 0.01
 """Probability that a run of the canaries gives a false alarm."""
+
+
+def http_address(url: str) -> SplitResult:
+    """Splits the address of a page that this package reads.
+
+    Args:
+        url: ``http://host:port``, with or without a path.
+
+    Raises:
+        UsageError: If it has another form.
+    """
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise UsageError(f"{url} is not an address of the form http://host:port")
+    return parts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +65,15 @@ class MonitorSettings(_PredictionLog):
     false_alarms: float = option(0.01, "Share of days without drift that may have a false alarm.", least=1e-6, most=0.5)
     host: str = option("127.0.0.1", "Address to listen on.", variable="VERIPHOTO_MONITOR_HOST")
     port: int = port(SIDECAR_PORT, "Port to listen on", variable="VERIPHOTO_MONITOR_PORT")
+
+    def __post_init__(self) -> None:
+        """Rejects addresses that could never be read.
+
+        Raises:
+            UsageError: Naming the address.
+        """
+        for url in self.tritons:
+            http_address(url)
 
     @property
     def tritons(self) -> tuple[str, ...]:

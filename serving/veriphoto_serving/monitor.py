@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from veriphoto.errors import MissingExtraError
+from veriphoto.second_opinion import MODE_VARIABLE
 from veriphoto_serving.child_process import child_process
 from veriphoto_serving.secrecy import without_secrets
 from veriphoto_serving.triton.options import TritonOptions
@@ -42,5 +43,7 @@ def serve_monitor(options: TritonOptions, port: int) -> Iterator[None]:
         f"--port={port}",
         *([f"--log={options.predictions}"] if options.predictions else []),  # without a log it watches the metrics
     ]
-    with child_process(command, without_secrets(os.environ), options.var / "monitor.log"):
+    # Whether the second opinion is asked decides which reference fits the scores; the option may not be a variable.
+    environment = {**without_secrets(os.environ), MODE_VARIABLE: options.second_opinion.value}
+    with child_process(command, environment, options.var / "monitor.log"):
         yield

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
+from typing import Final
 
 from veriphoto_client.page.command import page_process
 from veriphoto_serving.child_process import child_process
+from veriphoto_serving.gateway.settings import GatewaySettings
 from veriphoto_serving.secrecy import without_secrets
 from veriphoto_serving.triton.ports import LOOPBACK, free_ports
+
+_KEY_BYTES: Final = 24
 
 
 def require_page(review: str = "") -> None:
@@ -22,6 +29,27 @@ def require_page(review: str = "") -> None:
         MissingExtraError: If what the page or the desk needs is not installed.
     """
     page_process("", LOOPBACK, 0, review)
+
+
+def with_page_key(settings: GatewaySettings) -> tuple[GatewaySettings, str]:
+    """Gives the page an API key of its own, where the gateway needs one.
+
+    Args:
+        settings: The gateway's settings.
+
+    Returns:
+        The settings with that key, under a name that no other key has, and the key; empty if none is needed.
+
+    Raises:
+        UsageError: As ``GatewaySettings.keys``.
+    """
+    taken = settings.keys()
+    if not taken:
+        return settings, ""
+    names = chain(["page"], (f"page-{number}" for number in count(1)))
+    name = next(each for each in names if each not in taken)
+    key = secrets.token_urlsafe(_KEY_BYTES)
+    return replace(settings, api_keys=f"{settings.api_keys},{name}={key}"), key
 
 
 @contextlib.contextmanager

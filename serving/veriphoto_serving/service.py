@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from veriphoto_serving import samples
 from veriphoto_serving.gateway.server import prepare
 from veriphoto_serving.gateway.settings import GatewaySettings, drift_url
 from veriphoto_serving.monitor import serve_monitor
-from veriphoto_serving.page import require_page, serve_page
+from veriphoto_serving.page import require_page, serve_page, with_page_key
 from veriphoto_serving.rates import rate_line
 from veriphoto_serving.triton import selfcheck
 from veriphoto_serving.triton.launcher import TritonServer
@@ -28,7 +27,6 @@ from veriphoto_serving.triton.ports import free_ports, obstacle
 from veriphoto_serving.triton.selfcheck import Listener
 from veriphoto_serving.truths import read_truths
 
-_KEY_BYTES: Final = 24
 _NEXT: Final = """Next:
   1. see it on a page:            make page, then open http://127.0.0.1:8501
   2. scan your own photos:        .venv/bin/veriphoto scan DIR --output verdicts.csv
@@ -138,9 +136,8 @@ def _prepare_gateway(
         settings = replace(settings, sidecar_url=watch[0] if watch else "")
     key = ""
     desk = settings.review_database if front.review else ""
-    if front.page_port is not None and settings.keys():
-        key = secrets.token_urlsafe(_KEY_BYTES)
-        settings = replace(settings, api_keys=f"{settings.api_keys},page={key}")
+    if front.page_port is not None:
+        settings, key = with_page_key(settings)
 
     def ready(address: str) -> None:
         if watch is not None:

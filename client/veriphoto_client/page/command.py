@@ -23,7 +23,9 @@ def page(
         str, typer.Option(envvar="VERIPHOTO_GATEWAY_URL", help="The gateway: http://host:port.")
     ] = f"http://127.0.0.1:{GATEWAY_PORT}",
     page_host: Annotated[str, typer.Option(envvar="VERIPHOTO_PAGE_HOST", help="Address to listen on.")] = "127.0.0.1",
-    page_port: Annotated[int, typer.Option(envvar="VERIPHOTO_PAGE_PORT", help="Port to listen on.")] = PAGE_PORT,
+    page_port: Annotated[
+        int, typer.Option(envvar="VERIPHOTO_PAGE_PORT", min=0, max=65535, help="Port to listen on.")
+    ] = PAGE_PORT,
     review: Annotated[
         bool, typer.Option("--review", envvar="VERIPHOTO_REVIEW", help="Add the review desk, where cases are decided.")
     ] = False,

@@ -29,6 +29,7 @@ _GENERATED: Final = re.compile(
 )
 _DIGITS: Final = {"time": 3, "logit": 5, "probability": 6}
 _STATISTIC_DIGITS: Final = 4
+_LARGEST_VERSION: Final = 2**31 - 1
 
 
 def as_logged(field: str, value: float) -> float:
@@ -56,7 +57,7 @@ class Record:
     """One line of the log: one scored picture.
 
     Raises:
-        ValueError: If a number is not finite or a statistic is missing.
+        ValueError: If a number is not finite, the version is none, or a statistic is missing.
     """
 
     time: float
@@ -83,6 +84,8 @@ class Record:
             map(math.isfinite, (self.time, self.logit, self.probability, self.first_logit or 0.0, *self.statistics))
         ):
             raise ValueError("a number of the record is not finite")
+        if not 0 <= self.model_version <= _LARGEST_VERSION:
+            raise ValueError("the record's model version is none")
 
     @property
     def probe(self) -> bool:

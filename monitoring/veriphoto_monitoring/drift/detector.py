@@ -12,8 +12,16 @@ import numpy as np
 
 from veriphoto.prediction_log.record import Record
 from veriphoto_monitoring.drift.alarms import Alarm, trace
-from veriphoto_monitoring.drift.history import History
-from veriphoto_monitoring.drift.results import Changes, Result, WindowEvaluation, alarm_of, follow, judge_statistic
+from veriphoto_monitoring.drift.history import VERSIONS, History
+from veriphoto_monitoring.drift.results import (
+    Changes,
+    Result,
+    WindowEvaluation,
+    alarm_of,
+    follow,
+    forget,
+    judge_statistic,
+)
 from veriphoto_monitoring.input.features import MONITORED, Floats, Monitored
 from veriphoto_monitoring.stats import prior_shift
 from veriphoto_monitoring.stats.budget import LEAST, WINDOWS, Budget
@@ -38,6 +46,7 @@ class DriftDetector:
         self._budget = budget
         self._references = references
         self.histories: dict[int, History] = {}
+        """By version; the version of the newest answer stands last."""
         self.alarms = {alarm.key: alarm for alarm in alarms}
         self.evaluations: dict[tuple[int, int], WindowEvaluation] = {}
         self.version: int | None = None
@@ -64,7 +73,7 @@ class DriftDetector:
         return changes
 
     def add(self, records: Sequence[Record], rows: Floats) -> Changes:
-        """Adds new records and tests every window that is due.
+        """Adds new records and tests every window that is due; forgets all but the versions that answered last.
 
         Args:
             records: N records in the order in which they came.
@@ -79,6 +88,7 @@ class DriftDetector:
             version = records[start].model_version
             self.version = version
             history = self.history(version)
+            self.histories[version] = self.histories.pop(version)
             room = min(step - history.seen % step for step in WINDOWS.values())
             end = start
             while end < len(records) and end - start < room and records[end].model_version == version:
@@ -89,6 +99,9 @@ class DriftDetector:
             due = [window for window, step in WINDOWS.items() if history.seen % step == 0]
             changes.extend(self._evaluate(version, due))
             start = end
+        for version in list(self.histories)[:-VERSIONS]:
+            del self.histories[version]
+            changes.alarms.extend(forget(version, self.alarms, self.evaluations, records[-1].time))
         return changes
 
     def _evaluate(self, version: int, windows: Iterable[int]) -> Changes:

@@ -15,7 +15,16 @@ import numpy as np
 from veriphoto.prediction_log.metrics import HISTOGRAMS
 from veriphoto_monitoring.drift.alarms import Alarm
 from veriphoto_monitoring.drift.detector import References, known
-from veriphoto_monitoring.drift.results import Changes, Result, WindowEvaluation, alarm_of, follow, judge_statistic
+from veriphoto_monitoring.drift.history import VERSIONS
+from veriphoto_monitoring.drift.results import (
+    Changes,
+    Result,
+    WindowEvaluation,
+    alarm_of,
+    follow,
+    forget,
+    judge_statistic,
+)
 from veriphoto_monitoring.input.features import Floats, Monitored
 from veriphoto_monitoring.input.scrape import Counts, join
 from veriphoto_monitoring.stats.budget import LEAST, WINDOWS, Budget
@@ -36,15 +45,16 @@ class HistogramDetector:
         self.alarms = {alarm.key: alarm for alarm in alarms}
         self.evaluations: dict[tuple[int, int], WindowEvaluation] = {}
         self.blocks: dict[int, list[Counts]] = {}
+        """By version; those counted last stand last."""
         self.seen: dict[int, int] = {}
         self.version: int | None = None
         self._tested: dict[tuple[int, int], int] = {}
 
     def add(self, counted: Mapping[int, Counts]) -> Changes:
-        """Adds what was counted since the last scrape and tests every window that is due."""
+        """Adds what was counted since the last scrape, tests what is due, and forgets all but the latest versions."""
         changes = Changes([], [])
         for version, counts in counted.items():
-            blocks = self.blocks.setdefault(version, [])
+            self.blocks[version] = blocks = self.blocks.pop(version, [])
             if blocks and blocks[-1].images + counts.images <= _SMALL:
                 blocks[-1] = join([blocks[-1], counts])
             else:
@@ -61,6 +71,11 @@ class HistogramDetector:
                     changes.extend(self._evaluate(version, window, reference))
         if counted:
             self.version = max(counted, key=lambda version: counted[version].images)
+        for version in list(self.blocks)[:-VERSIONS]:
+            last = self.blocks.pop(version)[-1].last
+            self.seen.pop(version, None)
+            self._tested = {key: seen for key, seen in self._tested.items() if key[0] != version}
+            changes.alarms.extend(forget(version, self.alarms, self.evaluations, last))
         return changes
 
     def count(self, version: int) -> int:

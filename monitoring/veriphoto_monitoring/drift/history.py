@@ -14,6 +14,8 @@ from veriphoto_monitoring.stats.distributions import Numbers, Reference
 
 KEEP: Final = 2 * max(WINDOWS)
 """Pictures kept: the largest window and as many before it, to find when a change began."""
+VERSIONS: Final = 3
+"""Model versions kept: those that answered last."""
 
 
 class History:

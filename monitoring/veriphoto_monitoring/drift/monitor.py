@@ -189,7 +189,7 @@ class DriftMonitor:
         for alarm in changes.alarms:
             self.store.put_alarm(alarm)
             if alarm.ended is not None:
-                _log.info("%s over %d images is back to the reference", alarm.statistic, alarm.window)
+                _log.info("the alarm on %s over %d images has ended", alarm.statistic, alarm.window)
 
     def _restore(self) -> None:
         for version, seen, _ in self.store.versions():

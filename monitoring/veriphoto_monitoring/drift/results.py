@@ -162,3 +162,25 @@ def follow(
         alarm = replace(now, seen=seen, cause=cause())
     alarms[key] = alarm
     return alarm
+
+
+def forget(
+    version: int,
+    alarms: dict[tuple[int, int, str], Alarm],
+    evaluations: dict[tuple[int, int], WindowEvaluation],
+    time: float,
+) -> list[Alarm]:
+    """Drops the results of a version that is not watched any more.
+
+    Args:
+        version: Others have answered since.
+        alarms: The open alarms; updated.
+        evaluations: The latest tests by version and window; updated.
+        time: Time of the latest picture.
+
+    Returns:
+        Its alarms, ended.
+    """
+    for key in [key for key in evaluations if key[0] == version]:
+        del evaluations[key]
+    return [replace(alarms.pop(key), ended=time) for key in list(alarms) if key[0] == version]

@@ -19,11 +19,10 @@ import numpy as np
 from veriphoto.errors import StartupError
 from veriphoto.prediction_log.record import Record
 from veriphoto_monitoring.drift.alarms import Alarm
-from veriphoto_monitoring.drift.history import KEEP
+from veriphoto_monitoring.drift.history import KEEP, VERSIONS
 from veriphoto_monitoring.drift.results import Result, WindowEvaluation
 from veriphoto_monitoring.input.features import WIDTH, Floats
 
-_VERSIONS: Final = 3
 _EVALUATIONS: Final = 2000
 _ALARMS: Final = 500
 _SCHEMA: Final = 1
@@ -126,7 +125,7 @@ class Store:
             self._db.execute("INSERT OR REPLACE INTO versions VALUES (?, ?, ?)", (version, seen[version], order))
             self._db.execute("DELETE FROM records WHERE version = ? AND number <= ?", (version, seen[version] - KEEP))
         kept = "SELECT version FROM versions ORDER BY last DESC LIMIT ?"
-        self._db.execute(f"DELETE FROM records WHERE version NOT IN ({kept})", (_VERSIONS,))  # noqa: S608 - constant
+        self._db.execute(f"DELETE FROM records WHERE version NOT IN ({kept})", (VERSIONS,))  # noqa: S608 - constant
 
     def versions(self) -> list[tuple[int, int, int]]:
         """Returns version, pictures seen and a rank that is highest for the latest, oldest first."""

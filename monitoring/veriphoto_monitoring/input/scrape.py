@@ -8,16 +8,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from veriphoto.contract import FORMATS
-from veriphoto.errors import ServiceUnavailableError, UsageError
+from veriphoto.errors import ServiceUnavailableError
 from veriphoto.prediction_log.metrics import HISTOGRAMS, IMAGE_FORMATS, VERDICTS, VERSION_LABEL
 from veriphoto_monitoring.input import features
 from veriphoto_monitoring.input.features import Floats
+from veriphoto_monitoring.settings import http_address
 
 PATIENCE_S: Final = 3.0
 MAX_BYTES: Final = 16_000_000
@@ -60,14 +60,8 @@ def fetch(url: str) -> str:
         ServiceUnavailableError: If it cannot be fetched.
         UsageError: If the URL is invalid.
     """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme != "http" or not parts.hostname:
-        raise UsageError(f"{url} is not an address of the form http://host:port")
-    connection = http.client.HTTPConnection(parts.hostname, port, timeout=PATIENCE_S)
+    parts = http_address(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE_S)
     try:
         connection.request("GET", parts.path or "/metrics")
         answer = connection.getresponse()

@@ -12,7 +12,8 @@ from typing import Final
 from veriphoto.contract import CLASSIFIER, ENCODER
 from veriphoto.errors import DataError, ModelError
 from veriphoto.manifest import MANIFEST_FILE, Manifest, read_manifest
-from veriphoto.second_opinion import ENCODER_FILE, MODE_VARIABLE, Mode, SecondOpinion, read_opinion
+from veriphoto.opinions import EncoderPackage, fitting
+from veriphoto.second_opinion import ENCODER_FILE, MODE_VARIABLE, OPINION_FILE, Mode, SecondOpinion
 from veriphoto_monitoring.reference.validation import from_manifest
 from veriphoto_monitoring.stats.distributions import Reference, from_json
 
@@ -70,13 +71,10 @@ class Sources:
         return fitting if fitting is baseline or own is None else fitting.filled_from(own)
 
     def _opinion(self, version: int) -> SecondOpinion | None:
-        if os.environ.get(MODE_VARIABLE) == Mode.OFF or not (self._encoder / ENCODER_FILE).is_file():
-            return None
-        try:
-            return read_opinion(self._classifier / str(version))
-        except ModelError as error:
-            _log.warning("no second opinion of version %d: %s", version, error)
-            return None
+        """Returns the second opinion that a server with these files asks, if it asks one."""
+        mode = Mode.OFF if os.environ.get(MODE_VARIABLE) == Mode.OFF else Mode.AUTO
+        package = EncoderPackage.read(self._encoder, mode)
+        return fitting(self._classifier / str(version), package.encoder, version) if package else None
 
     def _read(self) -> Reference | None:
         try:
@@ -95,9 +93,10 @@ class Sources:
             return None
 
     def _look(self) -> dict[Path, tuple[int, int]]:
-        files = [self._baseline]
+        files = [self._baseline, self._encoder / ENCODER_FILE]
         with suppress(OSError):
-            files += self._classifier.glob(f"*/{MANIFEST_FILE}")
+            for name in (MANIFEST_FILE, OPINION_FILE):
+                files += self._classifier.glob(f"*/{name}")
         stamps = {}
         for file in files:
             try:

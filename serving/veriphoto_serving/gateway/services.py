@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -106,16 +106,14 @@ class Services:
         Raises:
             VeriphotoError: If the picture could not be scored.
         """
-        score = asyncio.ensure_future(self.scorer.score(data, request_id))
-        try:
-            await asyncio.sleep(0)  # lets the request to Triton go out before a thread competes for the CPU
-            claims = self._inspect(data)
-            scored = await score
-            enough = asyncio.get_running_loop().time() + _METADATA_S
-            return self._assess(data, scored, await _in_time(claims, enough))
-        except BaseException:
-            score.cancel()
-            raise
+
+        async def score() -> list[Scored]:
+            return [await self.scorer.score(data, request_id)]
+
+        (answer,) = await self._judge(score(), [data])
+        if isinstance(answer, VeriphotoError):
+            raise answer
+        return answer
 
     async def assess_together(self, pictures: Mapping[str, bytes]) -> list[Assessment | VeriphotoError]:
         """Scores several pictures; see ``assess``.
@@ -129,13 +127,7 @@ class Services:
         Raises:
             VeriphotoError: If no picture can be scored now.
         """
-        claims = [self._inspect(data) for data in pictures.values()]
-        answers = await self.scorer.score_together(pictures)
-        enough = asyncio.get_running_loop().time() + _METADATA_S  # one deadline for all of them
-        return [
-            answer if isinstance(answer, VeriphotoError) else self._assess(data, answer, await _in_time(claim, enough))
-            for data, answer, claim in zip(pictures.values(), answers, claims, strict=True)
-        ]
+        return await self._judge(self.scorer.score_together(pictures), pictures.values())
 
     async def explain(self, data: bytes, detection: Detection, deadline: float) -> Explanation:
         """Draws the evidence of an answer, one picture at a time.
@@ -176,6 +168,31 @@ class Services:
             except DatabaseError as error:  # which of its troubles is the operator's business, not the caller's
                 _LOG.error("feedback was not taken: %s", error.to_wire())
                 raise DatabaseError("the review database refuses") from error
+
+    async def _judge(
+        self, scoring: Coroutine[Any, Any, Sequence[Scored | VeriphotoError]], pictures: Collection[bytes]
+    ) -> list[Assessment | VeriphotoError]:
+        """Waits for the scores of pictures and reads their metadata meanwhile, unless scoring refuses them at once."""
+        score = asyncio.ensure_future(scoring)
+        claims: list[asyncio.Future[Provenance] | None] = []
+        try:
+            await asyncio.sleep(0)  # lets requests to Triton go out before threads compete for the CPU
+            if score.done():
+                score.result()
+            claims = [self._inspect(data) for data in pictures]
+            answers = await score
+            enough = asyncio.get_running_loop().time() + _METADATA_S  # one deadline for all of them
+            return [
+                answer
+                if isinstance(answer, VeriphotoError)
+                else self._assess(data, answer, await _in_time(claim, enough))
+                for data, answer, claim in zip(pictures, answers, claims, strict=True)
+            ]
+        finally:
+            score.cancel()
+            for claim in claims:
+                if claim is not None:
+                    claim.cancel()  # what no thread has begun is not begun any more
 
     def _inspect(self, data: bytes) -> asyncio.Future[Provenance] | None:
         if not may_claim(data):

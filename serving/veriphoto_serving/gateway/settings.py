@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from veriphoto.contract import GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT
 from veriphoto.errors import UsageError
-from veriphoto_client.commandline.options import option
+from veriphoto_client.commandline.options import option, options_of, port
 from veriphoto_serving.triton.ports import LOOPBACK
 
 _ACCESS: Final = "Gateway: access"
@@ -30,14 +30,8 @@ DEFAULT_MONITOR_URL: Final = drift_url(SIDECAR_PORT)
 _MEGA: Final = 1_000_000
 _PLACES_A_CORE: Final = 4
 """One is being scored, three wait: an admitted picture takes at most four times as long as on an idle machine."""
-_MAY_BE_ZERO: Final = (
-    "gateway_port",
-    "rate_limit",
-    "drain",
-    "shadow_share",
-    "max_in_flight",
-    "max_buffered_mb",
-)
+_LEAST: Final = 1e-3
+"""Smallest number of a setting that declares no bound of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +42,7 @@ class GatewaySettings:
     """
 
     gateway_host: str = option("127.0.0.1", "Address that the REST gateway listens on.")
-    gateway_port: int = option(GATEWAY_PORT, "Port of the REST gateway; 0 picks a free one.")
+    gateway_port: int = port(GATEWAY_PORT, "Port of the REST gateway")
     triton_url: str = option(f"grpc://127.0.0.1:{TRITON_GRPC_PORT}", "Triton's gRPC address: grpc://host:port.")
     api_keys_file: Path | None = option(None, "File of API keys, one name=key per line.")
     api_keys: str = option(
@@ -61,10 +55,10 @@ class GatewaySettings:
         False, "Accept requests from other machines although there are no API keys.", panel=_ACCESS
     )
     cors_origins: str = option("", "Web origins whose pages may call the API, separated by commas.", panel=_ACCESS)
-    rate_limit: int = option(0, "Photos per minute for each API key; 0 for no limit.", panel=_ACCESS)
+    rate_limit: int = option(0, "Photos per minute for each API key; 0 for no limit.", panel=_ACCESS, least=0)
     rate_burst: int = option(60, "Photos that a key may send at once before the rate limit applies.", panel=_ACCESS)
     max_in_flight: int = option(
-        0, "Photos at Triton at a time; more are refused at once. 0 allows four per CPU core.", panel=_LIMITS
+        0, "Photos at Triton at a time; more are refused at once. 0 allows four per CPU core.", panel=_LIMITS, least=0
     )
     batch_in_flight: int = option(
         8, "Photos of one batch at Triton at a time; never more than half of --max-in-flight.", panel=_LIMITS
@@ -76,6 +70,7 @@ class GatewaySettings:
         "Megabytes of uploads in memory at a time, copies included; more are refused. "
         "0 allows 500, or what the container's memory limit leaves.",
         panel=_LIMITS,
+        least=0,
     )
     max_connections: int = option(
         2000, "Open connections; beyond that, the one that was idle longest is closed.", panel=_LIMITS
@@ -88,9 +83,15 @@ class GatewaySettings:
     request_timeout: float = option(10.0, "Seconds for Triton to answer.", panel=_TIMES)
     canary_interval: float = option(3.0, "Seconds between the watchdog's probes of Triton.", panel=_TIMES)
     canary_timeout: float = option(5.0, "Seconds that a probe may take.", panel=_TIMES)
-    drain: float = option(2.0, "Seconds between failing readiness and closing the port, on SIGTERM.", panel=_TIMES)
+    drain: float = option(
+        2.0, "Seconds between failing readiness and closing the port, on SIGTERM.", panel=_TIMES, least=0
+    )
     shadow_share: float = option(
-        0.0, "Share of photos, 0 to 1, that the model of `veriphoto models shadow` scores too.", panel=_OBSERVING
+        0.0,
+        "Share of photos, 0 to 1, that the model of `veriphoto models shadow` scores too.",
+        panel=_OBSERVING,
+        least=0,
+        most=1,
     )
     shadow_var: Path | None = option(
         None, "Directory whose shadow/ holds that model and its tally; --var by default.", panel=_OBSERVING
@@ -105,16 +106,19 @@ class GatewaySettings:
     sidecar_url: str = option(DEFAULT_MONITOR_URL, "Address of the drift monitor.", panel=_OBSERVING)
 
     def __post_init__(self) -> None:
-        """Rejects numbers that are too small.
+        """Rejects numbers that are too small or too large.
 
         Raises:
             UsageError: Naming the setting.
         """
-        for each in fields(self):
-            value = getattr(self, each.name)
-            least = 0 if each.name in _MAY_BE_ZERO else 1e-3
-            if isinstance(value, int | float) and not isinstance(value, bool) and value < least:
-                raise UsageError(f"--{each.name.replace('_', '-')} {value} is too small; use a larger number")
+        for each, bounds in options_of(type(self)):
+            value, name = getattr(self, each.name), f"--{each.name.replace('_', '-')}"
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            if not value >= (_LEAST if bounds.least is None else bounds.least):
+                raise UsageError(f"{name} {value} is too small; use a larger number")
+            if bounds.most is not None and value > bounds.most:
+                raise UsageError(f"{name} {value} is too large; use {bounds.most:g} or less")
 
     @property
     def places(self) -> int:
@@ -151,14 +155,17 @@ class GatewaySettings:
             The keys by name; empty if no key is needed.
 
         Raises:
-            UsageError: If a key is malformed or the file cannot be read, or the gateway would be open to the world.
+            UsageError: If a key is malformed, a name is there twice or the file cannot be read, or the gateway would be
+                open to the world.
         """
-        keys = _parse_keys(self.api_keys.replace(",", "\n"), "VERIPHOTO_API_KEYS")
+        keys: dict[str, str] = {}
+        _add_keys(keys, self.api_keys.replace(",", "\n"), "VERIPHOTO_API_KEYS")
         if self.api_keys_file is not None:
             try:
-                keys |= _parse_keys(self.api_keys_file.read_text(encoding="utf-8"), str(self.api_keys_file))
+                text = self.api_keys_file.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 raise UsageError(f"{self.api_keys_file} cannot be read: {error}; check --api-keys-file") from error
+            _add_keys(keys, text, str(self.api_keys_file))
         if not keys and not self.local and not self.allow_anonymous:
             raise UsageError(
                 f"{self.gateway_host} can be reached from other machines and there is no API key; set "
@@ -170,8 +177,7 @@ class GatewaySettings:
 _SHORTEST_KEY: Final = 16
 
 
-def _parse_keys(text: str, where: str) -> dict[str, str]:
-    keys = {}
+def _add_keys(keys: dict[str, str], text: str, where: str) -> None:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -181,5 +187,6 @@ def _parse_keys(text: str, where: str) -> dict[str, str]:
             raise UsageError(
                 f"{where}, key {number}: write name=key, with a key of {_SHORTEST_KEY} ASCII characters or more"
             )
+        if name in keys:
+            raise UsageError(f"{where}, key {number}: there is a key named {name} already; give each a name of its own")
         keys[name] = key
-    return keys

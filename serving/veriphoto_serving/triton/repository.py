@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from veriphoto.contract import CLASSIFIER, ENSEMBLE, PREPROCESS, RECORDER, SECOND_OPINION
+from veriphoto.contract import CLASSIFIER, ENCODER, ENSEMBLE, PREPROCESS, RECORDER, SECOND_OPINION
 from veriphoto.errors import ModelError
 from veriphoto.manifest import latest_version, read_manifest, verify_onnx
+from veriphoto.second_opinion import ENCODER_FILE, OPINION_FILE, Mode, read_encoder, read_opinion
 from veriphoto_serving.triton.options import Flavour
 
 _CONFIG: Final = "config.pbtxt"
@@ -37,6 +38,41 @@ def problems(repository: Path, flavour: Flavour) -> Iterator[str]:
     for name in (PREPROCESS, SECOND_OPINION, RECORDER):
         yield from _code(repository / name)
     yield from _classifier(repository / CLASSIFIER, flavour)
+
+
+def encoder_problem(repository: Path, mode: Mode) -> str:
+    """Says why the encoder of the second opinion cannot be used.
+
+    Args:
+        repository: The directory that holds the models.
+        mode: When the second opinion is asked, not ``off``; ``auto`` needs no encoder.
+
+    Returns:
+        A sentence that says how to fix it; empty if nothing is wrong.
+    """
+    directory = repository / ENCODER / "1"
+    if mode is Mode.ALWAYS or (directory / ENCODER_FILE).exists():
+        try:
+            read_encoder(directory)
+        except ModelError as error:
+            return error.message
+    return ""
+
+
+def opinion_problems(repository: Path) -> Iterator[str]:
+    """Finds versions whose second opinion cannot be read.
+
+    Args:
+        repository: The directory that holds the models.
+
+    Yields:
+        A sentence for each that says how to fix it.
+    """
+    for file in sorted((repository / CLASSIFIER).glob(f"*/{OPINION_FILE}")):
+        try:
+            read_opinion(file.parent)
+        except ModelError as error:
+            yield error.message
 
 
 def _code(model: Path) -> Iterator[str]:

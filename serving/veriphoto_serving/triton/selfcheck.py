@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from veriphoto.errors import StartupError, install_command
+from veriphoto.second_opinion import Mode
 from veriphoto_serving.triton import repository, shared_memory
 from veriphoto_serving.triton.installation import (
     STUB,
@@ -115,6 +116,7 @@ class _Checks:
         yield from self._shared_memory()
         yield from self._directory()
         yield from self._models()
+        yield from self._second_opinion()
         yield from self._prediction_log()
 
     def _libpython(self) -> Iterator[Finding]:
@@ -248,6 +250,15 @@ class _Checks:
         flavour = self.options.flavour or Flavour.ONNXRUNTIME
         for problem in repository.problems(Path(self.options.model_repository), flavour):
             yield Finding("models", problem)
+
+    def _second_opinion(self) -> Iterator[Finding]:
+        models, mode = Path(self.options.model_repository), self.options.second_opinion
+        if mode is Mode.OFF:
+            return
+        if problem := repository.encoder_problem(models, mode):
+            yield Finding("second opinion", f"nobody is asked: {problem}", fatal=mode is Mode.ALWAYS)
+        for problem in repository.opinion_problems(models):
+            yield Finding("second opinion", f"nobody is asked: {problem}", fatal=False)
 
 
 def _try_writing(directory: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import signal
 import time
 
 import numpy as np
@@ -89,3 +90,12 @@ def test_a_decoder_that_runs_away_costs_its_picture_only(monkeypatch, fault, err
     assert time.monotonic() - began < 10
     monkeypatch.undo()
     assert isolation.preprocess(HEIC).statistics[0] == PICTURE.width
+
+
+def test_a_child_that_is_killed_between_two_pictures_costs_neither():
+    isolation.preprocess(HEIC)
+    before = isolation._child._pid
+    os.kill(before, signal.SIGKILL)
+    os.waitid(os.P_PID, before, os.WEXITED | os.WNOWAIT)
+    assert isolation.preprocess(HEIC).statistics[0] == PICTURE.width
+    assert isolation._child._pid != before

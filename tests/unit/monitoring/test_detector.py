@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from drift_traffic import BEGIN, draw, reference
 
+from veriphoto.prediction_log.metrics import HISTOGRAMS
 from veriphoto_monitoring.drift.alarms import EXAMPLES, Alarm
 from veriphoto_monitoring.drift.detector import DriftDetector
+from veriphoto_monitoring.drift.histogram_detector import HistogramDetector
 from veriphoto_monitoring.drift.results import Changes
 from veriphoto_monitoring.input.features import MONITORED, to_rows
+from veriphoto_monitoring.input.scrape import Counts
 from veriphoto_monitoring.stats.budget import LEAST, WINDOWS, Budget
 
 REFERENCE = reference()
@@ -128,3 +131,32 @@ def test_a_changed_reference_begins_alarms_anew(detector):
     detector._references = lambda _: healthy
     detector.refer()
     assert not detector.alarms
+
+
+def test_only_the_versions_that_answered_last_are_kept(detector):
+    feed(detector, draw(3000, 19, blockier=0.5))
+    raised = set(detector.alarms)
+    assert (1, 1000, "blockiness") in raised
+    feed(detector, draw(300, 20, version=2))
+    for version in (3, 4):
+        feed(detector, draw(300, 20, version=2))
+        changes = feed(detector, draw(300, 20 + version, version=version, begin=BEGIN + 9000))
+    assert list(detector.histories) == [3, 2, 4]
+    assert {version for version, _ in detector.evaluations} == {2, 3, 4}
+    ended = {alarm.key: alarm.ended for alarm in changes.alarms if alarm.model_version == 1}
+    assert ended == dict.fromkeys(raised, BEGIN + 9299)
+    assert not raised & set(detector.alarms)
+
+
+def test_of_what_servers_count_only_the_latest_versions_are_kept(detector):
+    feed(detector, draw(3000, 23, blockier=0.5))
+    counting = HistogramDetector(Budget(), lambda _: None, detector.alarms.values())
+    for version in (1, 2, 3, 2, 4):
+        counts = Counts(
+            first=BEGIN, last=BEGIN + version, fields={"probability": np.ones(len(HISTOGRAMS["probability"][2]) + 1)}
+        )
+        changes = counting.add({version: counts})
+    assert list(counting.blocks) == [3, 2, 4]
+    assert set(counting.seen) == {2, 3, 4}
+    assert {alarm.key: alarm.ended for alarm in changes.alarms} == dict.fromkeys(detector.alarms, BEGIN + 1)
+    assert not counting.alarms

@@ -63,6 +63,12 @@ def test_variables_have_the_names_that_deployments_use() -> None:
     assert parsed(CanarySettings, VERIPHOTO_IN_FLIGHT="32").in_flight == fields(CanarySettings)[-1].default
 
 
+@pytest.mark.parametrize("url", ["triton:8002/metrics", "https://triton/metrics", "http://triton:port", "http://"])
+def test_an_address_that_could_never_be_read_is_refused_at_the_start(url: str) -> None:
+    with pytest.raises(UsageError, match="http://host:port"):
+        MonitorSettings(triton_metrics=f"http://a/metrics,{url}")
+
+
 @contextlib.contextmanager
 def files_at(folder: Path) -> Iterator[str]:
     """Serves a folder as a monitor that says what its files do."""

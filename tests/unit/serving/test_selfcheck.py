@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from veriphoto.errors import StartupError
+from veriphoto.second_opinion import ENCODER_FILE, OPINION_FILE, Mode
 from veriphoto_serving.triton import selfcheck, shared_memory
 from veriphoto_serving.triton.installation import STUB, Installation, find_installation, python_version
 from veriphoto_serving.triton.options import Flavour, TritonOptions
@@ -234,3 +235,16 @@ def limit_disk(monkeypatch: pytest.MonkeyPatch, directory: Path, megabytes: int)
         return Usage(0, 0, megabytes * 1_000_000) if path == directory else real(path)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
+
+
+def test_a_second_opinion_that_cannot_be_asked_is_told(options: TritonOptions) -> None:
+    repository = Path(options.model_repository)
+    always = changed(options, second_opinion=Mode.ALWAYS)
+    assert "make encoder" in only(run(always), "second opinion")
+    (repository / "encoder" / "1").mkdir(parents=True)
+    (repository / "encoder" / "1" / ENCODER_FILE).write_text("{")
+    assert "encoder.json cannot be read" in only(run(options), "second opinion", fatal=False)
+    assert run(changed(options, second_opinion=Mode.OFF)) == []
+    (repository / "encoder" / "1" / ENCODER_FILE).unlink()
+    (repository / "classifier" / "3" / OPINION_FILE).write_text("{")
+    assert "second_opinion.json cannot be read" in only(run(options), "second opinion", fatal=False)

@@ -22,6 +22,7 @@ from typing import Final, Literal, Protocol
 
 from veriphoto.contract import SAME_LOGIT
 from veriphoto.errors import DeadlineExceededError, OverloadedError, ServiceUnavailableError, VeriphotoError
+from veriphoto.verdict import OperatingPoint
 from veriphoto_client import Detection
 from veriphoto_serving.gateway.health.workers import Snapshot, model_of
 from veriphoto_serving.triton.shared_memory import shared_memory_hint
@@ -109,7 +110,9 @@ class Watchdog:
         self._replaced: dict[str, float] = {}
         self._restarts = 0
         self._doubted = float("-inf")
-        self._logits: dict[int, float] = {}
+        self._logits: dict[tuple[OperatingPoint, bool], float] = {}
+        """What the test picture scored, by version and cuts, and whether the second opinion was asked: with another
+        mode or encoder the same version rightly scores it differently."""
         self._down_listeners: list[Callable[[], None]] = []
         self._probe_listeners: list[Callable[[], None]] = []
 
@@ -305,7 +308,9 @@ class Watchdog:
 
     def _plausible(self, detection: Detection, started: float) -> bool:
         version, threshold = detection.verdict.model_version, detection.verdict.threshold
-        if abs(detection.logit - self._logits.setdefault(version, detection.logit)) > SAME_LOGIT:
+        judges = (detection.operating_point, detection.second_opinion.asked)
+        if abs(detection.logit - self._logits.setdefault(judges, detection.logit)) > SAME_LOGIT:
+            self._logits[judges] = detection.logit  # what a restart does not change is no process's fault
             _LOG.error("version %d scores the test picture differently than before", version)
             self._observe("wrong")
             return False

@@ -11,7 +11,9 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from veriphoto_serving.gateway.errors import BusyError, status_of
 from veriphoto_serving.gateway.middleware.connection_limits import ConnectionLimits
+from veriphoto_serving.gateway.middleware.request import own_id, refusal_body, refusal_headers
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -141,8 +143,11 @@ class _Quiet:
 
 
 async def _full(scope: Scope, receive: Receive, send: Send) -> None:
-    body = {"error": "overloaded", "detail": "too many connections at a time; try again in a moment"}
-    await JSONResponse(body, 503, headers={"retry-after": "1"})(scope, receive, send)
+    error = BusyError("too many connections at a time; try again in a moment")
+    request_id = own_id(dict(scope["headers"]).get(b"x-request-id", b""))
+    headers = {"x-request-id": request_id, **refusal_headers(error)}
+    response = JSONResponse(refusal_body(scope["path"], error, request_id), status_of(error), headers=headers)
+    await response(scope, receive, send)
 
 
 def guarded(

@@ -28,6 +28,8 @@ from veriphoto_serving.gateway.middleware.multipart import File, Splitter, bound
 
 _MEGA: Final = 1_000_000
 _JSON_START: Final = 64
+_MOST_DIGITS: Final = 18
+"""More than any number of bytes has; Python refuses to read thousands of them."""
 FORM_BYTES: Final = 64_000
 """Bytes that a form may have besides its file."""
 
@@ -166,7 +168,19 @@ def _length(headers: Mapping[str, str]) -> int:
         raise EncodingError("the body is compressed; send the picture as it is, without Content-Encoding")
     if "transfer-encoding" in headers:
         raise LengthRequiredError("the body comes in chunks; send it with a Content-Length")
-    text = headers.get("content-length", "0")
-    if not text.isdecimal():
-        raise BadRequestError("Content-Length is not a number")
+    return bytes_in("Content-Length", headers.get("content-length", "0"))
+
+
+def bytes_in(header: str, text: str) -> int:
+    """Reads a header that counts bytes.
+
+    Args:
+        header: Its name.
+        text: What it says.
+
+    Raises:
+        BadRequestError: If that is no number of bytes.
+    """
+    if not text.isdecimal() or len(text) > _MOST_DIGITS:
+        raise BadRequestError(f"{header} is not a number")
     return int(text)

@@ -15,11 +15,12 @@ from fastapi.responses import JSONResponse
 from veriphoto.contract import ENSEMBLE, IMAGE, MAX_BATCH_SIZE
 from veriphoto.errors import ImageError, VeriphotoError
 from veriphoto_serving.gateway import examples
-from veriphoto_serving.gateway.errors import BadRequestError, NotFoundError
+from veriphoto_serving.gateway.errors import NotFoundError
 from veriphoto_serving.gateway.kserve import schema
 from veriphoto_serving.gateway.kserve.tensors import LENGTH_HEADER
 from veriphoto_serving.gateway.kserve.wire import JSON_BYTES, Question, one_photo, read_question, write_answer
 from veriphoto_serving.gateway.middleware.request import CHARGED, own_id
+from veriphoto_serving.gateway.middleware.upload import bytes_in
 from veriphoto_serving.gateway.routes.predict import NEEDS_KEY, RESPONSES
 from veriphoto_serving.gateway.services import Assessment, Services, services_of
 
@@ -36,8 +37,6 @@ _ANSWER: Final[dict[str, Any]] = {
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     "description": "JSON, or JSON with binary data behind it where that was asked for.",
 }
-_MOST_DIGITS: Final = 19
-"""Of a number of bytes; Python refuses to read numbers of some thousand digits."""
 _MODEL: Final = f"/v2/models/{ENSEMBLE}"
 _VERSION: Final = f"{_MODEL}/versions/{{version}}"
 _BODY: Final[dict[str, Any]] = {
@@ -133,9 +132,7 @@ async def kserve_infer(request: Request) -> Response:
 @asynccontextmanager
 async def _question(services: Services, request: Request) -> AsyncIterator[Question]:
     text = request.headers.get(LENGTH_HEADER)
-    if text is not None and not (text.isdecimal() and len(text) <= _MOST_DIGITS):
-        raise BadRequestError(f"{LENGTH_HEADER} is not a number of bytes")
-    head = None if text is None else int(text)
+    head = None if text is None else bytes_in(LENGTH_HEADER, text)
     if head == 0:
         async with services.uploads.single(request) as file:
             yield one_photo(file.content)

@@ -45,7 +45,19 @@ def test_broken_lines_are_refused(line: str | bytes) -> None:
         Record.from_line(line)
 
 
-@pytest.mark.parametrize(("field", "value"), [("format", "gif"), ("logit", None), ("width", "nan"), ("time", "inf")])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("format", "gif"),
+        ("logit", None),
+        ("width", "nan"),
+        ("time", "inf"),
+        ("time", 10**400),
+        ("model_version", float("inf")),
+        ("model_version", 1e300),
+        ("model_version", -1),
+    ],
+)
 def test_wrong_fields_are_refused(field: str, value: object) -> None:
     body = json.loads(RECORD.to_line()) | {field: value}
     with pytest.raises(ValueError):  # noqa: PT011

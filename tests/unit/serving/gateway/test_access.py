@@ -11,6 +11,7 @@ from veriphoto_serving.gateway.errors import RateLimitedError, UnauthorizedError
 from veriphoto_serving.gateway.middleware.keys import KeyRing, shown_key
 from veriphoto_serving.gateway.middleware.ratelimit import RateLimit
 from veriphoto_serving.gateway.settings import GatewaySettings
+from veriphoto_serving.page import with_page_key
 
 from .conftest import KEYS, Open, picture
 
@@ -61,6 +62,31 @@ def test_keys_come_from_a_file_too(tmp_path) -> None:
     assert GatewaySettings(api_keys_file=file).keys() == {"shop": SECRET}
     with pytest.raises(UsageError, match="missing"):
         GatewaySettings(api_keys_file=tmp_path / "missing").keys()
+
+
+def test_a_name_stands_for_one_key(tmp_path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"shop={SECRET[::-1]}\n")
+    for settings in (
+        GatewaySettings(api_keys=f"shop={SECRET},shop={SECRET[::-1]}"),
+        GatewaySettings(api_keys=f"shop={SECRET}", api_keys_file=file),
+    ):
+        with pytest.raises(UsageError, match="named shop already") as refused:
+            settings.keys()
+        assert SECRET not in refused.value.message
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_the_pages_key_takes_nobodys_name(tmp_path, in_file: bool) -> None:
+    own = {"page": SECRET, "page-1": SECRET[::-1]}
+    file = tmp_path / "keys"
+    file.write_text("\n".join(f"{name}={key}" for name, key in own.items()))
+    settings = (
+        GatewaySettings(api_keys_file=file) if in_file else GatewaySettings(api_keys=",".join(file.read_text().split()))
+    )
+    given, key = with_page_key(settings)
+    assert given.keys() == {**own, "page-2": key}
+    assert with_page_key(GatewaySettings()) == (GatewaySettings(), "")
 
 
 def test_numbers_that_make_no_sense_are_refused() -> None:

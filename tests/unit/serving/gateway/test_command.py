@@ -10,7 +10,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from veriphoto.errors import UsageError
 from veriphoto_client.commandline.parameters import with_options
+from veriphoto_client.page.command import page
 from veriphoto_serving.gateway.settings import GatewaySettings
 
 
@@ -47,6 +49,25 @@ def test_every_setting_but_what_the_command_decides_is_an_option(app: typer.Type
     text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
     for each in fields(GatewaySettings):
         assert (f"--{each.name.replace('_', '-')} " in text) is (each.name != "triton_url")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("gateway_port", 99_999), ("gateway_port", -1), ("shadow_share", 10.0), ("shadow_share", -0.1), ("drain", -1.0)],
+)
+def test_numbers_out_of_bounds_are_refused_by_option_and_setting(app: typer.Typer, setting: str, value: float) -> None:
+    option = f"--{setting.replace('_', '-')}"
+    result = CliRunner().invoke(app, [option, str(value)])
+    assert (result.exit_code, option in result.output) == (2, True)
+    with pytest.raises(UsageError, match=option):
+        GatewaySettings(**{setting: value})
+
+
+def test_a_port_that_there_is_not_is_no_port_of_the_page() -> None:
+    app = typer.Typer()
+    app.command()(page)
+    result = CliRunner().invoke(app, ["--page-port", "99999"])  # getaddrinfo would take it for 34463
+    assert (result.exit_code, "--page-port" in result.output) == (2, True)
 
 
 @pytest.mark.parametrize("module", ["streamlit", "sqlalchemy"])

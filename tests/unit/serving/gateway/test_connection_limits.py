@@ -97,8 +97,14 @@ def test_probes_come_in_where_nobody_can_make_room(
     time.sleep(0.3)
     for path in ("/healthz", "/readyz", "/v1/health", "/metrics?x=1"):
         assert httpx.get(f"{url}{path}").status_code == 200, path
-    answer = httpx.post(f"{url}/predict", content=body)
+    own = "0" * 32
+    answer = httpx.post(f"{url}/predict", content=body, headers={"x-request-id": own})
     assert (answer.status_code, answer.json()["error"], answer.headers["connection"]) == (503, "overloaded", "close")
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] == own
+    assert answer.headers["retry-after"] == "1"
+    answer = httpx.post(f"{url}/v2/models/detector/infer", content=body)
+    assert (answer.status_code, set(answer.json())) == (503, {"error", "request_id"})
+    assert answer.json()["error"].startswith("[overloaded] too many connections")
 
     spare = [lines.enter_context(connect(url)) for _ in range(connection_limits.SPARE + 3)]
     assert [is_closed(line) for line in spare] == [True] * 3 + [False] * connection_limits.SPARE, "not without end"

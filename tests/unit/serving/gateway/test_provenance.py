@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import struct
+import threading
 import time
 
 import c2pa
 import pytest
 from PIL import Image, PngImagePlugin
 
+from veriphoto.errors import ServiceUnavailableError
 from veriphoto_client.metadata.containers import may_claim
-from veriphoto_client.metadata.provenance import inspect
+from veriphoto_client.metadata.provenance import Provenance, inspect
+from veriphoto_serving.gateway import services
+from veriphoto_serving.gateway.errors import BusyError
 
-from .conftest import Gateway, picture
+from .conftest import Gateway, picture, wait_for
 from .signing import signer
 
 SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -142,3 +147,52 @@ def signed_photo() -> bytes:
     output = io.BytesIO()
     builder.sign(signer(), "image/jpeg", io.BytesIO(picture(size=(640, 480))), output)
     return output.getvalue()
+
+
+class Reader:
+    """Reads metadata as the gateway does, counts it, and can be held up."""
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.go = threading.Event()
+        self.go.set()
+
+    def __call__(self, data: bytes) -> Provenance:
+        self.read += 1
+        assert self.go.wait(10)
+        return inspect(data)
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:
+    counting = Reader()
+    monkeypatch.setattr(services.provenance, "inspect", counting)
+    return counting
+
+
+async def test_nothing_is_read_of_photos_that_are_refused(gateway: Gateway, reader: Reader) -> None:
+    photo = png(parameters="steps: 20")
+    places = gateway.services.scorer.places
+    with places.take(places.places):
+        with pytest.raises(BusyError):
+            await gateway.services.judge_together({"a": photo, "b": photo})
+        with pytest.raises(BusyError):
+            await gateway.services.judge(photo, "a")
+    gateway.services.watchdog.state = "down"
+    with pytest.raises(ServiceUnavailableError):
+        await gateway.services.judge_together({"a": photo})
+    assert reader.read == 0
+
+
+async def test_what_nobody_waits_for_any_more_is_not_read(gateway: Gateway, reader: Reader) -> None:
+    photo = png(parameters="steps: 20")
+    gateway.triton.slow = 60.0
+    reader.go.clear()
+    judging = asyncio.create_task(gateway.services.judge_together({str(number): photo for number in range(9)}))
+    await wait_for(lambda: reader.read == 2)
+    judging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await judging
+    reader.go.set()
+    gateway.services._readers.shutdown()
+    assert reader.read == 2

@@ -5,6 +5,7 @@ import itertools
 import time
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from veriphoto.errors import OverloadedError, ServiceUnavailableError, StartupError
@@ -30,6 +31,8 @@ class Patient:
         self.restarts = 0
         self.replaced: list[str] = []
         self.bias = 0.0
+        self.incurable = False
+        self.refitted = False
 
     async def probe(self) -> Detection:
         if self.hangs:
@@ -38,13 +41,15 @@ class Patient:
             raise self.fault
         outputs = dict(FakeTransport.answer(probe_picture()))
         outputs["LOGIT"] = outputs["LOGIT"] + self.bias
+        if self.refitted:
+            outputs["OPERATING_POINT"] = outputs["OPERATING_POINT"] * np.array([1, *[0.9] * 3, 1, 1], np.float32)
         return decode_answer(outputs)
 
     def restart(self) -> None:
         self.restarts += 1
         if self.restarts <= self.failing:
             raise StartupError("the port is taken")
-        self.fault, self.hangs, self.bias = None, False, 0.0
+        self.fault, self.hangs, self.bias = None, False, self.bias if self.incurable else 0.0
 
     def snapshot(self) -> Snapshot:
         seconds = time.monotonic() if self.computes else 1.0
@@ -248,6 +253,29 @@ async def test_a_server_that_scores_differently_than_before_is_not_believed(watc
     patient.bias = 1.0
     await wait_for(lambda: patient.restarts == 1)
     await wait_for(lambda: watchdog.state == "ok")
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_a_score_that_stays_different_is_believed_in_the_end(watch: Watch, alone: bool) -> None:
+    patient, downs = Patient(), []
+    watchdog = watch(patient, alone=alone)
+    await wait_for(lambda: watchdog.state == "ok")
+    watchdog.on_down(lambda: downs.append(patient.restarts))
+    patient.incurable, patient.bias = True, 1.0
+    await wait_for(lambda: bool(downs))
+    await wait_for(lambda: watchdog.state == "ok")
+    await asyncio.sleep(0.2)
+    assert (watchdog.state, patient.restarts, len(downs)) == ("ok", 0 if alone else 1, 1)
+
+
+async def test_another_second_opinion_may_score_differently(watch: Watch) -> None:
+    patient, downs = Patient(), []
+    watchdog = watch(patient)
+    await wait_for(lambda: watchdog.state == "ok")
+    watchdog.on_down(lambda: downs.append(patient.restarts))
+    patient.refitted, patient.bias = True, 1.0
+    await asyncio.sleep(0.3)
+    assert (watchdog.state, patient.restarts, downs) == ("ok", 0, [])
 
 
 async def test_somebody_elses_triton_is_waited_for(watch: Watch) -> None:
