@@ -175,12 +175,12 @@ async def test_nothing_is_read_of_photos_that_are_refused(gateway: Gateway, read
     places = gateway.services.scorer.places
     with places.take(places.places):
         with pytest.raises(BusyError):
-            await gateway.services.judge_together({"a": photo, "b": photo})
+            await gateway.services.assess_together({"a": photo, "b": photo})
         with pytest.raises(BusyError):
-            await gateway.services.judge(photo, "a")
+            await gateway.services.assess(photo, "a")
     gateway.services.watchdog.state = "down"
     with pytest.raises(ServiceUnavailableError):
-        await gateway.services.judge_together({"a": photo})
+        await gateway.services.assess_together({"a": photo})
     assert reader.read == 0
 
 
@@ -188,7 +188,7 @@ async def test_what_nobody_waits_for_any_more_is_not_read(gateway: Gateway, read
     photo = png(parameters="steps: 20")
     gateway.triton.slow = 60.0
     reader.go.clear()
-    judging = asyncio.create_task(gateway.services.judge_together({str(number): photo for number in range(9)}))
+    judging = asyncio.create_task(gateway.services.assess_together({str(number): photo for number in range(9)}))
     await wait_for(lambda: reader.read == 2)
     judging.cancel()
     with pytest.raises(asyncio.CancelledError):
