@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from veriphoto.second_opinion import (
     ENCODER_FILE,
     ENCODER_FP32,
     ENCODER_INT8,
+    ENCODER_VNNI,
     UNKNOWN_SHARE,
     Encoder,
     Joint,
@@ -37,15 +38,26 @@ Tensors: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
 
 _log = logging.getLogger(__name__)
 _UNUSED: Final = "the second opinion is not used: %s"
-_EXACT: Final = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
-"""Widens the weights. By default OpenVINO makes integer products and rounds activations to eight bits, in groups."""
-_WAYS: Final[Mapping[CpuKind, tuple[str, Mapping[str, Any]]]] = {
-    CpuKind.AMX: ("bf16", _EXACT),
-    CpuKind.VNNI: ("f32", {}),
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One of an encoder's graphs, and how OpenVINO runs it."""
+
+    file: str
+    precision: str
+    group: int | None = 0
+    """So many activations of a token are rounded to eight bits with one scale, for integer products; 0 for none, which
+    widens the weights; None for OpenVINO's own choice."""
+
+
+_WAYS: Final[Mapping[CpuKind, tuple[_Way, ...]]] = {
+    CpuKind.AMX: (_Way(ENCODER_INT8, "bf16"), _Way(ENCODER_FP32, "bf16")),
+    CpuKind.VNNI: (_Way(ENCODER_VNNI, "f32", 64), _Way(ENCODER_INT8, "f32", None), _Way(ENCODER_FP32, "f32")),
     # Without VNNI integer products saturate.
-    CpuKind.PLAIN: ("f32", _EXACT),
+    CpuKind.PLAIN: (_Way(ENCODER_INT8, "f32"), _Way(ENCODER_FP32, "f32")),
 }
-"""OpenVINO's precision and settings for the eight-bit graph, by kind of CPU: the fastest that sees as FP32 does."""
+"""By kind of CPU, the fastest that sees as FP32 does first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +109,8 @@ class EncoderPackage:
 
     def loaded(self) -> EncoderPackage:
         """Returns a copy that holds the one graph that other machines need."""
-        name = self._file()
+        # Weights in eight bits run well on every kind of CPU; somebody's own encoder has one file.
+        name = ENCODER_INT8 if ENCODER_INT8 in self.graphs else next(iter(self.graphs))
         graph = self.graphs[name]
         return EncoderPackage(self.encoder, {name: graph.read_bytes() if isinstance(graph, Path) else graph})
 
@@ -115,10 +128,9 @@ class EncoderPackage:
             ManifestError: If the graph does not take our squares or does not answer with the features it promises.
             ModuleNotFoundError: If no runtime is installed.
         """
-        precision, settings = _WAYS[kind or cpu_kind()]
-        if importlib.util.find_spec("openvino") is None:
-            precision = ""
-        session = open_session(self.graphs[self._file()], precision, threads, (FEATURES,), settings)
+        way = self._way(kind or cpu_kind())
+        settings = {} if way.group is None else {"DYNAMIC_QUANTIZATION_GROUP_SIZE": way.group}
+        session = open_session(self.graphs[way.file], way.precision, threads, (FEATURES,), settings)
 
         def features(squares: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
             seen: npt.NDArray[np.float32] = session(squares)[0]
@@ -140,11 +152,12 @@ class EncoderPackage:
                 f"{unfit}: it answers {shape} instead of {self.encoder.features} features; make it again: make encoder"
             )
 
-    def _file(self) -> str:
-        openvino = importlib.util.find_spec("openvino") is not None
-        preferred = (ENCODER_INT8, ENCODER_FP32) if openvino else (ENCODER_FP32, ENCODER_INT8)
-        # Somebody's own graph comes in one file.
-        return next((name for name in preferred if name in self.graphs), next(iter(self.graphs)))
+    def _way(self, kind: CpuKind) -> _Way:
+        if importlib.util.find_spec("openvino") is None:
+            return _Way(ENCODER_FP32 if ENCODER_FP32 in self.graphs else next(iter(self.graphs)), "")
+        ways = _WAYS[kind]
+        # Somebody's own encoder comes in one file, under any name.
+        return next((way for way in ways if way.file in self.graphs), replace(ways[-1], file=next(iter(self.graphs))))
 
 
 class Opinions:

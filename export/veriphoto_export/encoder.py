@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from veriphoto.contract import CONTRACT, CROPS, FEATURES
 from veriphoto.errors import ChecksumError, DataError
 from veriphoto.manifest import sha256_file
-from veriphoto.second_opinion import ENCODER_FP32, ENCODER_INT8, Encoder
+from veriphoto.second_opinion import ENCODER_FP32, ENCODER_INT8, ENCODER_VNNI, Encoder
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,6 +41,8 @@ _WIDTH, _HEADS, _PATCH = 768, 12, 16
 _MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 _STD: Final = (0.26862954, 0.26130258, 0.27577711)
 """CLIP's own channel means and deviations of RGB in 0..1."""
+_SMOOTHING: Final = 0.75
+"""How much of the spread goes into the weights; 0.65 and 0.75 are as good (docs/experiments.md)."""
 _GELU: Final = 1.702
 """CLIP's activation: x * sigmoid(1.702 x)."""
 
@@ -177,6 +179,38 @@ def read_hub() -> tuple[Tower, str]:
     return from_timm(state), digest.hexdigest()
 
 
+def smoothed(tower: Tower) -> Tower:
+    """Moves the spread of activations into the weights, so that both can be rounded to eight bits.
+
+    SmoothQuant (Xiao et al. 2023, arXiv 2211.10438) without pictures: what a layer norm puts out reaches about three
+    times its weight, beside its bias. A few channels reach ten times as far as others, which would be lost in their
+    rounding; these channels are made smaller in the norm, and their weights in the next layers larger.
+
+    Args:
+        tower: The weights.
+
+    Returns:
+        The same network; the weights of ``q_proj``, ``k_proj``, ``v_proj`` and ``fc1`` are rounded anew.
+    """
+    tensors, layers = dict(tower.tensors), dict(tower.layers)
+    for block in range(max(TAPS)):
+        name = f"encoder.layers.{block}"
+        for norm, readers in (
+            (f"{name}.layer_norm1", [f"{name}.self_attn.{letter}_proj" for letter in "qkv"]),
+            (f"{name}.layer_norm2", [f"{name}.mlp.fc1"]),
+        ):
+            gain, shift = (tensors[f"{norm}.{kind}"] for kind in ("weight", "bias"))
+            weights = [layers[reader].weight for reader in readers]
+            reach = np.maximum(3.0 * np.abs(gain) + np.abs(shift), 1e-5)
+            largest = np.maximum(np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0), 1e-6)
+            factor = reach**_SMOOTHING / largest ** (1.0 - _SMOOTHING)
+            factor = (factor / np.exp(np.log(factor).mean())).astype(np.float32)
+            tensors |= {f"{norm}.weight": gain / factor, f"{norm}.bias": shift / factor}
+            for reader, weight in zip(readers, weights, strict=True):
+                layers[reader] = quantise(weight * factor[:, None], layers[reader].bias)
+    return Tower(tensors, layers)
+
+
 def build(tower: Tower, *, eight_bits: bool, taps: Sequence[int] = TAPS) -> onnx.ModelProto:
     """Writes the graph: CROPS UINT8 [N, S, S, 3] in, FEATURES FP32 [N, D] out.
 
@@ -298,7 +332,7 @@ class _Graph:
 
 
 def write_encoder(tower: Tower, identity: str, source: str, directory: Path) -> Encoder:
-    """Writes both graphs and ``encoder.json``.
+    """Writes the graphs and ``encoder.json``.
 
     Args:
         tower: The weights.
@@ -311,9 +345,14 @@ def write_encoder(tower: Tower, identity: str, source: str, directory: Path) -> 
     """
     directory.mkdir(parents=True, exist_ok=True)
     files = {}
-    for name, eight_bits in ((ENCODER_FP32, False), (ENCODER_INT8, True)):
+    graphs = (
+        (ENCODER_FP32, tower, False),
+        (ENCODER_INT8, tower, True),
+        (ENCODER_VNNI, smoothed(tower), True),
+    )
+    for name, weights, eight_bits in graphs:
         partial = directory / f"{name}.part"
-        onnx.save(build(tower, eight_bits=eight_bits), str(partial))
+        onnx.save(build(weights, eight_bits=eight_bits), str(partial))
         partial.replace(directory / name)
         files[name] = sha256_file(directory / name)
     encoder = Encoder(

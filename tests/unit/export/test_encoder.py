@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -15,7 +16,17 @@ from veriphoto.errors import ChecksumError, ManifestError
 from veriphoto.opinions import EncoderPackage
 from veriphoto.second_opinion import Mode
 from veriphoto.variants import CpuKind
-from veriphoto_export.encoder import PACKAGE_MEMBER, TAPS, Tower, build, from_timm, read_package, write_encoder
+from veriphoto_export.encoder import (
+    PACKAGE_MEMBER,
+    TAPS,
+    Tower,
+    build,
+    from_timm,
+    quantise,
+    read_package,
+    smoothed,
+    write_encoder,
+)
 from veriphoto_training.network.model import import_timm
 
 SQUARES = np.random.default_rng(3).integers(0, 256, (2, 224, 224, 3), np.uint8)
@@ -76,10 +87,37 @@ def test_every_kind_of_cpu_sees_the_same(tower: Tower, tmp_path: Path, kind: Cpu
     package = EncoderPackage.read(tmp_path, Mode.ALWAYS)
     assert package is not None
     assert package.encoder.features == 768 * len(TAPS)
-    seen = package.loaded().open(threads=2, kind=kind)(SQUARES)
     exact = package.open(threads=2, kind=CpuKind.PLAIN)(SQUARES)
-    cosine = (seen * exact).sum(1) / np.linalg.norm(seen, axis=1) / np.linalg.norm(exact, axis=1)
-    assert cosine.min() > 0.999
+    for sent in (package, package.loaded()):
+        seen = sent.open(threads=2, kind=kind)(SQUARES)
+        assert _cosine(seen, exact) > 0.999
+
+
+def _cosine(seen: np.ndarray, exact: np.ndarray) -> float:
+    return float(((seen * exact).sum(1) / np.linalg.norm(seen, axis=1) / np.linalg.norm(exact, axis=1)).min())
+
+
+def test_smoothing_evens_out_what_norms_put_out_and_changes_nothing_else(tower: Tower) -> None:
+    norm, reader = "encoder.layers.3.layer_norm2", "encoder.layers.3.mlp.fc1"
+    gain = np.ones(768, np.float32)
+    gain[:4] = 30.0
+    tensors = {**tower.tensors, f"{norm}.weight": tower.tensors[f"{norm}.weight"] * gain}
+    weight = tower.layers[reader].weight / gain[:, None]
+    uneven = Tower(tensors, {**tower.layers, reader: quantise(weight, tower.layers[reader].bias)})
+    even = smoothed(uneven)
+
+    def spread(where: Tower) -> float:
+        reach = np.abs(where.tensors[f"{norm}.weight"])
+        return float(reach.max() / np.median(reach))
+
+    assert spread(even) < 0.2 * spread(uneven)
+    seen = [_run(build(each, eight_bits=False)) for each in (even, uneven)]
+    assert _cosine(*seen) > 0.9995
+
+
+def _run(graph: onnx.ModelProto) -> np.ndarray:
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(["FEATURES"], {"CROPS": SQUARES})[0]
 
 
 def test_a_wheel_that_is_not_the_one_we_know_is_refused(tmp_path: Path) -> None:
