@@ -109,8 +109,7 @@ class EncoderPackage:
 
     def loaded(self) -> EncoderPackage:
         """Returns a copy that holds the one graph that other machines need."""
-        # Weights in eight bits run well on every kind of CPU; somebody's own encoder has one file.
-        name = ENCODER_INT8 if ENCODER_INT8 in self.graphs else next(iter(self.graphs))
+        name = self._way(CpuKind.PLAIN).file  # which runs on every kind of CPU
         graph = self.graphs[name]
         return EncoderPackage(self.encoder, {name: graph.read_bytes() if isinstance(graph, Path) else graph})
 
