@@ -24,3 +24,6 @@ REVIEW_FILE: Final = "review.prom"
 """``var/review.prom``: what reviewers found, which the drift monitor shows."""
 REVIEW_DATABASE: Final = "sqlite:///var/review.db"
 """The review's database where no other is named."""
+
+LONGEST_REFERENCE: Final = 2500
+"""Bytes of a reference, shop or seller in the review database: PostgreSQL's indexes take about 2,700."""

@@ -16,11 +16,12 @@ from urllib.parse import quote
 from veriphoto.errors import DataError, UsageError
 from veriphoto.files import replace_text
 from veriphoto.foreign_json import parse
+from veriphoto.shared_names import LONGEST_REFERENCE
 from veriphoto_review.cases.case import Case, Truth
 from veriphoto_review.cases.pictures import place_of
 from veriphoto_review.cases.store import LONGEST_NOTE, CaseStore, Filter
-from veriphoto_review.database.connection import Database
-from veriphoto_review.intake.feedback import LONGEST_VALUE, FeedbackDesk
+from veriphoto_review.database.connection import Database, clean
+from veriphoto_review.intake.feedback import FeedbackDesk
 
 CHANNEL: Final = "label-studio"
 TASKS_FILE: Final = "tasks.json"
@@ -183,9 +184,9 @@ def _settle(desk: FeedbackDesk, task: Mapping[str, Any]) -> str:
         raise ValueError("its data name no picture; import the tasks that Veriphoto wrote")
     note = " / ".join(dict.fromkeys(note for _, _, note in agreeing if note))[:LONGEST_NOTE]
     actor = ", ".join(dict.fromkeys(who for _, who, _ in agreeing))
-    value = str(data[kind])
-    if len(value) > LONGEST_VALUE:
-        raise ValueError(f"its {kind} has {len(value)} characters; {LONGEST_VALUE} are allowed")
+    value = clean(data[kind])
+    if len(value.encode()) > LONGEST_REFERENCE:
+        raise ValueError(f"its {kind} has more than {LONGEST_REFERENCE} bytes")
     taken = desk.take(kind=kind, value=value, truth=truth, note=note, actor=actor, wait=False, channel=CHANNEL)
     return taken.status
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, and_, or_
 
 from veriphoto.contract import ANONYMOUS
 from veriphoto.errors import UsageError
+from veriphoto.shared_names import LONGEST_REFERENCE
 from veriphoto_review.cases.case import Case, State, Truth
 from veriphoto_review.cases.store import DESK, LONGEST_NOTE, decide_in, matching, report_in
 from veriphoto_review.database.connection import Database, clean, now
@@ -17,7 +18,6 @@ from veriphoto_review.intake.importing import KINDS, upsert
 
 CHANNEL = "feedback"
 _GATEWAY_PATIENCE_S = 2.0
-LONGEST_VALUE = 4000
 
 Status = Literal["decided", "reported", "unchanged", "kept", "waiting", "unknown"]
 
@@ -75,9 +75,10 @@ class FeedbackDesk:
             UsageError: If an argument is none of these.
             DatabaseError: If the database refuses; nothing has changed then.
         """
-        if kind not in KINDS or not value or len(value) > LONGEST_VALUE or len(note) > LONGEST_NOTE:
+        value = clean(value)
+        if kind not in KINDS or not value or len(value.encode()) > LONGEST_REFERENCE or len(note) > LONGEST_NOTE:
             raise UsageError(f"a truth names its picture by {', '.join(KINDS)}, and its note is short")
-        found, value, note = Truth(truth), clean(value), clean(note)
+        found, note = Truth(truth), clean(note)
         with self._database.writing() as connection:
             cases = matching(connection, kind, value)
             if not cases:

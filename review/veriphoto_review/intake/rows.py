@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from veriphoto.foreign_json import parse
+from veriphoto.shared_names import LONGEST_REFERENCE
 from veriphoto.verdict import Label
 from veriphoto_review.cases.pictures import placed
 from veriphoto_review.database.connection import clean
@@ -32,8 +33,6 @@ _KNOWN: Final = frozenset(
 )
 FIELDS: Final = ("reference", "path", "sha256", "request_id", "shop", "seller", "evidence", "seen_at")
 """What a column of another name may be said to be."""
-_LONGEST_INDEXED: Final = 2500
-"""Bytes; PostgreSQL's indexes take about 2,700, and refuse the whole batch for one longer text."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -107,8 +106,8 @@ def read_answer(row: Any, columns: Mapping[str, str], shop: str, written: float)
         raise ValueError("neither path, reference, request_id nor sha256")
     shop = clean(named.get("shop") or shop)
     for name, text in (("reference", reference), ("shop", shop), ("seller", clean(named.get("seller")))):
-        if len(text.encode()) > _LONGEST_INDEXED:
-            raise ValueError(f"its {name} has more than {_LONGEST_INDEXED} bytes")
+        if len(text.encode()) > LONGEST_REFERENCE:
+            raise ValueError(f"its {name} has more than {LONGEST_REFERENCE} bytes")
     return Answer(
         reference=reference or f"sha256:{sha256}",
         sha256=sha256,

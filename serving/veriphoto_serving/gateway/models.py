@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from veriphoto.shared_names import LONGEST_REFERENCE
 from veriphoto.verdict import Confidence, Label, Prediction, Reason
 from veriphoto_client.sdk.detection import FeedbackStatus
 from veriphoto_serving.gateway import examples
@@ -160,7 +161,9 @@ class FeedbackRequest(BaseModel):
     )
     request_id: str = Field(default="", max_length=128, description="As the answer had it; of a batch `id#place`.")
     sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$", description="Of the file.")
-    reference: str = Field(default="", max_length=4000, description="As it was imported: path, URI or own id.")
+    reference: str = Field(
+        default="", max_length=LONGEST_REFERENCE, description="As it was imported: path, URI or own id."
+    )
     truth: Prediction = Field(description="What the picture really is.")
     note: str = Field(default="", max_length=2000, description="Why; part of the case.")
 
@@ -168,6 +171,8 @@ class FeedbackRequest(BaseModel):
     def _named_once(self) -> FeedbackRequest:
         if len([name for name in _SUBJECTS if getattr(self, name)]) != 1:
             raise ValueError("give one of request_id, sha256, reference")
+        if len(self.reference.encode(errors="replace")) > LONGEST_REFERENCE:
+            raise ValueError(f"the reference has more than {LONGEST_REFERENCE} bytes")
         return self
 
     @property

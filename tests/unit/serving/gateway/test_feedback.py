@@ -183,6 +183,7 @@ async def test_it_is_off_without_a_database(open_gateway: Open) -> None:
         {"reference": 7, "truth": "real"},
         {"reference": None, "truth": "real"},
         {"request_id": "", "truth": "real"},
+        {"reference": 1000 * "\N{EURO SIGN}", "truth": "real"},
     ],
 )
 async def test_what_is_no_feedback(open_gateway: Open, url: str, body: dict[str, Any]) -> None:
