@@ -108,10 +108,13 @@ class EncoderPackage:
             return None
 
     def loaded(self) -> EncoderPackage:
-        """Returns a copy that holds the one graph that other machines need."""
-        name = self._way(CpuKind.PLAIN).file  # which runs on every kind of CPU
-        graph = self.graphs[name]
-        return EncoderPackage(self.encoder, {name: graph.read_bytes() if isinstance(graph, Path) else graph})
+        """Returns a copy that holds, as bytes, the graphs that machines with CPUs of any kind run."""
+        names = {self._way(kind).file for kind in CpuKind}
+        graphs = {name: self.graphs[name] for name in sorted(names)}
+        return EncoderPackage(
+            self.encoder,
+            {name: graph.read_bytes() if isinstance(graph, Path) else graph for name, graph in graphs.items()},
+        )
 
     def open(self, threads: int = 1, kind: CpuKind | None = None) -> Features:
         """Loads the graph in the way that is fastest on this CPU and sees as FP32 does.
