@@ -111,10 +111,8 @@ class EncoderPackage:
         """Returns a copy that holds, as bytes, the graphs that machines with CPUs of any kind run."""
         names = {self._way(kind).file for kind in CpuKind}
         graphs = {name: self.graphs[name] for name in sorted(names)}
-        return EncoderPackage(
-            self.encoder,
-            {name: graph.read_bytes() if isinstance(graph, Path) else graph for name, graph in graphs.items()},
-        )
+        contents = {name: each.read_bytes() if isinstance(each, Path) else each for name, each in graphs.items()}
+        return EncoderPackage(self.encoder, contents)
 
     def open(self, threads: int = 1, kind: CpuKind | None = None) -> Features:
         """Loads the graph in the way that is fastest on this CPU and sees as FP32 does.

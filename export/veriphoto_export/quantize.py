@@ -85,7 +85,7 @@ def quantize_int8(model: Path, target: Path, calibration: Sequence[Crops], *, sy
             },
         )
         quantised = onnx.load(written)
-    round_weights(quantised, model, chosen, calibration)
+    round_weights(quantised, graph, chosen, calibration)
     onnx.save(quantised, target)
     return chosen
 

@@ -7,7 +7,6 @@ outputs is made good by the weights that are not rounded yet, as far as the inpu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -26,17 +25,19 @@ _DAMPING: Final = 0.01
 
 
 def round_weights(
-    quantised: onnx.ModelProto, model: Path, convolutions: Sequence[str], crops: Sequence[npt.NDArray[np.uint8]]
+    quantised: onnx.ModelProto,
+    graph: onnx.ModelProto,
+    convolutions: Sequence[str],
+    crops: Sequence[npt.NDArray[np.uint8]],
 ) -> None:
     """Rounds the weights of a quantised graph anew; scales, zero points and biases stay.
 
     Args:
         quantised: The graph that ``quantize_static`` wrote; changed in place.
-        model: The graph in floats that it was made of.
+        graph: The graph in floats that it was made of.
         convolutions: Names of the pointwise convolutions that were quantised.
         crops: Pictures UINT8 [1, K, S, S, 3] to take the layers' inputs from.
     """
-    graph = onnx.load(model)
     nodes = {node.name: node for node in graph.graph.node}
     weights = {each.name: each for each in graph.graph.initializer}
     stored = {each.name: each for each in quantised.graph.initializer}

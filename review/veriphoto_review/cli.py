@@ -14,9 +14,10 @@ from veriphoto.contract import GATEWAY_PORT
 from veriphoto.errors import UsageError
 from veriphoto.extras import needs_extra
 from veriphoto.files import replace_text
+from veriphoto.shared_names import REVIEW_DATABASE
 from veriphoto_review.defaults import AUDIT_SHARE
 from veriphoto_review.exchange import commands as exchange
-from veriphoto_review.options import DATABASE, EXIT_SOME_BAD, Shop, Url, opened_at
+from veriphoto_review.options import EXIT_SOME_BAD, Shop, Url, opened_at
 
 _extra = needs_extra("review")
 
@@ -44,7 +45,7 @@ def import_command(
     sources: Annotated[
         list[str], typer.Argument(help="Verdicts: .csv, .jsonl, .parquet, or the folder or URI of a Ray scan.")
     ],
-    database: Url = DATABASE,
+    database: Url = REVIEW_DATABASE,
     audit_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of photos called real that become cases too, drawn by hash.")
     ] = AUDIT_SHARE,
@@ -88,7 +89,7 @@ def import_command(
 
 
 def report_command(
-    database: Url = DATABASE,
+    database: Url = REVIEW_DATABASE,
     shop: Shop = None,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML file.")] = None,
     metrics: Annotated[
@@ -125,7 +126,7 @@ def dispute_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")],
     case: Annotated[int | None, typer.Argument(help="Case number.")] = None,
     reference: Annotated[str, typer.Option(help="The case of the photo with this path, URI or id.")] = "",
-    database: Url = DATABASE,
+    database: Url = REVIEW_DATABASE,
     policy: Annotated[
         Path | None, typer.Option(help="TOML file with the platform's fields: ground, restriction, appeal, contact ...")
     ] = None,
@@ -160,7 +161,7 @@ def dispute_command(
 
 def export_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="An empty folder, or that of an earlier export.")],
-    database: Url = DATABASE,
+    database: Url = REVIEW_DATABASE,
     shop: Shop = None,
 ) -> None:
     """Export decided cases as a data set for train, evaluate, calibrate --real, canary and models promote."""
@@ -180,7 +181,7 @@ def export_command(
 
 
 def forget_command(
-    database: Url = DATABASE,
+    database: Url = REVIEW_DATABASE,
     seller: Annotated[str, typer.Option(help="Forget all cases of this seller.")] = "",
     sha256: Annotated[str, typer.Option(help="Forget all cases of this photo.")] = "",
     reference: Annotated[str, typer.Option(help="Forget all cases with this path, URI or id.")] = "",
@@ -208,7 +209,7 @@ def forget_command(
 
 
 def retain_command(
-    database: Url = DATABASE,
+    database: Url = REVIEW_DATABASE,
     cases_days: Annotated[
         float | None,
         typer.Option(
@@ -233,7 +234,7 @@ def retain_command(
     typer.echo(f"removed: {done.cases} cases, {done.pictures} kept copies{older}")
 
 
-def migrate_command(database: Url = DATABASE) -> None:
+def migrate_command(database: Url = REVIEW_DATABASE) -> None:
     """Upgrade the tables of a database from an older release. Copy the database first."""
     from veriphoto_review.database.connection import Database, migrate  # noqa: PLC0415
     from veriphoto_review.database.schema import HEAD  # noqa: PLC0415

@@ -6,12 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from veriphoto.shared_names import REVIEW_DATABASE
-
 if TYPE_CHECKING:
     from veriphoto_review.database.connection import Database
 
-DATABASE: Final = REVIEW_DATABASE
 EXIT_SOME_BAD: Final = 1
 Url = Annotated[
     str,

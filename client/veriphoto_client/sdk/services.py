@@ -85,7 +85,7 @@ class TensorService:
             latency_ms=1000.0 * (time.perf_counter() - started),
         )
 
-    async def feedback(self, request_id: str, truth: Prediction, note: str) -> FeedbackStatus:  # noqa: ARG002
+    async def feedback(self, request_id: str, truth: Prediction, note: str) -> FeedbackStatus:  # noqa: ARG002 - the protocol's
         """See ``Service.feedback``: Triton takes none."""
         raise UsageError("Triton takes no feedback; give the gateway's address, which `veriphoto serve` prints")
 

@@ -67,8 +67,8 @@ class Sources:
         baseline = self._read()
         if baseline is None:
             return own if own and own.distributions else None
-        fitting = baseline.for_version(version)
-        return fitting if fitting is baseline or own is None else fitting.filled_from(own)
+        chosen = baseline.for_version(version)
+        return chosen if chosen is baseline or own is None else chosen.filled_from(own)
 
     def _opinion(self, version: int) -> SecondOpinion | None:
         """Returns the second opinion that a server with these files asks, if it asks one."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from veriphoto.errors import MissingExtraError, VeriphotoError
+from veriphoto.errors import MissingExtraError, UsageError, VeriphotoError
 from veriphoto.extras import needs_extra
 from veriphoto_release.commands import listing
 from veriphoto_release.limits import MARGINS, TOLERANCE, Margins
@@ -147,8 +147,7 @@ def promote(
     ] = None,
 ) -> None:
     """Put a model into production if it is no worse than the present one; otherwise nothing changes."""
-    from veriphoto.errors import UsageError  # noqa: PLC0415
-    from veriphoto_release import promotion  # noqa: PLC0415
+    from veriphoto_release import promotion  # noqa: PLC0415 - brings MLflow
 
     if force is not None and not force.strip():
         raise UsageError("--force needs a reason, which the registry keeps")
@@ -183,7 +182,7 @@ def rollback(
     tolerance: Tolerance = TOLERANCE,
 ) -> None:
     """Serve the previous champion again, under a new version number."""
-    from veriphoto_release import promotion  # noqa: PLC0415
+    from veriphoto_release import promotion  # noqa: PLC0415 - brings MLflow
 
     place = _place(model_repository, var, name, golden, triton_url, tolerance)
     done = promotion.rollback(place, to=to, step=_say)
@@ -237,7 +236,7 @@ def compare(
     if evaluation is None:
         return
     from veriphoto_export.pictures import find_pictures  # noqa: PLC0415
-    from veriphoto_release import promotion, publish  # noqa: PLC0415
+    from veriphoto_release import promotion, publish  # noqa: PLC0415 - bring MLflow
     from veriphoto_release.candidate import load_candidate  # noqa: PLC0415
 
     registry = _registry(var, name)
@@ -292,7 +291,6 @@ def _judge(
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import track  # noqa: PLC0415
 
-    from veriphoto.errors import UsageError  # noqa: PLC0415
     from veriphoto_release import gate  # noqa: PLC0415
     from veriphoto_training.data.dataset import read_dataset, thin  # noqa: PLC0415
     from veriphoto_training.scoring.deliveries import DELIVERIES, ENDS  # noqa: PLC0415

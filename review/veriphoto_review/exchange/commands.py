@@ -11,7 +11,8 @@ import typer
 
 from veriphoto.environment import Variable
 from veriphoto.errors import UsageError
-from veriphoto_review.options import DATABASE, EXIT_SOME_BAD, Shop, Url, opened_at
+from veriphoto.shared_names import REVIEW_DATABASE
+from veriphoto_review.options import EXIT_SOME_BAD, Shop, Url, opened_at
 
 if TYPE_CHECKING:
     from veriphoto_review.cases.store import Filter
@@ -22,7 +23,7 @@ Chosen = Literal["open", "confirmed", "overturned", "undecided", "all"]
 
 def to_label_studio(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tasks.json and labeling-config.xml.")],
-    database: Url = DATABASE,
+    database: Url = REVIEW_DATABASE,
     state: Annotated[Chosen, typer.Option(help="Which cases.")] = "open",
     shop: Shop = None,
     document_root: Annotated[
@@ -44,7 +45,7 @@ def to_label_studio(
 
 def from_label_studio(
     annotations: Annotated[Path, typer.Argument(help="Label Studio's export of the project, in the format JSON.")],
-    database: Url = DATABASE,
+    database: Url = REVIEW_DATABASE,
 ) -> None:
     """Take Label Studio annotations as decisions. The same export again changes nothing.
 
@@ -62,7 +63,7 @@ def from_label_studio(
 
 def to_fiftyone(
     output: Annotated[Path, typer.Option("--output", "-o", help="An empty folder, or that of an earlier run.")],
-    database: Url = DATABASE,
+    database: Url = REVIEW_DATABASE,
     state: Annotated[Chosen, typer.Option(help="Which cases.")] = "all",
     shop: Shop = None,
 ) -> None:
@@ -78,7 +79,7 @@ def to_fiftyone(
 def to_coop(
     url: Annotated[str, typer.Option(envvar="VERIPHOTO_COOP_URL", help="Coop's address: https://host.")],
     item_type: Annotated[str, typer.Option(help="Id of the item type in Coop; docs/review.md lists its fields.")],
-    database: Url = DATABASE,
+    database: Url = REVIEW_DATABASE,
     photo_url: Annotated[
         str, typer.Option(help="Address of photos that are files here, such as https://photos.example/{reference}.")
     ] = "",
@@ -112,7 +113,7 @@ def from_coop(
     public_key: Annotated[
         Path, typer.Option(help="PEM file with Coop's webhook signature verification key (Settings, API Keys).")
     ],
-    database: Url = DATABASE,
+    database: Url = REVIEW_DATABASE,
     host: Annotated[str, typer.Option(help="Address to listen on; a proxy in front speaks HTTPS.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8504,
 ) -> None:
