@@ -19,7 +19,6 @@ from veriphoto.second_opinion import (
     ENCODER_FP32,
     ENCODER_INT8,
     ENCODER_VNNI,
-    UNKNOWN_SHARE,
     Encoder,
     Joint,
     Mode,
@@ -27,6 +26,7 @@ from veriphoto.second_opinion import (
     read_encoder,
     read_opinion,
     sigmoid,
+    unasked,
 )
 from veriphoto.sessions import open_session
 from veriphoto.variants import CpuKind, cpu_kind
@@ -202,7 +202,7 @@ class Opinions:
         point = OperatingPoint.from_tensor(first[OPERATING_POINT][0].tolist())
         opinion = self._of(point.model_version)
         if opinion is None or self._encoder is None or self._features is None:
-            return {**first, OPINIONS: _row(0.0, logit, point.threshold, 0.0, UNKNOWN_SHARE)}
+            return {**first, OPINIONS: unasked(first[LOGIT], first[OPERATING_POINT])}
         seen = None
         if opinion.asks(logit, self._mode):
             seen = self._features(crops[self._encoder.square][None])[0]

@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from veriphoto.contract import CONTRACT
 from veriphoto.errors import ManifestError
 from veriphoto.manifest import DriftReference, sha256_file
 from veriphoto.verdict import OperatingPoint, logit
@@ -295,6 +296,21 @@ def ceiling(point: OperatingPoint) -> float:
         point: Cuts of the joint score.
     """
     return logit(point.unsure_low) - _EPSILON
+
+
+def unasked(logits: npt.NDArray[np.float32], points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Returns the tensor OPINIONS of pictures whose classifier's answer stands, since nobody can be asked.
+
+    Args:
+        logits: The tensor LOGIT, FP32 [B, 1].
+        points: The tensor OPERATING_POINT, FP32 [B, 6].
+
+    Returns:
+        FP32 [B, 5], in the order of ``OPINION_VALUES``.
+    """
+    thresholds = points[:, [CONTRACT.operating_point.index("threshold")]]
+    nothing = np.zeros_like(logits)
+    return np.concatenate([nothing, logits, thresholds, nothing, np.full_like(logits, UNKNOWN_SHARE)], axis=1)
 
 
 def sigmoid(logit: float) -> float:

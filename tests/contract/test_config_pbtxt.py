@@ -36,6 +36,7 @@ CLASSIFIER_FLAVOURS = {
 }
 EXPECTED = {
     "detector/config.pbtxt": (contract.ENSEMBLE, IMAGE, ANSWER),
+    "detector/configs/unasked.pbtxt": (contract.ENSEMBLE, IMAGE, ANSWER),
     "preprocess/config.pbtxt": (contract.PREPROCESS, IMAGE, CROP | STATISTICS),
     "second_opinion/config.pbtxt": (contract.SECOND_OPINION, CROP | FIRST, FIRST | OPINIONS),
     "second_opinion/configs/embedded.pbtxt": (contract.SECOND_OPINION, CROP | FIRST, FIRST | OPINIONS),
@@ -114,6 +115,18 @@ def test_the_ensemble_is_wired_through() -> None:
     for step, (inputs, outputs) in zip(steps, expected, strict=True):
         assert dict(step.input_map) == inputs
         assert dict(step.output_map) == outputs
+
+
+def test_where_nobody_is_asked_the_classifiers_answer_goes_to_the_recorder() -> None:
+    """The same ensemble but for one step, whose share of the answer the recorder adds."""
+    whole, shorter = parse("detector/config.pbtxt"), parse("detector/configs/unasked.pbtxt")
+    _, classifier, asked, recorder = whole.ensemble_scheduling.step
+    for first in JOINED:
+        classifier.output_map[first] = f"UNRECORDED_{first}"
+    del recorder.input_map[contract.OPINIONS]
+    whole.ensemble_scheduling.step.remove(asked)
+    assert shorter == whole
+    assert [each.name for each in parse("recorder/config.pbtxt").input if each.optional] == [contract.OPINIONS]
 
 
 @pytest.mark.parametrize(("path", "embedded"), [("config.pbtxt", False), ("configs/embedded.pbtxt", True)])

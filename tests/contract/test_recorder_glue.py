@@ -69,6 +69,23 @@ def test_tensors_pass_as_they_are_and_leave_lines(recorder, tmp_path: Path) -> N
     assert [each.probability for each in found] == pytest.approx([0.1, 0.2, 0.9])
 
 
+def test_where_nobody_is_asked_it_says_so(recorder, tmp_path: Path) -> None:
+    """As the step that would have asked does: the classifier's answer and its own threshold, and no share."""
+    whole = answer("a" * 32, 0.2, 0.9)
+    lacking = Request([tensor for tensor in whole.tensors if tensor.name() != OPINIONS], "a" * 32)
+    [response] = recorder.execute([lacking])
+    recorder.finalize()
+    found = response.arrays()
+    logits = found[LOGIT][:, 0].tolist()
+    assert found[OPINIONS].dtype == np.float32
+    assert found[OPINIONS].tolist() == [[0.0, logit, 0.5, 0.0, -1.0] for logit in logits]
+    [segment] = (tmp_path / "log").glob(SEGMENT_GLOB)
+    lines = [Record.from_line(line) for line in segment.read_bytes().splitlines()]
+    assert [(each.asked, each.first_logit) for each in lines] == [
+        (False, pytest.approx(logit, rel=1e-5)) for logit in logits
+    ]
+
+
 def test_an_answer_that_makes_no_sense_goes_out_all_the_same(recorder) -> None:
     broken = answer("", float("nan"))
     [response] = recorder.execute([broken])

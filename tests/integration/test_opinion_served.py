@@ -13,10 +13,11 @@ import pytest
 from toy_encoder import toy_opinion, write_toy_encoder
 from toy_model import SAMPLES, copy_repository, publish_toy
 
-from veriphoto.contract import CLASSIFIER, ENCODER
+from veriphoto.contract import CLASSIFIER, ENCODER, SECOND_OPINION
 from veriphoto.preprocessing import preprocess
 from veriphoto.second_opinion import Mode
 from veriphoto_client import Detection, Detector
+from veriphoto_client.triton.admin import TritonAdmin
 from veriphoto_serving.triton.launcher import TritonServer
 from veriphoto_serving.triton.options import ADMIN_HEADER
 
@@ -76,10 +77,22 @@ def test_the_joint_score_comes_out(start_triton: StartTriton, repository: Path, 
         assert detection.real_share is not None
 
 
-def test_off_is_the_classifier_alone(start_triton: StartTriton, repository: Path) -> None:
-    for detection in answers(start_triton(repository, second_opinion=Mode.OFF)):
+@pytest.mark.parametrize("mode", [Mode.OFF, Mode.AUTO])
+def test_where_nobody_is_asked_the_classifier_stands_alone(
+    start_triton: StartTriton, repository: Path, mode: Mode
+) -> None:
+    """No process runs for the step that would ask; versions are swapped and answers recorded as ever."""
+    if mode is Mode.AUTO:
+        shutil.rmtree(repository / ENCODER / "1")
+    server = start_triton(repository, second_opinion=mode)
+    assert not TritonAdmin(address=server.http_url, key=server.admin_key).ready(SECOND_OPINION)
+    publish_toy(repository, 2)
+    assert load(server, CLASSIFIER) == http.client.OK
+    for detection in answers(server):
+        assert detection.verdict.model_version == 2
         assert not detection.second_opinion.asked
-        assert detection.logit == pytest.approx(detection.second_opinion.first_logit)
+        assert detection.logit == detection.second_opinion.first_logit
+        assert detection.second_opinion.first_threshold == detection.verdict.threshold
         assert detection.real_share is None
 
 

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from veriphoto.contract import ENSEMBLE
 from veriphoto.sessions import PROCESS_ENVIRONMENT
 from veriphoto_serving.secrecy import without_secrets
 
 BINARY: Final = "tritonserver"
 STUB: Final = "triton_python_backend_stub"
+UNASKED: Final = Path("configs") / "unasked.pbtxt"
+"""The ensemble's configuration without the step that asks for a second opinion."""
 _WHEEL: Final = "pytriton"
 
 
@@ -124,6 +127,32 @@ def link(target: Path, at: Path) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target)
     fresh.replace(at)
+
+
+def lay_out(repository: Path, at: Path, *, asks: bool) -> None:
+    """Makes the directory that Triton takes its models from.
+
+    Args:
+        repository: The model repository.
+        at: Where Triton looks: a link to it; or, where nobody is asked for a second opinion, a directory of links in
+            which the ensemble has the configuration without that step. Versions that are published later are seen.
+        asks: Whether somebody may be asked.
+    """
+    if at.is_dir() and not at.is_symlink():
+        shutil.rmtree(at)
+    shorter = repository / ENSEMBLE / UNASKED
+    if asks or not shorter.is_file():
+        link(repository, at)
+        return
+    at.unlink(missing_ok=True)
+    ensemble = at / ENSEMBLE
+    ensemble.mkdir(parents=True)
+    for model in repository.iterdir():
+        if model.name != ENSEMBLE:
+            link(model, at / model.name)
+    for part in (repository / ENSEMBLE).iterdir():
+        link(part, ensemble / part.name)
+    link(shorter, ensemble / "config.pbtxt")
 
 
 def _prepend(first: Path, rest: str) -> str:

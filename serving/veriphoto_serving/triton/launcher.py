@@ -16,7 +16,7 @@ from typing import IO, Final
 from veriphoto.errors import MissingExtraError, StartupError, VeriphotoError
 from veriphoto_client.triton.admin import TritonAdmin
 from veriphoto_serving.triton import server_file, shared_memory, supervisor
-from veriphoto_serving.triton.installation import Installation, child_environment, find_installation, link
+from veriphoto_serving.triton.installation import Installation, child_environment, find_installation, lay_out, link
 from veriphoto_serving.triton.options import BACKENDS_DIRECTORY, MODELS_LINK, TritonOptions
 from veriphoto_serving.triton.ports import LOOPBACK, obstacle
 
@@ -203,7 +203,8 @@ class TritonServer:
         backend = self.options.runtime / BACKENDS_DIRECTORY / "python"
         try:
             backend.mkdir(parents=True, exist_ok=True)
-            link(self.options.model_repository.absolute(), self.options.runtime / MODELS_LINK)
+            models = self.options.runtime / MODELS_LINK
+            lay_out(self.options.model_repository.absolute(), models, asks=self.options.asks)
             for name, file in self.installation.python_backend.items():
                 link(file, backend / name)
         except OSError as error:

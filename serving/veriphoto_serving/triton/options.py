@@ -112,6 +112,12 @@ class TritonOptions:
         }
 
     @property
+    def asks(self) -> bool:
+        """Whether somebody may be asked for a second opinion: not in mode ``off``, nor in ``auto`` with no encoder."""
+        encoder = self.model_repository / ENCODER / "1" / ENCODER_FILE
+        return self.second_opinion is Mode.ALWAYS or (self.second_opinion is Mode.AUTO and encoder.exists())
+
+    @property
     def models(self) -> tuple[str, ...]:
         """The models that Triton is told to load; the ensemble brings its steps along.
 
@@ -122,7 +128,7 @@ class TritonOptions:
             return ("*",)
         needed = "model.plan" if self.flavour is Flavour.TENSORRT else ENCODER_FILE
         place = self.model_repository / ENCODER / "1" / needed
-        served = self.flavour is not Flavour.EMBEDDED and self.second_opinion is not Mode.OFF and place.is_file()
+        served = self.flavour is not Flavour.EMBEDDED and self.asks and place.is_file()
         return (ENSEMBLE, ENCODER) if served else (ENSEMBLE,)
 
     def resolve(self, installation: Installation) -> TritonOptions:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from toy_model import REPOSITORY
 
 from veriphoto_serving.triton import installation
 from veriphoto_serving.triton.installation import (
@@ -13,6 +14,7 @@ from veriphoto_serving.triton.installation import (
     child_environment,
     find_installation,
     find_libpython,
+    lay_out,
     libpython_name,
     link,
 )
@@ -106,3 +108,22 @@ def test_a_link_is_made_kept_and_replaced(tmp_path: Path) -> None:
     link(tmp_path / "two", at)
     assert at.readlink() == tmp_path / "two"
     assert list(tmp_path.iterdir()) == [at]
+
+
+def test_where_nobody_is_asked_the_ensemble_has_its_shorter_configuration(tmp_path: Path) -> None:
+    """And back: the directory is laid out anew at each start, and shows what is published meanwhile."""
+    at = tmp_path / "triton" / "models"
+    at.parent.mkdir()
+    shorter = (REPOSITORY / "detector" / "configs" / "unasked.pbtxt").read_text()
+    for asks in (True, False, False, True):
+        lay_out(REPOSITORY, at, asks=asks)
+        assert {model.name for model in at.iterdir()} == {model.name for model in REPOSITORY.iterdir()}
+        assert ((at / "detector" / "config.pbtxt").read_text() == shorter) is not asks
+        assert (at / "detector" / "1").is_dir()
+        assert (at / "classifier").resolve() == (REPOSITORY / "classifier").resolve()
+
+
+def test_a_repository_without_the_shorter_configuration_is_served_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "repository" / "some_model").mkdir(parents=True)
+    lay_out(tmp_path / "repository", tmp_path / "models", asks=False)
+    assert (tmp_path / "models").readlink() == tmp_path / "repository"
