@@ -2,13 +2,15 @@
 
     python -m benchmarks.cost            # or --quick
 
-Preprocessing and the FP32 graph in one process, one thread, at 0.2, 1 and 12 megapixels; the encoder of the second
-opinion on one square, in each way that this CPU has. Writes benchmarks/results/cost.json and its rows of the summary.
+Preprocessing and the FP32 graph in one process, one thread, at 0.2, 1 and 12 megapixels, and today's once more as
+``auto`` runs it on this CPU; the encoder of the second opinion on one square, in each way that this CPU has.
+Writes benchmarks/results/cost.json and its rows of the summary.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.engine import REPOSITORY
+from benchmarks.engine import REPOSITORY, default_variant
 from benchmarks.former import former_python, former_tree
 from benchmarks.pictures import pictures
 from benchmarks.processes import Worker
@@ -30,7 +32,7 @@ from veriphoto.manifest import latest_version, read_manifest
 from veriphoto.opinions import EncoderPackage, Features
 from veriphoto.preprocessing import preprocess
 from veriphoto.second_opinion import read_opinion
-from veriphoto.variants import CpuKind, cpu_kind, read_variants
+from veriphoto.variants import AUTO, CpuKind, cpu_kind, read_variants
 
 COUNTS: Final = {"0.2": 32, "1": 24, "12": 8}
 """Photos in one block, by megapixels."""
@@ -55,6 +57,8 @@ def main() -> None:
             for name, root, python in (("former", former_tree(), former_python()), ("now", ROOT, sys.executable)):
                 worker = Worker("benchmarks.photo_cost", str(root), *files, python=python)
                 sides[f"{name} {size}"] = _asking(stack.enter_context(worker), count)
+            scorer = Worker("benchmarks.engine", "--variant", AUTO, *files)
+            sides[f"auto {size}"] = _scoring(stack.enter_context(scorer), count)
         files_1 = pictures("1", 4, arguments.photos)
         sides |= {f"opinion {kind}": _looking(run, files_1) for kind, run in encoders().items()}
         turns = in_turns(sides, rounds)
@@ -63,6 +67,14 @@ def main() -> None:
 
 def _asking(worker: Worker, count: int) -> Block:
     return lambda: worker.ask({"count": count})
+
+
+def _scoring(worker: Worker, count: int) -> Block:
+    def block() -> dict[str, Any]:
+        done = worker.ask({"count": count})
+        return {"images_per_s": count / done["seconds"], "cpu_ms_per_image": round(1000 * done["cpu"] / count, 3)}
+
+    return block
 
 
 def encoders() -> dict[CpuKind, Features]:
@@ -102,17 +114,19 @@ def _write(turns: Measured) -> None:
     former, now = _costs(turns, "former 1"), _costs(turns, "now 1")
     figures = {
         "photo_1mp": _over(now, former),
-        "photo_12mp": _over(_costs(turns, "now 12"), _costs(turns, "former 12")),
+        "photo_12mp": _over(_costs(turns, "auto 12"), _costs(turns, "former 12")),
     }
-    asked = asked_share()
-    notes = {}
+    asked, variant = asked_share(), default_variant()
+    fp32 = statistics.median(_over(_costs(turns, "now 12"), _costs(turns, "former 12")))
+    notes = {"photo_12mp": f"`{variant}`; FP32 {fp32:.2f}"}
     for kind in CpuKind:
         opinion = _costs(turns, f"opinion {kind}")
         figures[f"opinion_{kind}"] = _over(opinion, former)
         if not opinion:
             notes[f"opinion_{kind}"] = f"needs a CPU with {kind.upper()}"
         if opinion and asked is not None:
-            average = [own + asked * more for own, more in zip(now, opinion, strict=True)]
+            own = now if kind is CpuKind.PLAIN else _costs(turns, "auto 1")
+            average = [classifier + asked * more for classifier, more in zip(own, opinion, strict=True)]
             figures["traffic_plain" if kind is CpuKind.PLAIN else "traffic_fast"] = _over(average, former)
     if asked is not None:
         notes |= dict.fromkeys(

@@ -21,7 +21,7 @@ from veriphoto.contract import CLASSIFIER, PROBABILITY
 from veriphoto.manifest import latest_version, read_manifest
 from veriphoto.preprocessing import preprocess
 from veriphoto.sessions import OUTPUTS, open_session
-from veriphoto.variants import Variant, choose
+from veriphoto.variants import AUTO, Variant, choose
 
 REPOSITORY: Final = Path(__file__).parent.parent / "model_repository"
 
@@ -43,6 +43,16 @@ def network(variant: str = Variant.FP32, repository: Path = REPOSITORY) -> Netwo
     run = open_session(directory / setup.file, setup.precision)
     at = OUTPUTS.index(PROBABILITY)
     return lambda crops: float(run(crops)[at].item())
+
+
+def default_variant(repository: Path = REPOSITORY) -> Variant:
+    """Returns what ``auto`` runs on this CPU.
+
+    Args:
+        repository: The model repository.
+    """
+    directory = latest_version(repository / CLASSIFIER)
+    return choose(directory, read_manifest(directory), AUTO).variant
 
 
 def session_options() -> Any:

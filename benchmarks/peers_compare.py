@@ -4,8 +4,9 @@
     python -m benchmarks.peers_compare                 # or with --quick, or --only litserve ray
 
 The code of each peer is in benchmarks/peers/: one process a core around the graph and preprocessing of the commit that
-goals are stated against, set up as its own documentation says; and the seed's way as it was published.
-Writes benchmarks/results/peers*.json and, in fp32, its rows of the summary.
+goals are stated against, set up as its own documentation says; and the seed's way as it was published. All of them run
+FP32. Our server runs what ``auto`` chooses on this CPU, and beside it FP32.
+Writes benchmarks/results/peers.json and its rows of the summary.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.engine import default_variant
 from benchmarks.former import former_tree
 from benchmarks.pictures import pictures
 from benchmarks.processes import Worker, tree
-from benchmarks.results import RESULTS, save, suffix
+from benchmarks.results import RESULTS, save
 from benchmarks.rounds import Measured, in_turns
 from benchmarks.rows import record
 from benchmarks.served import closed_block
@@ -34,12 +36,13 @@ from benchmarks.servers import measure, triton, wait_until_answers, with_gateway
 
 from veriphoto.contract import CLASSIFIER
 from veriphoto.manifest import ONNX_FILE, latest_version
-from veriphoto.variants import Variant
+from veriphoto.variants import AUTO
 from veriphoto_serving.triton.ports import free_ports
 
 CODE: Final = Path(__file__).parent / "peers"
 ENVIRONMENTS: Final = Path(__file__).parent.parent / "var" / "bench" / "peers"
 CORES: Final = os.cpu_count() or 1
+OURS: Final = ("Triton", "Triton FP32", "gateway")
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--concurrency", type=int, default=8)
-    parser.add_argument("--variant", default="fp32", help="of our own server; peers always run fp32")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     if arguments.install:
@@ -192,7 +194,7 @@ def compare(arguments: argparse.Namespace) -> None:
             continue
         blocks[peer.name] = measured.blocks
         rows.append(_row(peer.name, measured, "peer") | {"start_s": round(start, 1)})
-        rows += [_row(f"our {side} beside {peer.name}", measured, side) for side in ("Triton", "gateway")]
+        rows += [_row(f"our {side} beside {peer.name}", measured, side) for side in OURS]
     _write(arguments, rows, blocks)
 
 
@@ -200,8 +202,9 @@ def one(peer: Peer, files: list[str], arguments: argparse.Namespace) -> tuple[Me
     """Measures one peer in turns with our Triton and gateway."""
     with (
         running(peer) as (url, pids, start),
-        triton(arguments.variant) as alone,
+        triton(AUTO) as alone,
         with_gateway(alone) as served,
+        triton() as fp32,
         Worker("benchmarks.load", *files) as load,
     ):
         order = {"loop": "closed", "way": peer.way, "url": url, "width": arguments.concurrency}
@@ -209,10 +212,12 @@ def one(peer: Peer, files: list[str], arguments: argparse.Namespace) -> tuple[Me
         trial = load.ask(order)
         if trial["refused"] > trial["images"]:
             raise RuntimeError(f"it answers {trial['refused_statuses']}; see var/bench/peers/{peer.environment}.log")
+        pace = arguments.concurrency, arguments.seconds
         sides = {
             "peer": lambda: measure(load, order, pids),
-            "Triton": closed_block(load, served, "raw", arguments.concurrency, arguments.seconds),
-            "gateway": closed_block(load, served, "gateway", arguments.concurrency, arguments.seconds),
+            "Triton": closed_block(load, served, "raw", *pace),
+            "Triton FP32": closed_block(load, replace(served, triton=fp32.triton), "raw", *pace),
+            "gateway": closed_block(load, served, "gateway", *pace),
         }
         return in_turns(sides, arguments.rounds), start
 
@@ -221,37 +226,37 @@ def _row(label: str, measured: Measured, side: str) -> dict[str, Any]:
     keys = ("images_per_s", "p50_ms", "p99_ms", "cpu_ms_per_image", "peak_rss_mb", "refused")
     row: dict[str, Any] = {"server": label, **{key: measured.median(side, key) for key in keys}}
     if side == "peer":
-        row |= {f"our {ours} / it": measured.ratio(ours, "peer") for ours in ("Triton", "gateway")}
+        row |= {f"our {ours} / it": measured.ratio(ours, "peer") for ours in OURS}
     return row
 
 
 def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]], blocks: dict[str, Any]) -> None:
-    file = RESULTS / f"peers{suffix(arguments.variant)}.json"
+    file = RESULTS / "peers.json"
     if arguments.only and file.exists():  # keeps what an earlier run has found of the others
         earlier = json.loads(file.read_text(encoding="utf-8"))
         fresh = {row["server"] for row in rows}
         rows = [*(row for row in earlier["rows"] if row["server"] not in fresh), *rows]
         blocks = {**earlier["blocks"], **blocks}
-    command = f"python -m benchmarks.peers_compare --variant {arguments.variant} --concurrency {arguments.concurrency}"
+    command = f"python -m benchmarks.peers_compare --concurrency {arguments.concurrency}"
     save(file.stem, {"command": command, "rows": rows, "blocks": blocks})
-    if arguments.variant == Variant.FP32:
-        _record({name: Measured(found) for name, found in blocks.items()})
+    _record({name: Measured(found) for name, found in blocks.items()})
 
 
 def _record(found: dict[str, Measured]) -> None:
     seed = found.pop(SEED, None)
     figures, notes = {}, {}
     if seed is not None:
-        figures["over_seed_way"], notes["over_seed_way"] = seed.ratios("Triton", "peer"), _by_cpu(seed)
+        figures["over_seed_way"], notes["over_seed_way"] = seed.ratios("Triton", "peer"), _note(seed)
     if found:
         # The best peer is the one against which we are least ahead.
         name, best = min(found.items(), key=lambda item: item[1].ratio("Triton", "peer")["median"])
-        figures["over_best_peer"], notes["over_best_peer"] = best.ratios("Triton", "peer"), f"{name}, {_by_cpu(best)}"
+        figures["over_best_peer"], notes["over_best_peer"] = best.ratios("Triton", "peer"), f"{name}; {_note(best)}"
     record(figures, notes=notes)
 
 
-def _by_cpu(measured: Measured) -> str:
-    return f"by CPU time {measured.cpu_ratio('Triton', 'peer')['median']:.2f}"
+def _note(measured: Measured) -> str:
+    cpu, fp32 = measured.cpu_ratio("Triton", "peer"), measured.ratio("Triton FP32", "peer")
+    return f"`{default_variant()}`, by CPU time {cpu['median']:.2f}; with FP32 {fp32['median']:.2f}"
 
 
 if __name__ == "__main__":
