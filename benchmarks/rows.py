@@ -51,7 +51,7 @@ _PHOTO: Final = f"of `{FORMER}`"
 
 ROWS: Final = (
     Row("photo_1mp", f"a photo of 1 megapixel, fp32, over that {_PHOTO}", 0.65, "cost", at_most=True),
-    Row("photo_12mp", f"a photo of 12 megapixels, as `auto` runs it, over that {_PHOTO}", 0.50, "cost", at_most=True),
+    Row("photo_12mp", f"a photo of 12 megapixels, on `auto`, over that {_PHOTO}", 0.50, "cost", at_most=True),
     Row("int8_over_fp32", "INT8 over fp32 in the network, as an accepted variant", 2.0, "cost"),
     Row("served_raw", "Triton over raw HTTP, share of the limit", 0.92, "served"),
     Row("served_grpc", "Triton over gRPC, share of the limit", 0.94, "served"),
@@ -61,7 +61,7 @@ ROWS: Final = (
     Row("scan_12mp", "the same, 12 megapixels", 0.95, "scan"),
     Row(
         "over_best_peer",
-        f"Triton, as `auto` runs it, over the best peer with the model {_PHOTO}",
+        f"Triton, on `auto`, over the best peer with the model {_PHOTO}",
         1.8,
         "peers_compare",
         by="images/s",
