@@ -22,7 +22,7 @@ ARGS ?=
 .PHONY: help serve page demo watch test encoder browser prometheus postgres bench bench-peers bench-gpu soak train-env check lint types imports unit coverage audit locks-test drift-benchmark docs format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
 
 serve: $(VENV)/serving.stamp encoder ## start Triton with the shipped model, score the samples, serve until Ctrl-C; ARGS="..." adds options (0.9 GB)
 	$(BIN)/veriphoto serve $(ARGS)

@@ -20,7 +20,8 @@ from veriphoto_client.commandline.app import build
 from veriphoto_client.commandline.unknown import known_variables
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+DOCUMENTS = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
 FOLDERS_OF_THE_READER = ("DIR", "FOLDER", "shop-canaries")
 TRACKED = {
     name.split("/")[0]
@@ -32,6 +33,13 @@ PLACEHOLDER = re.compile(r"/N\b|[A-Z]{3,}|\.\.\.")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`((?:\.venv/bin/)?(?:veriphoto|make) [a-z][^`]*)`")
 _COMMAND = re.compile(r"^(?:\.venv/bin/)?(veriphoto|make) ")
+
+
+TESTS_NAMED = [
+    pytest.param(command, document.name, id=f"{document.name}: {command}")
+    for document in DOCUMENTS
+    for command in re.findall(r"`(?:\.venv/bin/)?(pytest tests/[^`]*)`", document.read_text())
+]
 
 
 def blocks(document: Path, *languages: str) -> list[str]:
@@ -157,6 +165,26 @@ def test_links_lead_to_files(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
         if not target.startswith("http"):
             assert (document.parent / target).exists(), target
+
+
+def test_the_site_has_every_page_and_no_page_links_out_of_it() -> None:
+    """What `mkdocs build --strict` would refuse, where mkdocs is not installed."""
+    docs = ROOT / "docs"
+    listed = set(re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert listed == {page.relative_to(docs).as_posix() for page in docs.rglob("*.md")}
+    for page in docs.rglob("*.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert target.startswith("http") or (page.parent / target).resolve().is_relative_to(docs), (page.name, target)
+
+
+@pytest.mark.parametrize(("command", "document"), TESTS_NAMED)
+def test_tests_that_are_named_exist(command: str, document: str) -> None:
+    words = shlex.split(command)
+    files = [ROOT / word for word in words if word.startswith("tests/")]
+    assert all(file.exists() for file in files), document
+    chosen = words[words.index("-k") + 1].split() if "-k" in words else []
+    names = [name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())] if chosen else []
+    assert all(any(part in name for name in names) for part in chosen if part not in ("and", "or", "not")), names
 
 
 def test_the_python_example_runs_against_what_there_is() -> None:
