@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import itertools
+import json
 import re
 import shlex
 import subprocess
@@ -194,6 +195,43 @@ def test_the_python_example_runs_against_what_there_is() -> None:
         if isinstance(node, ast.ImportFrom):
             module = importlib.import_module(node.module or "")
             assert all(hasattr(module, name.name) for name in node.names)
+
+
+def test_results_are_those_of_the_version_that_ships() -> None:
+    """What the README, the model card and the experiments repeat of its second opinion."""
+    tracked = ["git", "ls-files", "model_repository/classifier/*/second_opinion.json"]
+    shipped = subprocess.run(tracked, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    metrics = json.loads((ROOT / max(shipped, key=lambda name: int(name.split("/")[2]))).read_text())["metrics"]
+    clean, mixed = ({n[6:]: v for n, v in metrics.items() if n.startswith(kind)} for kind in ("clean_", "mixed_"))
+
+    def percent(name: str, digits: int = 0) -> tuple[str, str]:
+        return f"{100 * clean[name]:.{digits}f} %", f"{100 * mixed[name]:.{digits}f} %"
+
+    found, alarms = percent("found_product"), percent("false_alarms_product", 1)
+    told = (ROOT / "README.md").read_text()
+    assert f"{found[0]} of the AI-generated ones `ai_generated` ({found[1]} after recompression)" in told
+    assert f"and {alarms[0]} ({alarms[1]}) of the" in told
+    card = (ROOT / "docs" / "model_card.md").read_text()
+    rows = {
+        "AI-generated photos called `ai_generated`": percent("found"),
+        "the same, product photos": found,
+        "real product photos called `ai_generated`": alarms,
+        "all real photos called `ai_generated`": percent("false_alarms", 1),
+        "AI-generated photos called `real`": percent("ai_called_real", 1),
+        "calibration error (ECE)": (f"{clean['ece']:.3f}", f"{mixed['ece']:.3f}"),
+    }
+    assert all(f"| {name} | {figures[0]} | {figures[1]} |" in card for name, figures in rows.items())
+    for name, row in (("auroc", "AUROC, all photos"), ("auroc_product", "AUROC, product photos")):
+        assert re.search(rf"\| {row} \| {clean[name]:.3f} .*?\| {mixed[name]:.3f} ", card), row
+    table = (ROOT / "docs" / "experiments.md").read_text()
+    assert (
+        f"| {clean['auroc']:.3f} / {clean['auroc_product']:.3f} | {mixed['auroc']:.3f} / {mixed['auroc_product']:.3f} |"
+        in table
+    )
+    assert (
+        f"| {clean['found']:.3f} / {clean['found_product']:.3f} | {mixed['found']:.3f} / {mixed['found_product']:.3f} |"
+        in table
+    )
 
 
 def test_every_target_is_explained() -> None:
