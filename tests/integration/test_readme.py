@@ -19,7 +19,7 @@ from veriphoto_serving.triton.ports import free_ports
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(sh|console|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-ELSEWHERE = re.compile(r"^make ")
+ELSEWHERE = re.compile(r"^make |/pip install ")
 """Installs: the tests run in what it has installed."""
 FOUND_SOMETHING = re.compile(r"veriphoto data audit ")
 """Ends with 1 where photos give their class away, as those of so few sources do."""

@@ -22,6 +22,11 @@ _EXTRAS: Final = {
     "review": f"run {install_command('review')}",
 }
 """What installs the packages that a part needs as it is loaded."""
+_ORDER: Final = (
+    *("predict", "scan", "serve", "page", "health", "gateway", "monitor", "drift", "canary", "review", "calibrate"),
+    *("data", "teacher", "train", "average", "evaluate", "export", "models", "encoder", "second-opinion"),
+)
+"""How ``--help`` lists the commands: scoring and serving, then watching and deciding, then making a model."""
 _WHOLE: Final = 200
 """Letters of a command's first sentence that a list of commands shows, on as many lines as that takes."""
 
@@ -105,6 +110,9 @@ def _root(
 
 def _group(broken: Mapping[str, Exception]) -> type[TyperGroup]:
     class Group(TyperGroup):
+        def list_commands(self, ctx: Any) -> list[str]:
+            return sorted(super().list_commands(ctx), key=lambda name: (*_ORDER, name).index(name))
+
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
             command = super().get_command(ctx, cmd_name)
             if command is None and not get_close_matches(cmd_name, self.list_commands(ctx)):

@@ -119,7 +119,9 @@ class ExplainAnswer(PredictAnswer):
     """Answer of `/predict/explain`."""
 
     evidence: list[list[list[float]]] = Field(description="[crop][row][column]; positive speaks for AI-generated.")
-    evidence_bias: float = Field(description="The mean of the evidence plus this is the logit of the probability.")
+    evidence_bias: float = Field(
+        description="The mean of the evidence plus this is the classifier's logit, `second_opinion.first_logit`."
+    )
     boxes: list[Box] = Field(description="Where each crop lies.")
     overlay_png_base64: str = Field(description="The photo with the map over it.")
     explanation: str

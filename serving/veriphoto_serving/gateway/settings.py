@@ -58,7 +58,10 @@ class GatewaySettings:
     rate_limit: int = option(0, "Photos per minute for each API key; 0 for no limit.", panel=_ACCESS, least=0)
     rate_burst: int = option(60, "Photos that a key may send at once before the rate limit applies.", panel=_ACCESS)
     max_in_flight: int = option(
-        0, "Photos at Triton at a time; more are refused at once. 0 allows four per CPU core.", panel=_LIMITS, least=0
+        0,
+        "Photos at Triton at a time; more wait 20 ms and are refused then. 0 allows four per CPU core.",
+        panel=_LIMITS,
+        least=0,
     )
     batch_in_flight: int = option(
         8, "Photos of one batch at Triton at a time; never more than half of --max-in-flight.", panel=_LIMITS

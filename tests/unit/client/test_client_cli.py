@@ -287,6 +287,12 @@ def every_command(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], A
         yield from every_command(each, *path, name)
 
 
+def test_help_lists_what_most_people_look_for_first():
+    listed = get_command(build()).list_commands(None)
+    assert listed[:3] == ["predict", "scan", "serve"]
+    assert listed[-1] == "second-opinion"  # all have a place: whatever has none comes behind it
+
+
 def test_help_shows_every_name_and_every_command_whole_in_80_columns():
     app, headings = build(), set()
     for path, command in every_command(get_command(app)):

@@ -21,7 +21,7 @@ _ABOUT: Final = {
 _PRIVACY: Final = {
     "pictures": "A picture is held in memory while it is scored, and nowhere else. It is never stored or passed on.",
     "file_names": "Names of files appear in the answer to the caller who sent them; they are never stored or logged.",
-    "metadata": "A picture's metadata is read for the answer (camera, C2PA, XMP) and not kept; prompts are not read.",
+    "metadata": "Metadata is read for the answer (camera, C2PA, generator) and not kept; no prompt is repeated.",
     "log": "For drift, numbers of a picture are kept, such as score, size, format and brightness, under a request id.",
     "feedback": "A picture's truth that a caller tells, where it is taken, is kept with the case and the key's name.",
     "addresses": "Addresses of callers are not stored.",

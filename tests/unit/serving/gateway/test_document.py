@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 from fastapi.routing import APIRoute
 
+from veriphoto_client.commandline.options import options_of
 from veriphoto_serving.gateway.app import create_app
 from veriphoto_serving.gateway.errors import STATUS
 from veriphoto_serving.gateway.settings import GatewaySettings
@@ -21,10 +21,13 @@ def test_the_errors_table_is_the_codes() -> None:
 
 
 def test_the_options_table_is_the_settings() -> None:
-    rows = dict(re.findall(r"^\| `--([a-z-]+)` \| (.*) \| .* \|$", TEXT, re.MULTILINE))
-    words = {None: "", False: "off"}
-    expected = {each.name.replace("_", "-"): each.default for each in fields(GatewaySettings)}
-    assert rows == {n: words[v] if v is None or v is False else str(v) for n, v in expected.items()}
+    rows = re.findall(r"^\| `--([a-z-]+)` \| (.*) \| (.*) \|$", TEXT, re.MULTILINE)
+    words = {"None": "", "False": "off"}
+    expected = [
+        (each.name.replace("_", "-"), words.get(str(each.default), str(each.default)), shown.help)
+        for each, shown in options_of(GatewaySettings)
+    ]
+    assert sorted(rows) == sorted(expected)
 
 
 def test_every_route_is_told() -> None:
