@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import statistics
 import tempfile
@@ -19,7 +18,7 @@ from veriphoto.contract import CONTRACT
 from veriphoto.errors import DataError, ImageError, ModelError
 from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file, verify_onnx
 from veriphoto.preprocessing import preprocess
-from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant, cpu_kind
+from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant, cpu_kind, cpu_name
 from veriphoto.verdict import OperatingPoint
 from veriphoto_export.quantize import quantize_int8
 from veriphoto_export.runners import Crops, Run, available, file_of, open_variant
@@ -119,15 +118,6 @@ def build_variants(
 def fastest(rows: Sequence[VariantMeasurement]) -> str:
     """Returns the accepted variant that serves one picture soonest on one core, as the embedded classifier runs."""
     return min((row for row in rows if row.accepted), key=lambda row: row.ms_per_crop["b1c1"]).variant
-
-
-def cpu_name() -> str:
-    """Returns the CPU's own name; timings hold for one kind of CPU."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def _quantize(bench: Path, pictures: Sequence[Picture]) -> None:
