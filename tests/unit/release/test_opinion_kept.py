@@ -16,8 +16,9 @@ from veriphoto.errors import DataError, ManifestError, ModelError
 from veriphoto.manifest import read_manifest
 from veriphoto.second_opinion import OPINION_FILE, SecondOpinion, read_opinion
 from veriphoto_export.operating_point import UNSERVED
+from veriphoto_release.adoption import adopt, example
 from veriphoto_release.opinion import add_opinion
-from veriphoto_release.promotion import adopt, example, promote, rollback
+from veriphoto_release.promotion import promote, rollback
 from veriphoto_release.publish import publish
 from veriphoto_release.registration import register
 from veriphoto_release.registry import CHALLENGER, CHAMPION
