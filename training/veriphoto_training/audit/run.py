@@ -152,12 +152,13 @@ def _shortcut(features: Features, pictures: Sequence[Picture]) -> Shortcut:
 
 
 def _align(pictures: Sequence[Picture], recipe: Recipe, track: Track) -> Features:
-    with aligned_metadata(recipe) as measure:
-        rows = [
+    measure = aligned_metadata(recipe)
+    return np.stack(
+        [
             measure(picture.data, np.random.default_rng((_SEED, index)))
             for index, picture in enumerate(track(pictures, "aligning"))
         ]
-    return np.stack(rows)
+    )
 
 
 def _copies(items: Sequence[_Item], own: int) -> tuple[Copies, ...]:
