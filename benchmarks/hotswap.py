@@ -35,9 +35,10 @@ from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import VeriphotoError
 from veriphoto.manifest import ONNX_FILE, Manifest, latest_version, read_manifest
 from veriphoto_client import Detector
+from veriphoto_release.adoption import adopt, example
 from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.candidate import load_candidate
-from veriphoto_release.promotion import Place, adopt, example, promote, rollback
+from veriphoto_release.promotion import Place, promote, rollback
 from veriphoto_release.registration import register
 from veriphoto_release.registry import Registry
 from veriphoto_release.triton import GOLDEN_ID, find_triton

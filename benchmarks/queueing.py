@@ -89,10 +89,10 @@ class Outcome:
         latencies = np.array([each for at, each in zip(self.at, self.latency, strict=True) if start <= at < end])
         refused, failed = (sum(start <= at < end for at in group) for group in (self.refused, self.failed))
         total = len(latencies) + refused + failed
-        found = {f"p{level}_ms": round(1000 * float(np.percentile(latencies, level)), 1) for level in (50, 95, 99)}
+        levels = (50, 95, 99) if len(latencies) else ()
         return {
             "requests": total,
-            **(found if len(latencies) else {}),
+            **{f"p{level}_ms": round(1000 * float(np.percentile(latencies, level)), 1) for level in levels},
             "refused_share": round(refused / max(1, total), 4),
             "failed_share": round(failed / max(1, total), 4),
         }

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from veriphoto.variants import Variant
+from veriphoto.variants import Variant, cpu_flags, cpu_name
 
 RESULTS: Final = Path(__file__).parent / "results"
 SUMMARY: Final = RESULTS / "summary.json"
@@ -18,15 +18,10 @@ SUMMARY: Final = RESULTS / "summary.json"
 
 def machine() -> dict[str, Any]:
     """Describes the machine without naming it."""
-    cpu = next(
-        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
-        platform.processor(),
-    )
-    flags = next((line for line in _lines("/proc/cpuinfo") if line.startswith("flags")), "")
     return {
-        "cpu": cpu,
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
-        "amx_bf16": " amx_bf16" in flags,
+        "amx_bf16": "amx_bf16" in cpu_flags(),
         "python": platform.python_version(),
         "load_average_before": round(os.getloadavg()[0], 1),
         "measured_at": datetime.now(UTC).isoformat(timespec="minutes"),
@@ -69,10 +64,3 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []

@@ -24,7 +24,7 @@ from benchmarks.engine import REPOSITORY
 from benchmarks.pictures import SIZES, pictures
 from benchmarks.processes import Worker
 from benchmarks.results import save, save_table, suffix
-from benchmarks.rounds import Block, in_turns
+from benchmarks.rounds import Block, Measured, in_turns
 from benchmarks.servers import Served, measure, triton
 
 from veriphoto.sessions import PROCESS_ENVIRONMENT
@@ -33,6 +33,8 @@ from veriphoto.variants import Variant
 PREPROCESS: Final = "preprocess/config.pbtxt"
 EMBEDDED: Final = "classifier/configs/embedded.pbtxt"
 _TWO: Final = "count: 2 kind: KIND_CPU"
+_AS_IT_IS: Final = "as it is"
+_FIGURES: Final = ("images_per_s", "p50_ms", "p99_ms", "cpu_ms_per_image", "peak_rss_mb")
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,18 @@ def repository(at: Path, change: Change) -> Path:
     return copy
 
 
+def compared(turns: Measured) -> list[dict[str, Any]]:
+    """Returns a row of figures for each side, and how its images/s compare with the repository's as it is."""
+    rows: list[dict[str, Any]] = []
+    for name in turns.blocks:
+        row: dict[str, Any] = {"change": name}
+        if name != _AS_IT_IS:
+            found = turns.ratio(name, _AS_IT_IS)
+            row["ratio"] = f"{found['median']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+        rows.append(row | {key: turns.median(name, key) for key in _FIGURES})
+    return rows
+
+
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,23 +120,14 @@ def main() -> None:
             order = {"loop": "closed", "way": "raw", "url": served.raw_url, "width": 8, "seconds": arguments.seconds}
             return lambda: measure(load, order, served.triton_pids)
 
-        sides = {"as it is": block(start(Change()))}
+        sides = {_AS_IT_IS: block(start(Change()))}
         sides |= {name: block(start(CHANGES[name])) for name in arguments.only}
         turns = in_turns(sides, arguments.rounds)
-    ratios = {name: turns.ratio(name, "as it is") for name in arguments.only}
-    keys = ("images_per_s", "p50_ms", "p99_ms", "cpu_ms_per_image", "peak_rss_mb")
-    rows: list[dict[str, Any]] = [
-        {
-            "change": name,
-            **({"ratio": f"{r['median']:.3f} ({r['min']:.3f} to {r['max']:.3f})"} if (r := ratios.get(name)) else {}),
-            **{key: turns.median(name, key) for key in keys},
-        }
-        for name in sides
-    ]
+    ratios = {name: turns.ratio(name, _AS_IT_IS) for name in arguments.only}
     ending = ("" if arguments.megapixels == "1" else f"_{arguments.megapixels}mp") + suffix(arguments.variant)
     command = f"python -m benchmarks.tuning --variant {arguments.variant}"
     save(f"tuning{ending}", {"command": command, "ratios": ratios, "blocks": turns.blocks})
-    save_table(f"tuning{ending}", "Changes of the configuration, concurrency 8", rows)
+    save_table(f"tuning{ending}", "Changes of the configuration, concurrency 8", compared(turns))
 
 
 if __name__ == "__main__":

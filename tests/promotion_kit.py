@@ -19,7 +19,8 @@ from toy_model import SAMPLES, copy_repository, publish_toy, toy_bundle, toy_fin
 
 from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file
 from veriphoto.variants import INT8_FILE, VARIANTS_FILE, cpu_kind
-from veriphoto_release.promotion import Place, adopt, example, promote, rollback
+from veriphoto_release.adoption import adopt, example
+from veriphoto_release.promotion import Place, promote, rollback
 from veriphoto_release.registration import register
 from veriphoto_release.registry import Registry
 from veriphoto_release.triton import Triton
@@ -88,7 +89,7 @@ def die_at(action: Callable[..., None], step: str, arguments: Sequence[Any]) -> 
     """Runs an action in a process of its own that gets SIGKILL as a step begins; returns its exit code."""
     with pytest.MonkeyPatch.context() as patch:
         # The server that forks is started once, with what it imports; it finds our modules through the environment.
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         _FORKS.set_forkserver_preload(_PRELOAD)
         process = _FORKS.Process(target=_act, args=(action, step, tuple(arguments)))
         process.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from pathlib import Path
 
 
@@ -13,7 +14,7 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def replace_bytes(path: Path, data: bytes) -> None:
-    """Writes a file under another name first, then renames.
+    """Writes a file under another name first, then renames; any number of threads and processes may do so at once.
 
     Args:
         path: The file; its folder is made where there is none. Where it is a link, what it leads to is written. A
@@ -28,7 +29,7 @@ def replace_bytes(path: Path, data: bytes) -> None:
         return
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh = path.with_name(f".{path.name}.{threading.get_native_id()}")
     try:
         fresh.write_bytes(data)
         fresh.replace(path)

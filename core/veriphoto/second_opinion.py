@@ -281,7 +281,7 @@ def read_opinion(directory: Path) -> SecondOpinion | None:
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
         if body.pop("schema") != SCHEMA:
-            raise ManifestError(f"{path} is of another release; fit it again: veriphoto second-opinion fit")
+            raise ManifestError(f"{path} is of another release; fit it again: veriphoto second-opinion")
         return _opinion(body)
     except FileNotFoundError:
         return None

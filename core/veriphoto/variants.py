@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -87,14 +88,22 @@ def cpu_flags(cpuinfo: str | None = None) -> frozenset[str]:
     Args:
         cpuinfo: The text of ``/proc/cpuinfo``; read where None. Where there is none, nothing is known.
     """
+    return frozenset(_told_of_cpu(("flags", "Features"), cpuinfo).split())
+
+
+def cpu_name() -> str:
+    """Returns the processor's own name; timings hold for one kind of processor."""
+    return _told_of_cpu(("model name",)) or platform.processor()
+
+
+def _told_of_cpu(fields: tuple[str, ...], cpuinfo: str | None = None) -> str:
     if cpuinfo is None:
         try:
             cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
         except OSError:
-            return frozenset()
+            return ""
     lines = (line.partition(":") for line in cpuinfo.splitlines())
-    found = next((value.split() for name, _, value in lines if name.strip() in ("flags", "Features")), [])
-    return frozenset(found)
+    return next((value.strip() for name, _, value in lines if name.strip() in fields), "")
 
 
 def cpu_kind(cpuinfo: str | None = None) -> CpuKind:

@@ -18,9 +18,7 @@ from torch import nn
 
 from veriphoto.contract import CONTRACT, CROPS, EVIDENCE, LOGIT, OPERATING_POINT, PROBABILITY
 from veriphoto.manifest import Calibration
-from veriphoto_export.operating_point import OPERATING_POINT_CONSTANT, stamp
-
-__all__ = ["OPSET", "OUTPUTS", "ClassifierGraph", "Network", "export_onnx", "stamp"]
+from veriphoto_export.operating_point import OPERATING_POINT_CONSTANT
 
 OUTPUTS: Final = (PROBABILITY, LOGIT, EVIDENCE, OPERATING_POINT)
 OPSET: Final = 18

@@ -26,6 +26,7 @@ import onnx
 
 from veriphoto.contract import CONTRACT, CROPS, OPERATING_POINT
 from veriphoto.errors import MissingExtraError, ModelError, UsageError
+from veriphoto.files import replace_bytes
 from veriphoto.manifest import ONNX_FILE, read_manifest, verify_onnx
 from veriphoto.preprocessing import preprocess
 from veriphoto_export.pictures import find_pictures
@@ -132,9 +133,7 @@ def build_plan(
         raise ModelError(f"{package.__name__} {package.__version__} does not build {model}; see its messages above")
     data = bytes(engine)
     try:
-        fresh = target.with_name(f".{target.name}.new")
-        fresh.write_bytes(data)
-        fresh.replace(target)
+        replace_bytes(target, data)
     except OSError as error:
         raise ModelError(f"cannot write {target}: {error.strerror or error}") from error
     smallest, usual, largest = (tuple(shape) for shape in profile.get_shape(CROPS))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
-import shutil
 import statistics
 import tempfile
 import time
@@ -17,9 +15,10 @@ import numpy as np
 
 from veriphoto.contract import CONTRACT
 from veriphoto.errors import DataError, ImageError, ModelError
+from veriphoto.files import replace_bytes, replace_text
 from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file, verify_onnx
 from veriphoto.preprocessing import preprocess
-from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant, cpu_kind
+from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant, cpu_kind, cpu_name
 from veriphoto.verdict import OperatingPoint
 from veriphoto_export.quantize import quantize_int8
 from veriphoto_export.runners import Crops, Run, available, file_of, open_variant
@@ -119,15 +118,6 @@ def build_variants(
 def fastest(rows: Sequence[VariantMeasurement]) -> str:
     """Returns the accepted variant that serves one picture soonest on one core, as the embedded classifier runs."""
     return min((row for row in rows if row.accepted), key=lambda row: row.ms_per_crop["b1c1"]).variant
-
-
-def cpu_name() -> str:
-    """Returns the CPU's own name; timings hold for one kind of CPU."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def _quantize(bench: Path, pictures: Sequence[Picture]) -> None:
@@ -239,14 +229,12 @@ def _write(directory: Path, bench: Path, rows: Sequence[VariantMeasurement], sha
         "fastest": fastest(rows),
         "rows": [asdict(row) for row in rows],
     }
-    fresh = directory / f".{VARIANTS_FILE}.new"
+    eight_bits = any(row.accepted and file_of(Variant(row.variant)) == INT8_FILE for row in rows)
     try:
-        if any(row.accepted and file_of(Variant(row.variant)) == INT8_FILE for row in rows):
-            shutil.copy(bench / INT8_FILE, directory / f".{INT8_FILE}.new")
-            (directory / f".{INT8_FILE}.new").replace(directory / INT8_FILE)
-        fresh.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
-        fresh.replace(directory / VARIANTS_FILE)
-        if not any(row.accepted and file_of(Variant(row.variant)) == INT8_FILE for row in rows):
+        if eight_bits:
+            replace_bytes(directory / INT8_FILE, (bench / INT8_FILE).read_bytes())
+        replace_text(directory / VARIANTS_FILE, json.dumps(body, indent=2) + "\n")
+        if not eight_bits:
             (directory / INT8_FILE).unlink(missing_ok=True)  # nobody may run it
     except OSError as error:
         raise ModelError(f"cannot write {directory / VARIANTS_FILE}: {error.strerror or error}") from error

@@ -16,8 +16,8 @@ from veriphoto.errors import DataError, ModelError, UsageError
 from veriphoto.manifest import Findings
 from veriphoto.opinions import EncoderPackage, Opinions, fitting
 from veriphoto.second_opinion import OPINION_FILE, Mode, SecondOpinion, read_opinion
+from veriphoto_export.pictures import find_pictures
 from veriphoto_release.bundle import ModelBundle
-from veriphoto_release.pipeline import find_pictures
 from veriphoto_release.publish import next_version, publish
 from veriphoto_release.versions import BASE_VERSION
 from veriphoto_training.calibration.shop import ShopFit, fit_shop, needed, too_few

@@ -7,27 +7,26 @@ pictures: in a source of 20, one picture is 5 points.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
 from veriphoto.errors import DataError, ImageError, ModelError
-from veriphoto.preprocessing import preprocess
 from veriphoto_release.candidate import Candidate, Floats
 from veriphoto_release.limits import Margins
 from veriphoto_training.data.dataset import Picture
 from veriphoto_training.evaluation.judgement import is_product
 from veriphoto_training.scoring.deliveries import ENDS, deliver
+from veriphoto_training.scoring.logits import prepared
 from veriphoto_training.scoring.metrics import Labels, auroc, balanced_accuracy
 
 Track = Callable[[Sequence[Picture]], Iterable[Picture]]
 
 _AHEAD: Final = 4
-"""Pictures decoded ahead: the memory does not grow with the set."""
+"""Pictures decoded ahead."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,32 +156,13 @@ def score_together(
     """
     done: list[Picture] = []
     found: list[list[float]] = [[] for _ in models]
-    waiting: deque[tuple[Picture, Future[Any]]] = deque()
-
-    def finish() -> None:
-        picture, future = waiting.popleft()
-        crops = future.result()
-        if crops is None:
-            return
+    for picture, made in prepared(track(pictures), partial(deliver, name=delivery), threads=1, ahead=_AHEAD):
+        if isinstance(made, ImageError):
+            continue
         done.append(picture)
         for model, scores in zip(models, found, strict=True):
-            scores.append(float(model.score(crops)[0]))
-
-    with ThreadPoolExecutor(1, thread_name_prefix="gate") as pool:
-        for picture in track(pictures):
-            waiting.append((picture, pool.submit(_crops, picture, delivery)))
-            if len(waiting) > _AHEAD:
-                finish()
-        while waiting:
-            finish()
+            scores.append(float(model.score(made.crops[np.newaxis])[0]))
     return ScoredByBoth(pictures=tuple(done), probabilities=tuple(np.array(scores) for scores in found))
-
-
-def _crops(picture: Picture, delivery: str) -> Any:
-    try:
-        return preprocess(deliver(picture.data, delivery)).crops[np.newaxis]
-    except ImageError:
-        return None
 
 
 def _false_alarms(

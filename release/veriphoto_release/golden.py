@@ -19,8 +19,6 @@ from veriphoto_export.variant_files import MeasuredVariants
 from veriphoto_release.candidate import Candidate, golden_scores
 from veriphoto_release.triton import Triton
 
-__all__ = ["Expected", "expect", "golden_scores", "require"]
-
 ELSEWHERE = "a variant that cannot run here"
 
 

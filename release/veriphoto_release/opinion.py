@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,8 @@ import onnx
 from veriphoto.contract import CLASSIFIER, CROPS, ENCODER
 from veriphoto.errors import UsageError
 from veriphoto.opinions import EncoderPackage
+from veriphoto.verdict import OperatingPoint
+from veriphoto_export.operating_point import UNSERVED, stamp
 from veriphoto_export.variant_files import load_variants
 from veriphoto_release.bundle import ModelBundle
 from veriphoto_release.publish import latest, next_version, publish
@@ -25,6 +28,9 @@ from veriphoto_training.opinion.looks import Track, open_looks
 from veriphoto_training.scoring.scorers import OnnxScorer
 
 _KEY: Final = 12
+_NO_POINT: Final = OperatingPoint(
+    model_version=UNSERVED, threshold=0.0, unsure_low=0.0, unsure_high=0.0, min_side=0.0, max_blockiness=0.0
+)
 
 
 def add_opinion(
@@ -69,6 +75,7 @@ def add_opinion(
     scorer = OnnxScorer(directory)
     encoder = EncoderPackage.require(repository / ENCODER / "1")
     identity = encoder.encoder.identity
+    graph = onnx.load(scorer.file)
     pictures = [picture for root in data for picture in read_dataset(root).pictures]
     fitted = fit_opinion(
         pictures,
@@ -76,12 +83,11 @@ def add_opinion(
         open_looks(scorer.file, encoder, os.cpu_count() or 1),
         identity=identity,
         point=scorer.findings.operating_point,
-        # The network's scores do not depend on the version's number, which is in the graph.
-        cache=cache / f"{identity[:_KEY]}-{scorer.findings.lineage.run_id[:_KEY]}",
+        cache=cache / f"{identity[:_KEY]}-{_scores_of(graph)[:_KEY]}",
         track=track,
     )
     bundle = ModelBundle(
-        graph=onnx.load(scorer.file),
+        graph=graph,
         findings=replace(
             scorer.findings,
             operating_point=fitted.first_point,
@@ -96,3 +102,11 @@ def add_opinion(
         made = register(bundle, registry=registry, example=crops, origin="second-opinion")
         return fitted, f"model {made.number} is challenger, with a second opinion for model {model}"
     return fitted, f"published {publish(bundle, repository, next_version(repository))}"
+
+
+def _scores_of(graph: onnx.ModelProto) -> str:
+    """Names what a graph scores: the same for all versions that differ in their number and cuts alone.
+
+    The training run does not: averaging keeps the first run's name, and calibrating anew moves the scores.
+    """
+    return hashlib.sha256(stamp(graph, _NO_POINT).SerializeToString()).hexdigest()

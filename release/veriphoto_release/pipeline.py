@@ -21,8 +21,6 @@ from veriphoto_release.registration import register
 from veriphoto_release.registry import CHALLENGER, CHAMPION, EXPORT, RegisteredModel, Registry
 from veriphoto_training.network.model import CHECKPOINT_FILE, load_checkpoint
 
-__all__ = ["Exported", "export_run", "export_version", "find_pictures", "spread"]
-
 PARITY_PICTURES: Final = 64
 """More would only take longer: differences come from the graph, hardly from the picture."""
 

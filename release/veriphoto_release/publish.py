@@ -20,20 +20,7 @@ from veriphoto.contract import CLASSIFIER
 from veriphoto.errors import ModelError, UsageError
 from veriphoto.files import flush
 from veriphoto.manifest import ONNX_FILE
-from veriphoto_export.operating_point import operating_point
 from veriphoto_release.bundle import ModelBundle
-
-__all__ = [
-    "GLUE_FILE",
-    "latest",
-    "next_version",
-    "operating_point",
-    "publish",
-    "repository_lock",
-    "require_free",
-    "withdraw",
-    "write_version",
-]
 
 GLUE_FILE: Final = "model.py"
 """Runs the version in Triton's Python backend; every version carries the repository's own."""

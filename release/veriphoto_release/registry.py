@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from veriphoto.errors import MissingExtraError, ModelError, ServiceUnavailableError, UsageError
+from veriphoto_training.tracking import EXPERIMENT
 
 MODEL_NAME: Final = "veriphoto"
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
-EXPERIMENT: Final = "veriphoto"
 EXPORT: Final = "export"
 FORCED: Final = "forced"
 """Tag: why a model was promoted although it was worse."""

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from veriphoto.manifest import ONNX_FILE, read_manifest
 from veriphoto.verdict import OperatingPoint
 from veriphoto_client.commandline.app import build
-from veriphoto_release.promotion import adopt
+from veriphoto_release.adoption import adopt
 from veriphoto_release.registry import Registry
 from veriphoto_review.cases.case import Truth
 from veriphoto_review.cases.store import CaseStore, Filter

@@ -236,14 +236,14 @@ def compare(
     if evaluation is None:
         return
     from veriphoto_export.pictures import find_pictures  # noqa: PLC0415
-    from veriphoto_release import promotion, publish  # noqa: PLC0415 - bring MLflow
+    from veriphoto_release import adoption, publish  # noqa: PLC0415 - bring MLflow
     from veriphoto_release.candidate import load_candidate  # noqa: PLC0415
 
     registry = _registry(var, name)
     if CHAMPION in (champion, candidate):
         with publish.repository_lock(model_repository):
             serving = _serving(var, model_repository)
-            promotion.adopt(registry, model_repository, find_pictures(golden), version=serving)
+            adoption.adopt(registry, model_repository, find_pictures(golden), version=serving)
     models = [registry.find(which) for which in (champion, candidate)]
     first, second = (
         load_candidate(registry.download(model), f"model {model.number}", sha256=model.sha256) for model in models

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,15 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         replace_text(tmp_path, "page")
     assert not list(tmp_path.iterdir())
+
+
+def test_threads_may_write_one_file_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(
+            pool.map(
+                lambda number: replace_text(tmp_path / "page", str(number) * 100_000),
+                [number % 8 for number in range(200)],
+            )
+        )
+    assert len(set((tmp_path / "page").read_text())) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]

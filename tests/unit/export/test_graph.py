@@ -13,7 +13,8 @@ from veriphoto.contract import CONTRACT, CROPS, EVIDENCE, LOGIT, OPERATING_POINT
 from veriphoto.errors import ModelError
 from veriphoto.manifest import Calibration, Findings
 from veriphoto.verdict import OperatingPoint
-from veriphoto_export.graph import OUTPUTS, ClassifierGraph, stamp
+from veriphoto_export.graph import OUTPUTS, ClassifierGraph
+from veriphoto_export.operating_point import stamp
 from veriphoto_export.parity import Crops, reference_logits
 
 

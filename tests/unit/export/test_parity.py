@@ -11,9 +11,9 @@ from toy_model import SAMPLES, ToyNetwork
 
 from veriphoto.errors import DataError, ParityError
 from veriphoto.manifest import Findings
-from veriphoto_export.graph import ClassifierGraph, stamp
+from veriphoto_export.graph import ClassifierGraph
+from veriphoto_export.operating_point import operating_point, stamp
 from veriphoto_export.parity import TOLERANCE, Crops, check_parity, load_crops
-from veriphoto_release.publish import operating_point
 
 
 def check(model: onnx.ModelProto, network: ToyNetwork, findings: Findings, crops: Crops, **other: object):

@@ -12,12 +12,13 @@ from repository_server import RepositoryServer
 from toy_encoder import toy_opinion, write_toy_encoder
 from toy_model import SAMPLES, toy_bundle
 
-from veriphoto.errors import ManifestError, ModelError
+from veriphoto.errors import DataError, ManifestError, ModelError
 from veriphoto.manifest import read_manifest
 from veriphoto.second_opinion import OPINION_FILE, SecondOpinion, read_opinion
 from veriphoto_export.operating_point import UNSERVED
+from veriphoto_release.adoption import adopt, example
 from veriphoto_release.opinion import add_opinion
-from veriphoto_release.promotion import adopt, example, promote, rollback
+from veriphoto_release.promotion import promote, rollback
 from veriphoto_release.publish import publish
 from veriphoto_release.registration import register
 from veriphoto_release.registry import CHALLENGER, CHAMPION
@@ -118,3 +119,36 @@ def test_it_is_fitted_to_a_registered_model(
     change = promote(CHALLENGER, ground.place(server.triton), judge=content)
     assert (change.model, change.opinion_lost) == (3, False)
     assert read_opinion(version(ground, change.version)) == toy_opinion().of_version(change.version)
+
+
+def test_scores_are_kept_for_a_network_and_its_calibration(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for the training run, which an average of several runs shares with the first of them."""
+    write_toy_encoder(ground.repository)
+    for label, photo in (("real", SAMPLES[0]), ("ai", SAMPLES[1])):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        shutil.copy(photo, tmp_path / "data" / label)
+    bundle = toy_bundle(5)
+    point = replace(bundle.findings.operating_point, unsure_low=0.1)
+    publish(bundle, ground.repository, 2)
+    publish(replace(bundle, findings=replace(bundle.findings, operating_point=point)), ground.repository, 3)
+    publish(toy_bundle(6), ground.repository, 4)
+    used: list[Path] = []
+
+    def fit(*_: object, cache: Path, **__: object) -> Fitted:
+        used.append(cache)
+        raise DataError("too few")
+
+    monkeypatch.setattr("veriphoto_release.opinion.fit_opinion", fit)
+    for number in (2, 3, 4):
+        with pytest.raises(DataError):
+            add_opinion(
+                [tmp_path / "data"],
+                Roles(product=["*"], learned=[]),
+                repository=ground.repository,
+                cache=tmp_path / "cache",
+                version=number,
+            )
+    same, cuts, other = used
+    assert same == cuts != other

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 from veriphoto.errors import DataError, MissingExtraError, ParityError, ServiceUnavailableError, UsageError
 from veriphoto.manifest import FINDINGS_FILE, read_manifest, verify_onnx
 from veriphoto_export import parity
+from veriphoto_export.pictures import find_pictures
 from veriphoto_release import pipeline
 from veriphoto_release.commands import export
-from veriphoto_release.pipeline import PARITY_PICTURES, export_version, find_pictures, spread
+from veriphoto_release.pipeline import PARITY_PICTURES, export_version, spread
 from veriphoto_release.publish import latest
 from veriphoto_release.registry import Registry
 from veriphoto_training.network.model import CHECKPOINT_FILE, build_network, save_checkpoint

@@ -20,10 +20,11 @@ from typer.testing import CliRunner
 
 from veriphoto.errors import ChecksumError, ContractMismatchError, ModelError, ServiceUnavailableError, UsageError
 from veriphoto.manifest import read_manifest, sha256_file
+from veriphoto_release.adoption import adopt
 from veriphoto_release.commands import models
 from veriphoto_release.gate import Criterion
 from veriphoto_release.journal import JOURNAL_FILE
-from veriphoto_release.promotion import adopt, promote, rollback, settle
+from veriphoto_release.promotion import promote, rollback, settle
 from veriphoto_release.publish import latest, publish
 from veriphoto_release.registry import CHALLENGER, CHAMPION, EXPORT, FORCED, Registry
 from veriphoto_release.triton import Triton

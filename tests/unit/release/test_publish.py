@@ -13,9 +13,10 @@ import pytest
 
 from veriphoto.errors import ModelError, UsageError
 from veriphoto.manifest import Findings, read_manifest, verify_onnx
+from veriphoto_export.operating_point import operating_point
 from veriphoto_release import publish as publishing
 from veriphoto_release.bundle import ModelBundle
-from veriphoto_release.publish import next_version, operating_point, publish
+from veriphoto_release.publish import next_version, publish
 
 
 def put(model: onnx.ModelProto, findings: Findings, repository: Path, version: int) -> Path:

@@ -15,8 +15,8 @@ from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file
 from veriphoto.preprocessing import preprocess
 from veriphoto.verdict import Verdict, decide
 from veriphoto_client.commandline.app import build
+from veriphoto_export.pictures import find_pictures
 from veriphoto_monitoring.canary.pictures import find
-from veriphoto_release.pipeline import find_pictures
 from veriphoto_review.cases.case import Truth
 from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import Database

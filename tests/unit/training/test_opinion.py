@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from veriphoto_training.opinion.probe import (
     source_weights,
 )
 from veriphoto_training.opinion.rule import Sample, fit_logistic, joint_logits, weighted_quantile
-from veriphoto_training.opinion.teacher import Teacher
+from veriphoto_training.opinion.teacher import Teacher, ask_encoder
 from veriphoto_training.scoring.metrics import auroc, sigmoid
 
 POINT = OperatingPoint(
@@ -180,6 +182,24 @@ def test_looks_are_kept_and_broken_pictures_left_out(tmp_path: Path) -> None:
     assert len(shown) == 1
 
 
+def test_copies_of_a_photo_are_looked_at_side_by_side(tmp_path: Path) -> None:
+    meeting = threading.Barrier(2, timeout=30)
+    pictures = []
+    for number in range(20):
+        for copy in "ab":
+            file = tmp_path / f"{number}{copy}.png"
+            Image.linear_gradient("L").resize((300, 200 + number)).save(file)
+            pictures.append(Picture(path=file.name, label=0, source="s", group=file.name, file=file))
+
+    def look(_: np.ndarray) -> tuple[np.ndarray, float]:
+        meeting.wait()
+        return np.float32([1.0, 2.0]), 0.5
+
+    looks = look_at(pictures, "clean", [look, look], tmp_path / "cache")
+    assert len(looks.pictures) == 40
+    assert len(list((tmp_path / "cache").iterdir())) == 20
+
+
 def test_a_sample_knows_its_labels() -> None:
     looks = _looks()
     everything = np.ones(len(looks.pictures), bool)
@@ -208,3 +228,28 @@ def test_a_teacher_is_written_and_knows_the_photos_that_it_has_seen(tmp_path: Pa
     assert (np.diff(everything[np.argsort(scores)]) >= 0).all()
     with pytest.raises(UsageError, match="veriphoto teacher"):
         Teacher.read(stranger)
+
+
+def test_a_teacher_of_photos_with_copies_knows_each_by_its_own_row(tmp_path: Path) -> None:
+    teacher = Teacher(
+        logits=np.float32([1.0, 2.0, 1.0, 3.0]),
+        features=np.float32([[1], [2], [1], [3]]),
+        rows={"a": 2, "b": 1, "c": 3},
+    )
+    teacher.write(tmp_path / "teacher.npz")
+    read = Teacher.read(tmp_path / "teacher.npz")
+    assert {name: (read.logits[row], read.features[row, 0]) for name, row in read.rows.items()} == {
+        name: (teacher.logits[row], teacher.features[row, 0]) for name, row in teacher.rows.items()
+    }
+
+
+def test_a_teacher_needs_sources_to_leave_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = _looks()
+    pictures = tuple(replace(picture, source="folder") for picture in looks.pictures)
+    module = "veriphoto_training.opinion.teacher"
+    monkeypatch.setattr(f"{module}.EncoderPackage", MagicMock())
+    monkeypatch.setattr(f"{module}.open_looks", MagicMock())
+    monkeypatch.setattr(f"{module}.read_dataset", MagicMock())
+    monkeypatch.setattr(f"{module}.look_at", lambda *_: replace(looks, pictures=pictures))
+    with pytest.raises(DataError, match="1 sources of real pictures"):
+        ask_encoder(tmp_path, (), tmp_path, tmp_path, lambda photos: photos)

@@ -39,7 +39,9 @@ def test_overrides_change_fields_and_nothing_else() -> None:
     assert (changed.epochs, changed.two_views, changed.crop_size) == (3, False, get_recipe("product").crop_size)
 
 
-@pytest.mark.parametrize("change", ["epoch=3", "epochs", "epochs=many", "epochs=0", "name=1"])
+@pytest.mark.parametrize(
+    "change", ["epoch=3", "epochs", "epochs=many", "epochs=0", "epochs=2.5", "align=1", "dropout=true", "name=1"]
+)
 def test_overrides_that_do_not_fit_are_refused(change: str) -> None:
     with pytest.raises(UsageError):
         override(get_recipe("product"), [change])

@@ -14,15 +14,16 @@ from veriphoto_training.data.dataset import LABELS, Picture
 from veriphoto_training.evaluation.figure import Figure, Indices
 from veriphoto_training.evaluation.intervals import estimate, independent, rarer_class
 from veriphoto_training.scoring.deliveries import reencode
+from veriphoto_training.scoring.logits import Track, score_pictures
 from veriphoto_training.scoring.metrics import Floats, Labels, balanced_accuracy, sigmoid
-from veriphoto_training.scoring.scorers import Scorer, Track, score_pictures
+from veriphoto_training.scoring.scorers import Scorer
 
 REENCODE_QUALITY: Final = 90
 CONFIDENT: Final = 0.95
 """Probability of the other class from which a label is worth a second look."""
 
 
-def ask_model(pictures: Sequence[Picture], scorer: Scorer, track: Track = lambda starts: starts) -> ModelFindings:
+def ask_model(pictures: Sequence[Picture], scorer: Scorer, track: Track = lambda pictures: pictures) -> ModelFindings:
     """Scores every picture twice, as it is and saved once more as a JPEG.
 
     Args:
@@ -34,8 +35,8 @@ def ask_model(pictures: Sequence[Picture], scorer: Scorer, track: Track = lambda
         Balanced accuracy at the model's threshold both times, their difference, and the labels it contradicts.
     """
     again = partial(reencode, longest=None, quality=REENCODE_QUALITY)
-    plain = sigmoid(score_pictures(scorer, pictures, track=track).logits)
-    moved = sigmoid(score_pictures(scorer, pictures, again, track).logits)
+    plain = sigmoid(score_pictures(scorer.logits, pictures, track=track).logits)
+    moved = sigmoid(score_pictures(scorer.logits, pictures, again, track).logits)
     labels = np.array([picture.label for picture in pictures], dtype=np.int64)
     groups = [picture.group for picture in pictures]
     threshold = scorer.findings.operating_point.threshold

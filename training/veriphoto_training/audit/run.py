@@ -106,7 +106,7 @@ def run_audit(options: AuditOptions, track: Track) -> tuple[Audit, dict[str, Pic
     aligned = _shortcut(_align(own, options.recipe, track), own)
     looks = judge_looks(own, options.recipe.balance, options.content, lambda chosen: track(chosen, "measuring looks"))
     copies = _copies([*items, *others], len(items))
-    model = ask_model(own, scorer, lambda starts: track(starts, f"asking {scorer.name}")) if scorer else None
+    model = ask_model(own, scorer, lambda chosen: track(chosen, f"asking {scorer.name}")) if scorer else None
     audit = Audit(
         name=options.root.name,
         fingerprint=Dataset(pictures=tuple(own)).fingerprint,
@@ -152,12 +152,13 @@ def _shortcut(features: Features, pictures: Sequence[Picture]) -> Shortcut:
 
 
 def _align(pictures: Sequence[Picture], recipe: Recipe, track: Track) -> Features:
-    with aligned_metadata(recipe) as measure:
-        rows = [
+    measure = aligned_metadata(recipe)
+    return np.stack(
+        [
             measure(picture.data, np.random.default_rng((_SEED, index)))
             for index, picture in enumerate(track(pictures, "aligning"))
         ]
-    return np.stack(rows)
+    )
 
 
 def _copies(items: Sequence[_Item], own: int) -> tuple[Copies, ...]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from veriphoto.decoding import decode
-from veriphoto_training.augment.colours import as_it_is, draw_tint
+from veriphoto_training.augment.colours import Tint, as_it_is, draw_tint
 from veriphoto_training.recipes import Recipe
 
 Pixels = npt.NDArray[np.uint8]
@@ -32,6 +32,8 @@ _WHOLE: Final = 0.7
 """Share of squares that are nearly whole pictures, as serving's is."""
 _ENCODED: Final = (0.75, 1.9)
 """Side of a square when it is encoded last, in training crops; drawn whatever the picture's size, or it would show."""
+_CLEAN: Final = (60, 99)
+"""Quality of the clean view's last encoding."""
 _FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BOX)
 
 
@@ -64,24 +66,42 @@ class Chain:
         Returns:
             The clean view, and the degraded one with ``two_views``; uint8 [S, S, 3].
         """
-        decoded = decode(data)
-        image = decoded.image
-        if decoded.format == "png":  # no JPEG generation yet, which every camera picture has
-            image = recode(image, "JPEG", int(rng.integers(75, 99)), rng)
-        if rng.random() < 0.5:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        square = _square(image, rng)
-        side = round(self.crop_size * float(rng.uniform(*_ENCODED)))
-        tint = draw_tint(rng) if rng.random() < self.colour_share else as_it_is
-        views = [self._view(tint(_scaled(square, side, rng)), rng, quality=(60, 99))]
+        square, side, tint = self._drawn(data, rng)
+        views = [self._view(tint(_scaled(square, side, rng)), rng, _CLEAN)]
         if self.two_views:
             smaller = max(self.crop_size // 2, round(side * float(rng.uniform(0.45, 1.0))))
             views.append(self._view(spoil(tint(_scaled(square, smaller, rng)), rng), rng, quality=(30, 85)))
         return tuple(views)
 
+    def last_file(self, data: bytes, rng: np.random.Generator) -> bytes | None:
+        """Returns the file that the clean view is decoded from, with the draws of ``__call__``.
+
+        Args:
+            data: The picture's encoded bytes.
+            rng: Source of all random draws.
+
+        Returns:
+            The file; None where the view was not encoded last.
+        """
+        square, side, tint = self._drawn(data, rng)
+        return last_encoding(tint(_scaled(square, side, rng)), rng, _CLEAN)
+
+    def _drawn(self, data: bytes, rng: np.random.Generator) -> tuple[Image.Image, int, Tint]:
+        """Draws a square of the picture, its side when it is encoded last, and its colours."""
+        decoded = decode(data)
+        image = decoded.image
+        if decoded.format == "png":  # no JPEG generation yet, which every camera picture has
+            image = opened(encode(image, "JPEG", int(rng.integers(75, 99)), rng))
+        if rng.random() < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        square = _square(image, rng)
+        side = round(self.crop_size * float(rng.uniform(*_ENCODED)))
+        return square, side, draw_tint(rng) if rng.random() < self.colour_share else as_it_is
+
     def _view(self, region: Image.Image, rng: np.random.Generator, quality: tuple[int, int]) -> Pixels:
         side = region.width - _MARGIN
-        encoded = last_encoding(region, rng, quality)
+        file = last_encoding(region, rng, quality)
+        encoded = region if file is None else opened(file)
         left, top = (int(value) for value in rng.integers(0, _MARGIN + 1, 2))
         square = encoded.crop((left, top, left + side, top + side))
         return np.asarray(square.resize((self.crop_size, self.crop_size), Image.Resampling.BICUBIC))
@@ -104,15 +124,13 @@ def spoil(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image
 
 
-def last_encoding(image: Image.Image, rng: np.random.Generator, quality: tuple[int, int]) -> Image.Image:
-    """Encodes and decodes as a shop's upload would: mostly JPEG, sometimes WebP, sometimes not at all."""
+def last_encoding(image: Image.Image, rng: np.random.Generator, quality: tuple[int, int]) -> bytes | None:
+    """Encodes as a shop's upload would: mostly JPEG, sometimes WebP, sometimes not at all, which is None."""
     choice = rng.random()
     value = int(rng.integers(*quality))
-    if choice < 0.78:
-        return recode(image, "JPEG", value, rng)
-    if choice < 0.9:
-        return recode(image, "WEBP", value, rng)
-    return image
+    if choice >= 0.9:
+        return None
+    return encode(image, "JPEG" if choice < 0.78 else "WEBP", value, rng)
 
 
 def encode(image: Image.Image, kind: str, quality: int, rng: np.random.Generator) -> bytes:
@@ -125,9 +143,9 @@ def encode(image: Image.Image, kind: str, quality: int, rng: np.random.Generator
     return buffer.getvalue()
 
 
-def recode(image: Image.Image, kind: str, quality: int, rng: np.random.Generator) -> Image.Image:
-    """Encodes and decodes a picture; see ``encode``."""
-    return Image.open(io.BytesIO(encode(image, kind, quality, rng))).convert("RGB")
+def opened(file: bytes) -> Image.Image:
+    """Decodes a file of our own making, mode RGB."""
+    return Image.open(io.BytesIO(file)).convert("RGB")
 
 
 def whole(data: bytes, size: int, rng: np.random.Generator) -> tuple[Pixels, ...]:

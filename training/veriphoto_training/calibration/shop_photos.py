@@ -146,19 +146,16 @@ def _passes(probability: float, statistics: dict[str, float], point: OperatingPo
 
 def _independent(facts: Sequence[Facts], values: Sequence[float]) -> list[int]:
     """One picture of each set of copies: the one that the model takes most for AI, so that none is forgotten."""
-    parent = list(range(len(facts)))
+    from scipy.sparse import coo_array  # noqa: PLC0415 - of an extra
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
 
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    for pair in find_pairs(facts):
-        parent[root(pair.second)] = root(pair.first)
+    pairs = [(pair.first, pair.second) for pair in find_pairs(facts)]
+    if not pairs:
+        return list(range(len(facts)))
+    links = coo_array((np.ones(len(pairs)), np.transpose(pairs)), shape=(len(facts), len(facts)))
+    _, sets = connected_components(links, directed=False)
     best: dict[int, int] = {}
-    for index in range(len(facts)):
-        leader = root(index)
-        if leader not in best or values[index] > values[best[leader]]:
-            best[leader] = index
+    for index, one in enumerate(sets.tolist()):
+        if one not in best or values[index] > values[best[one]]:
+            best[one] = index
     return sorted(best.values())

@@ -77,7 +77,7 @@ def evaluate(
     tracker: Tracker = MlflowTracker(f"evaluate-{data.name}", var) if tracking else NoTracker()
     try:
         found = run_evaluation(
-            scorer, options, output, tracker, _say, lambda starts: track(starts, description="scoring"), _show
+            scorer, options, output, tracker, _say, lambda chosen: track(chosen, description="scoring"), _show
         )
     finally:
         tracker.close()

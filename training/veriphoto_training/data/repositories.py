@@ -198,7 +198,7 @@ def _git(arguments: Sequence[str], given: bytes = b"", *, local: bool = False) -
 
 
 def _short(message: str) -> str:
-    """One line of what git said: its last complaint, without what terminals would obey."""
+    """One line of what git said: its first complaint, without what terminals would obey."""
     lines = [line for line in message.splitlines() if line.startswith(("fatal:", "error:", "remote:"))]
     text = (lines or message.splitlines() or ["git failed"])[0]
     return "".join(letter for letter in text if letter.isprintable())[:300]

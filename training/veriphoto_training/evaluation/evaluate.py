@@ -23,8 +23,8 @@ from veriphoto_training.evaluation.pages import data_uri, picture_uri, render
 from veriphoto_training.evaluation.report import Delivery, Evaluation, Mistake, measure, tabulate, worst_mistakes
 from veriphoto_training.scoring import metrics
 from veriphoto_training.scoring.deliveries import DELIVERIES, deliver
-from veriphoto_training.scoring.logits import Scores
-from veriphoto_training.scoring.scorers import Scorer, Track, score_pictures
+from veriphoto_training.scoring.logits import Scores, Track, score_pictures
+from veriphoto_training.scoring.scorers import Scorer
 from veriphoto_training.tracking import Tracker, environment
 
 HTML_FILE: Final = "evaluation.html"
@@ -65,7 +65,7 @@ def run_evaluation(
     output: Path,
     tracker: Tracker,
     say: Callable[[str], None],
-    track: Track = lambda starts: starts,
+    track: Track = lambda pictures: pictures,
     show: Callable[[str, Delivery], None] | None = None,
 ) -> Evaluation:
     """Evaluates a model and writes the report.
@@ -94,7 +94,7 @@ def run_evaluation(
     deliveries: dict[str, Delivery] = {}
     for name in DELIVERIES:
         say(f"scoring {len(pictures)} pictures, {name}")
-        scores[name] = score_pictures(scorer, pictures, partial(deliver, name=name), track)
+        scores[name] = score_pictures(scorer.logits, pictures, partial(deliver, name=name), track)
         deliveries |= measure({name: scores[name]}, scorer.findings, options.product_sources)
         if show is not None:
             show(name, deliveries[name])

@@ -23,7 +23,8 @@ from veriphoto.preprocessing import Box, crop_boxes, preprocess
 from veriphoto_training.data.dataset import Picture
 from veriphoto_training.evaluation.figure import Figure
 from veriphoto_training.evaluation.intervals import share
-from veriphoto_training.scoring.scorers import BATCH, Scorer
+from veriphoto_training.scoring.logits import BATCH
+from veriphoto_training.scoring.scorers import Scorer
 
 TRIALS: Final = 200
 _SIDES: Final = (0.4, 0.6)  # of a crop: three to four cells of the map

@@ -1,53 +1,20 @@
-"""Judges a checkpoint on pictures it has not seen: three deliveries, one frozen threshold."""
+"""The figures of one delivery, at a threshold that was fixed beforehand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from veriphoto.manifest import Findings
-from veriphoto_training.calibration.fit import calibrated
 from veriphoto_training.data.dataset import Picture
 from veriphoto_training.data.splits import matches
 from veriphoto_training.evaluation.figure import Figure, Indices
 from veriphoto_training.evaluation.intervals import estimate, independent, rarer_class, share
 from veriphoto_training.scoring.logits import Scores
-from veriphoto_training.scoring.metrics import (
-    auroc,
-    balanced_accuracy,
-    ece,
-    threshold_at_fpr,
-    tpr_at_fpr,
-)
+from veriphoto_training.scoring.metrics import auroc, balanced_accuracy, ece, sigmoid, tpr_at_fpr
 
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """One delivery."""
-
-    delivery: str
-    figures: dict[str, Figure]
-    failed: dict[str, str] = field(default_factory=dict)
-
-
-def judge_deliveries(
-    scores: Mapping[str, Scores], findings: Findings, product_sources: Sequence[str] = ("*",), rounds: int = 400
-) -> list[Judgement]:
-    """Judges every delivery at the findings' calibration and threshold.
-
-    Args:
-        scores: Raw logits, by delivery.
-        findings: The checkpoint's calibration and threshold, fixed beforehand.
-        product_sources: Patterns of the real sources that count as product photos.
-        rounds: Bootstrap resamples.
-
-    Returns:
-        Figures by delivery.
-    """
-    return [_judge(name, part, findings, product_sources, rounds) for name, part in scores.items()]
+Flags = npt.NDArray[np.bool_]
 
 
 def is_product(picture: Picture, patterns: Sequence[str]) -> bool:
@@ -55,20 +22,26 @@ def is_product(picture: Picture, patterns: Sequence[str]) -> bool:
     return not picture.label and matches([picture.source], patterns)
 
 
-def _judge(name: str, scores: Scores, findings: Findings, patterns: Sequence[str], rounds: int) -> Judgement:
-    labels = scores.labels
-    p = calibrated(scores.logits, findings.calibration)
-    threshold = findings.operating_point.threshold
-    product = np.array([is_product(picture, patterns) for picture in scores.pictures], bool)
+def judge(scores: Scores, threshold: float, product: Flags) -> dict[str, Figure]:
+    """Judges pictures that the model has not seen.
 
-    def product_tpr(i: Indices) -> float:
-        limit = threshold_at_fpr(p[i][product[i]], 0.02)
-        return float((p[i][labels[i] == 1] >= limit).mean()) if labels[i].any() else float("nan")
+    Args:
+        scores: Calibrated logits.
+        threshold: Probability from which a picture counts as AI-generated.
+        product: [N], which ones are real product photos.
 
-    def of(chosen: npt.NDArray[np.bool_]) -> float:
+    Returns:
+        The figures with 95 % intervals, groups drawn whole; NaN where there is nothing to judge by.
+    """
+    labels, p = scores.labels, sigmoid(scores.logits)
+
+    def found(rate: float, real: Flags) -> Callable[[Indices], float]:
+        return lambda i: tpr_at_fpr(p[i][labels[i] == 1], p[i][real[i]], rate)
+
+    def of(chosen: Flags) -> float:
         return independent([group for group, one in zip(scores.groups, chosen, strict=True) if one])
 
-    def flagged(chosen: npt.NDArray[np.bool_]) -> Figure:
+    def flagged(chosen: Flags) -> Figure:
         return share(float((p[chosen] >= threshold).mean()) if chosen.any() else float("nan"), of(chosen))
 
     ai, both = of(labels == 1), rarer_class(labels, scores.groups)
@@ -76,13 +49,13 @@ def _judge(name: str, scores: Scores, findings: Findings, patterns: Sequence[str
     parts: dict[str, tuple[Callable[[Indices], float], float]] = {
         "auroc": (lambda i: auroc(labels[i], p[i]), both),
         "balanced_accuracy": (lambda i: balanced_accuracy(labels[i], p[i], threshold), both),
-        "tpr_at_1%_fpr": (lambda i: tpr_at_fpr(labels[i], p[i], 0.01), ai),
-        "tpr_at_2%_fpr": (lambda i: tpr_at_fpr(labels[i], p[i], 0.02), ai),
-        "tpr_at_2%_product_fpr": (product_tpr, ai),
+        "tpr_at_1%_fpr": (found(0.01, labels == 0), ai),
+        "tpr_at_2%_fpr": (found(0.02, labels == 0), ai),
+        "tpr_at_2%_product_fpr": (found(0.02, product), ai),
         "ece": (lambda i: ece(labels[i], p[i]), of(labels >= 0)),
     }
-    figures = {key: estimate(scores.groups, figure, trials, rounds) for key, (figure, trials) in parts.items()}
+    figures = {key: estimate(scores.groups, figure, trials) for key, (figure, trials) in parts.items()}
     figures |= {"tpr": flagged(labels == 1), "fpr": flagged(labels == 0), "fpr_product": flagged(product)}
     if not (product != (labels == 0)).any():  # the same figures, twice
         del figures["fpr_product"], figures["tpr_at_2%_product_fpr"]
-    return Judgement(delivery=name, figures=figures, failed=scores.failed)
+    return figures

@@ -5,24 +5,21 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from veriphoto.contract import CONTRACT
-from veriphoto.manifest import Calibration, Findings
+from veriphoto.manifest import Findings
 from veriphoto.verdict import OperatingPoint, decide
 from veriphoto_training.data.dataset import LABELS, Picture
 from veriphoto_training.evaluation.evidence_check import EvidenceCheck
 from veriphoto_training.evaluation.figure import Figure
 from veriphoto_training.evaluation.intervals import independent, share
-from veriphoto_training.evaluation.judgement import is_product, judge_deliveries
+from veriphoto_training.evaluation.judgement import Flags, is_product, judge
 from veriphoto_training.scoring import metrics
 from veriphoto_training.scoring.logits import Scores
-
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +29,7 @@ class Delivery:
     pictures: int
     failed: int
     figures: dict[str, Figure]
-    """By name: those of ``judge_deliveries``, what becomes of the verdicts, and nothing that has no value here."""
+    """By name: those of ``judge``, what becomes of the verdicts, and nothing that has no value here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,18 +102,16 @@ def measure(scores: Mapping[str, Scores], findings: Findings, product_sources: S
     Returns:
         The figures with 95 % intervals, groups drawn whole.
     """
-    judged = judge_deliveries(scores, replace(findings, calibration=Calibration()), product_sources)
     found = {}
-    for judgement in judged:
-        one = scores[judgement.delivery]
+    for name, one in scores.items():
         product = np.array([is_product(picture, product_sources) for picture in one.pictures], dtype=bool)
         figures = {
-            name: figure
-            for name, figure in judgement.figures.items()
-            if not math.isnan(figure.value) and (product.any() or "product" not in name)
+            key: figure
+            for key, figure in judge(one, findings.operating_point.threshold, product).items()
+            if not math.isnan(figure.value) and (product.any() or "product" not in key)
         }
         figures |= _verdicts(one, product, findings.operating_point)
-        found[judgement.delivery] = Delivery(pictures=len(one.pictures), failed=len(one.failed), figures=figures)
+        found[name] = Delivery(pictures=len(one.pictures), failed=len(one.failed), figures=figures)
     return found
 
 

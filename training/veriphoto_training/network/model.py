@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from veriphoto.contract import CONTRACT
 from veriphoto.errors import UsageError
+from veriphoto.files import flush
 
 CHECKPOINT_FILE: Final = "best.pt"
 """The best checkpoint in a run's directory; the core's ``FINDINGS_FILE`` lies beside it."""
@@ -158,8 +158,7 @@ def write_atomically(path: Path, body: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     torch.save(body, temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
+    flush(temporary)
     temporary.replace(path)
 
 

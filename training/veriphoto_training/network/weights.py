@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from veriphoto.errors import UsageError
+from veriphoto_training.network.model import import_timm
 from veriphoto_training.network.published import (
     check_published,
     describe_published,
@@ -107,8 +108,6 @@ def describe_weights(option: str) -> str:
 
 def _find(option: str) -> State:
     if option == "timm":
-        from veriphoto_training.network.model import import_timm  # noqa: PLC0415  (model imports nothing of ours)
-
         state: State = import_timm().create_model("tf_efficientnet_lite0", pretrained=True).state_dict()
         return {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
     state = _read(_file(option))

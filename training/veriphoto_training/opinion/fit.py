@@ -15,7 +15,7 @@ from veriphoto.verdict import OperatingPoint
 from veriphoto_training.data.dataset import Picture
 from veriphoto_training.data.splits import matches
 from veriphoto_training.opinion.looks import Look, Looks, Track, look_at
-from veriphoto_training.opinion.probe import FOLDS, choose_settings, fit_probe
+from veriphoto_training.opinion.probe import FOLDS, choose_settings, fit_probe, require_sources
 from veriphoto_training.opinion.rule import MISSED, Sample, assemble, fit_rule, weighted_quantile
 from veriphoto_training.scoring.metrics import sigmoid
 
@@ -99,10 +99,7 @@ def _two_cuts(point: OperatingPoint, samples: Sequence[Sample]) -> OperatingPoin
 
 
 def _require(looks: Looks, roles: Roles) -> None:
-    for label, name in enumerate(("real", "AI")):
-        count = len(np.unique(looks.sources[looks.labels == label]))
-        if count < _SOURCES:
-            raise DataError(f"{count} sources of {name} pictures; judging on sources left out takes {_SOURCES}")
+    require_sources(looks, _SOURCES)
     real = [picture.source for picture in looks.pictures if picture.label == 0]
     if not any(matches([source], roles.product) for source in real):
         raise DataError("no real product photos; name their sources with --product-source")

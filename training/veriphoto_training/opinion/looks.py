@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from veriphoto.contract import LOGIT
 from veriphoto.errors import ImageError
+from veriphoto.files import replace_bytes
 from veriphoto.opinions import EncoderPackage
 from veriphoto.preprocessing import preprocess
 from veriphoto.sessions import OUTPUTS, open_session
@@ -115,11 +116,10 @@ def look_at(
             features, first = look(prepared.crops)
         finally:
             free.append(look)
-        partial = file.with_suffix(f".{os.getpid()}.part")
-        with partial.open("wb") as target:
-            # Half the size; what it rounds away is a tenth of what eight-bit activations do.
-            np.savez(target, features=features.astype(np.float16), first=first, statistics=prepared.statistics)
-        partial.replace(file)
+        buffer = io.BytesIO()
+        # Half the size; what it rounds away is a tenth of what eight-bit activations do.
+        np.savez(buffer, features=features.astype(np.float16), first=first, statistics=prepared.statistics)
+        replace_bytes(file, buffer.getvalue())
         return features.astype(np.float16).astype(np.float32), first, prepared.statistics
 
     with ThreadPoolExecutor(len(opened)) as pool:

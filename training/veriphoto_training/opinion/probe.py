@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from veriphoto.errors import DataError
 from veriphoto.second_opinion import Hidden, probe_logits
 from veriphoto_training.opinion.looks import Looks
 from veriphoto_training.scoring.metrics import auroc
@@ -166,6 +167,18 @@ def folds(sources: npt.NDArray[np.str_], labels: npt.NDArray[np.int64], count: i
         fold[members] = place
         loads[place, label] += members.sum()
     return fold
+
+
+def require_sources(looks: Looks, fewest: int) -> None:
+    """Checks that pictures can be judged by what was fitted without their source.
+
+    Raises:
+        DataError: If a class has fewer sources.
+    """
+    for label, name in enumerate(("real", "AI")):
+        count = len(np.unique(looks.sources[looks.labels == label]))
+        if count < fewest:
+            raise DataError(f"{count} sources of {name} pictures; judging on sources left out takes {fewest}")
 
 
 def out_of_source(

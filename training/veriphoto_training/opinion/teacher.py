@@ -21,7 +21,7 @@ from veriphoto.opinions import EncoderPackage
 from veriphoto_training.data.dataset import Picture, read_dataset
 from veriphoto_training.data.splits import matches
 from veriphoto_training.opinion.looks import Looks, Track, look_at, open_looks
-from veriphoto_training.opinion.probe import choose_settings, source_weights
+from veriphoto_training.opinion.probe import FOLDS, choose_settings, require_sources, source_weights
 
 Floats = npt.NDArray[np.float32]
 
@@ -85,9 +85,14 @@ class Teacher:
     def write(self, path: Path) -> None:
         """Writes the targets."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        names = sorted(self.rows, key=self.rows.__getitem__)
+        rows = list(self.rows.values())  # copies of a photo share one
         with path.open("wb") as file:
-            np.savez(file, sha256=np.array(names), logits=self.logits, features=self.features.astype(np.float16))
+            np.savez(
+                file,
+                sha256=np.array(list(self.rows)),
+                logits=self.logits[rows],
+                features=self.features[rows].astype(np.float16),
+            )
 
     def known(self, pictures: list[Picture]) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
         """Looks photos up.
@@ -119,12 +124,13 @@ def ask_encoder(data: Path, leave_out: Sequence[str], repository: Path, cache: P
         The targets.
 
     Raises:
-        DataError: If the data cannot be used.
+        DataError: If the data cannot be used, or come from too few sources.
         ModelError: If there is no encoder.
     """
     encoder = EncoderPackage.require(repository / ENCODER / "1")
     pictures = [picture for picture in read_dataset(data).pictures if not matches([picture.source], leave_out)]
     opened = open_looks(None, encoder, os.cpu_count() or 1)
     clean = look_at(pictures, "clean", opened, cache / encoder.encoder.identity, track)
+    require_sources(clean, FOLDS)
     _, (scores,) = choose_settings([clean])
     return Teacher.of(clean, scores)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from veriphoto.errors import UsageError
+from veriphoto.manifest import sha256_file
 from veriphoto.variants import bfloat16_is_fast
 from veriphoto_training.augment.alignment import Chain, whole
 from veriphoto_training.augment.splice import splice
@@ -122,13 +123,19 @@ class _Run:
     def __init__(self, job: Job, tracker: Tracker, progress: Progress) -> None:
         self._job, self._tracker, self._progress = job, tracker, progress
         recipe = job.recipe
+        self._teacher = Teacher.read(job.teacher) if job.teacher else None
+        # Beside what its checkpoint says, what else must be the same for a run to go on: it shows in the draws alone.
+        self._identity = {
+            **job.metadata(""),
+            "teacher": sha256_file(job.teacher) if job.teacher else "",
+            "pictures": [len(job.split.train), len(job.split.validation)],
+        }
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(_draws(job))
         network = build_network()
         # timm draws the head's weights from -1..1, far too wide for 1,280 features and one output.
         nn.init.normal_(network.classifier.weight, std=0.01)  # type: ignore[union-attr, arg-type]
         load_weights(job.weights, network)
-        self._teacher = Teacher.read(job.teacher) if job.teacher else None
         self._sampler = Sampler(job.split.train, recipe.balance, self._look_weights())
         if is_published(job.weights):
             first = next(batches(self._sampler, _maker(recipe), batch_size=64, seed=_draws(job), start=0, stop=1))
@@ -253,7 +260,7 @@ class _Run:
     def _save(self) -> None:
         body = {
             "run_id": self._tracker.run_id,
-            "identity": self._job.metadata(""),
+            "identity": self._identity,
             "state": asdict(self._state),
             "network": self._network.state_dict(),
             "average": self._average.module.state_dict(),
@@ -270,9 +277,10 @@ class _Run:
         if not path.is_file():
             return
         body = torch.load(path, map_location="cpu", weights_only=True)
-        if body["identity"] != self._job.metadata(""):
+        if body["identity"] != self._identity:
             raise UsageError(
-                f"{path} belongs to a run with another recipe, seed or data; give another --output or delete it"
+                f"{path} belongs to a run with another recipe, teacher, seed or data; "
+                "give another --output or delete it"
             )
         self._network.load_state_dict(body["network"])
         self._average.module.load_state_dict(body["average"])

@@ -184,11 +184,16 @@ def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
         name, _, text = change.partition("=")
         if name not in known:
             raise UsageError(f"'{change}': a recipe has no field '{name}'; it has {', '.join(sorted(known))}")
+        kind = type(getattr(recipe, name))
         try:
-            values[name] = json.loads(text)
+            value = json.loads(text)
         except ValueError:
-            raise UsageError(f"'{change}' is not FIELD=NUMBER or FIELD=true|false") from None
+            value = None
+        if type(value) is not kind and (kind, type(value)) != (float, int):
+            words = {bool: "true or false", int: "a whole number"}.get(kind, "a number")
+            raise UsageError(f"'{change}': {name} is {words}")
+        values[name] = value
     try:
         return replace(recipe, **values)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise UsageError(str(error)) from error

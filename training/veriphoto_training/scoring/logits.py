@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from veriphoto.contract import CONTRACT
 from veriphoto.errors import ImageError
-from veriphoto.preprocessing import preprocess
+from veriphoto.preprocessing import Preprocessed, preprocess
 from veriphoto.variants import bfloat16_is_fast
 from veriphoto_training.data.dataset import Picture
 from veriphoto_training.network.model import forward, normalise
 from veriphoto_training.scoring.deliveries import deliver
 
 Floats = npt.NDArray[np.float64]
+Crops = npt.NDArray[np.uint8]
+Transform = Callable[[bytes], bytes]
+Track = Callable[[Sequence[Picture]], Iterable[Picture]]
+"""Shows progress while pictures are gone through."""
+
+BATCH: Final = 8
+"""Pictures of a forward pass, K crops each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Raw logits of pictures in one delivery."""
+    """Logits of pictures in one delivery."""
 
     pictures: tuple[Picture, ...]
     logits: Floats
@@ -52,9 +61,8 @@ def score(
     *,
     half: bool = True,
     size: int | None = None,
-    pictures_at_once: int = 8,
 ) -> Scores:
-    """Scores pictures.
+    """Scores pictures with a network.
 
     Args:
         network: The network, in evaluation mode.
@@ -62,40 +70,62 @@ def score(
         delivery: How the pictures arrive; a key of ``DELIVERIES``.
         half: Use bfloat16 autocast where the CPU has it: faster, and scores move by about 0.05 logits.
         size: Shrink crops to this side first; only for networks trained on enlarged whole pictures (``scoring_size``).
-        pictures_at_once: Pictures per forward pass.
 
     Returns:
-        Scores in the order of ``pictures``, without those that could not be read.
+        Raw logits in the order of ``pictures``, without those that could not be read.
     """
     device = next(network.parameters()).device
+
+    def raw(crops: Crops) -> Floats:
+        with torch.inference_mode():
+            found = crop_logits(network, torch.from_numpy(crops).to(device), half=half, size=size).mean(1)
+        return np.asarray(found.double().cpu().numpy(), np.float64)
+
+    return score_pictures(raw, pictures, partial(deliver, name=delivery))
+
+
+def score_pictures(
+    logits: Callable[[Crops], Floats],
+    pictures: Sequence[Picture],
+    transform: Transform = lambda data: data,
+    track: Track = lambda pictures: pictures,
+) -> Scores:
+    """Scores pictures with whatever gives logits.
+
+    Args:
+        logits: Maps UINT8 crops [N, K, S, S, 3] to logits FP64 [N].
+        pictures: Pictures to score.
+        transform: Applied to each file before it is scored, such as a delivery.
+        track: Shows progress.
+
+    Returns:
+        Logits in the order of ``pictures``, without those that could not be read.
+    """
     done: list[Picture] = []
-    logits: list[float] = []
+    found: list[Floats] = []
     statistics: list[npt.NDArray[np.float32]] = []
     failed: dict[str, str] = {}
-    ready: list[tuple[Picture, npt.NDArray[np.uint8]]] = []
+    ready: list[Crops] = []
 
     def flush() -> None:
-        if not ready:
-            return
-        stacked = torch.from_numpy(np.stack([crops for _, crops in ready]))
-        logits.extend(crop_logits(network, stacked.to(device), half=half, size=size).mean(1).tolist())
-        done.extend(picture for picture, _ in ready)
-        ready.clear()
+        if ready:
+            found.append(logits(np.stack(ready)))
+            ready.clear()
 
-    with torch.inference_mode():
-        for picture, made in _prepared(pictures, delivery):
-            if isinstance(made, ImageError):
-                failed[picture.path] = made.to_wire()
-                continue
-            statistics.append(made[1])
-            ready.append((picture, made[0]))
-            if len(ready) == pictures_at_once:
-                flush()
-        flush()
+    for picture, made in prepared(track(pictures), transform):
+        if isinstance(made, ImageError):
+            failed[picture.path] = made.to_wire()
+            continue
+        done.append(picture)
+        statistics.append(made.statistics)
+        ready.append(made.crops)
+        if len(ready) == BATCH:
+            flush()
+    flush()
     return Scores(
         pictures=tuple(done),
-        logits=np.array(logits, np.float64),
-        statistics=np.stack(statistics) if statistics else np.zeros((0, 0), np.float32),
+        logits=np.concatenate(found) if found else np.zeros(0),
+        statistics=np.stack(statistics) if statistics else np.zeros((0, len(CONTRACT.statistics)), np.float32),
         failed=failed,
     )
 
@@ -116,25 +146,33 @@ def crop_logits(network: nn.Module, crops: torch.Tensor, *, half: bool, size: in
     return logits.float().reshape(batch, count)
 
 
-Made = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]] | ImageError
+def prepared(
+    pictures: Iterable[Picture], transform: Transform, *, threads: int = 2, ahead: int = 32
+) -> Iterator[tuple[Picture, Preprocessed | ImageError]]:
+    """Prepares pictures on threads, in their order.
 
+    Args:
+        pictures: The pictures.
+        transform: Applied to each file first.
+        threads: Threads that decode.
+        ahead: Largest number of pictures that are ready or in the making: memory does not grow with the data set.
 
-def _prepared(pictures: Sequence[Picture], delivery: str, ahead: int = 32) -> Iterator[tuple[Picture, Made]]:
-    with ThreadPoolExecutor(2, thread_name_prefix="scoring") as pool:
-        waiting: deque[tuple[Picture, Future[Made]]] = deque()
-        rest = iter(pictures)
-        while True:
-            while len(waiting) < ahead and (picture := next(rest, None)) is not None:
-                waiting.append((picture, pool.submit(_prepare, picture, delivery)))
-            if not waiting:
-                return
-            picture, future = waiting.popleft()
+    Yields:
+        Each picture with its crops and statistics, or with the reason why it has none.
+    """
+
+    def one(picture: Picture) -> Preprocessed | ImageError:
+        try:
+            return preprocess(transform(picture.data))
+        except ImageError as error:
+            return error
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="scoring") as pool:
+        waiting: deque[tuple[Picture, Future[Preprocessed | ImageError]]] = deque()
+        for picture in pictures:
+            waiting.append((picture, pool.submit(one, picture)))
+            if len(waiting) >= ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for picture, future in waiting:
             yield picture, future.result()
-
-
-def _prepare(picture: Picture, delivery: str) -> Made:
-    try:
-        made = preprocess(deliver(picture.data, delivery))
-    except ImageError as error:
-        return error
-    return made.crops, made.statistics

@@ -36,10 +36,9 @@ def threshold_at_fpr(real_scores: Floats, rate: float) -> float:
     return float(np.nextafter(falling[allowed], np.inf))
 
 
-def tpr_at_fpr(labels: Labels, scores: Floats, rate: float) -> float:
-    """Share of AI pictures found at the threshold of that false-alarm rate on the same set."""
-    positive = scores[labels == 1]
-    return float((positive >= threshold_at_fpr(scores[labels == 0], rate)).mean()) if len(positive) else float("nan")
+def tpr_at_fpr(ai: Floats, real: Floats, rate: float) -> float:
+    """Share of AI pictures found at the threshold of that false-alarm rate on the real ones; NaN without either."""
+    return _mean(ai >= threshold_at_fpr(real, rate)) if len(real) else float("nan")
 
 
 def rates(labels: Labels, scores: Floats, threshold: float) -> tuple[float, float]:

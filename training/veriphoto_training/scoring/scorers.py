@@ -5,33 +5,20 @@ A published version is scored through core's preprocessing and its own graph, ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from veriphoto.contract import CONTRACT, CROPS, EVIDENCE, LOGIT, PROBABILITY
-from veriphoto.errors import ImageError, MissingExtraError
+from veriphoto.errors import MissingExtraError
 from veriphoto.manifest import FINDINGS_FILE, ONNX_FILE, Findings, latest_version, read_manifest, verify_onnx
-from veriphoto.preprocessing import preprocess
-from veriphoto_training.data.dataset import Picture
 from veriphoto_training.network.model import load_checkpoint, normalise
-from veriphoto_training.scoring.logits import Scores, crop_logits, scoring_size
-from veriphoto_training.scoring.metrics import Floats
+from veriphoto_training.scoring.logits import Crops, Floats, crop_logits, scoring_size
 
-Crops = npt.NDArray[np.uint8]
 Evidence = npt.NDArray[np.float32]
-Transform = Callable[[bytes], bytes]
-Track = Callable[[Sequence[int]], Iterable[int]]
-"""Shows progress while batches are gone through."""
-Made = tuple[Crops, npt.NDArray[np.float32]]
-
-BATCH: Final = 8
-"""Pictures decoded at a time, K crops each: the memory of a scoring does not grow with the data set."""
 
 
 class Scorer(Protocol):
@@ -141,53 +128,3 @@ class CheckpointScorer:
             weight = self._network.classifier.weight.reshape(1, -1, 1, 1) / self.findings.calibration.temperature
             found = (maps * weight).sum(dim=1)
         return np.asarray(found.numpy(), dtype=np.float32).reshape(*crops.shape[:2], *found.shape[1:])
-
-
-def score_pictures(
-    scorer: Scorer,
-    pictures: Sequence[Picture],
-    transform: Transform = lambda data: data,
-    track: Track = lambda starts: starts,
-) -> Scores:
-    """Scores a data set.
-
-    Args:
-        scorer: The model.
-        pictures: Pictures to score; they are decoded a batch at a time.
-        transform: Applied to each file before it is scored, such as a delivery.
-        track: Shows progress.
-
-    Returns:
-        Calibrated logits in the order of ``pictures``, without those that could not be read.
-    """
-    done: list[Picture] = []
-    logits: list[Floats] = []
-    statistics: list[npt.NDArray[np.float32]] = []
-    failed: dict[str, str] = {}
-
-    def prepare(picture: Picture) -> Made | ImageError:
-        try:
-            made = preprocess(transform(picture.data))
-        except ImageError as error:
-            return error
-        return made.crops, made.statistics
-
-    with ThreadPoolExecutor(2, thread_name_prefix="scorers") as pool:
-        for start in track(range(0, len(pictures), BATCH)):
-            batch = pictures[start : start + BATCH]
-            ready = []
-            for picture, made in zip(batch, pool.map(prepare, batch), strict=True):
-                if isinstance(made, ImageError):
-                    failed[picture.path] = made.to_wire()
-                    continue
-                ready.append(made[0])
-                statistics.append(made[1])
-                done.append(picture)
-            if ready:
-                logits.append(scorer.logits(np.stack(ready)))
-    return Scores(
-        pictures=tuple(done),
-        logits=np.concatenate(logits) if logits else np.zeros(0),
-        statistics=np.stack(statistics) if statistics else np.zeros((0, len(CONTRACT.statistics)), np.float32),
-        failed=failed,
-    )

@@ -72,8 +72,10 @@ def test_an_unfinished_run_is_not_overwritten(tree: Path, tmp_path: Path) -> Non
     run(tree, tmp_path / "run", stop_after=5)
     with pytest.raises(UsageError, match="--resume"):
         run(tree, tmp_path / "run")
-    with pytest.raises(UsageError, match="another recipe, seed or data"):
+    with pytest.raises(UsageError, match="another recipe, teacher, seed or data"):
         run(tree, tmp_path / "run", ["dropout=0.1"], resume=True)
+    with pytest.raises(UsageError, match="or data"):
+        run(tree, tmp_path / "run", max_per_class=5, resume=True)
 
 
 def test_batches_do_not_depend_on_where_a_run_starts_or_on_threads(tree: Path) -> None:

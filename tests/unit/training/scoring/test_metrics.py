@@ -29,7 +29,12 @@ def test_rates_at_a_fixed_threshold() -> None:
     scores = np.array([0.1, 0.2, 0.3, 0.9, 0.6, 0.4])
     assert metrics.rates(labels, scores, 0.5) == (0.5, 0.25)
     assert metrics.balanced_accuracy(labels, scores, 0.5) == 0.625
-    assert metrics.tpr_at_fpr(labels, scores, 0.25) == 1.0
+    assert metrics.tpr_at_fpr(scores[4:], scores[:4], 0.25) == 1.0
+
+
+def test_a_draw_without_real_photos_says_nothing_of_what_is_found() -> None:
+    assert np.isnan(metrics.tpr_at_fpr(np.array([0.9]), np.array([]), 0.02))
+    assert np.isnan(metrics.tpr_at_fpr(np.array([]), np.array([0.1]), 0.02))
 
 
 def test_ece_of_an_honest_and_of_an_overconfident_score() -> None:

@@ -14,7 +14,8 @@ from veriphoto.manifest import FINDINGS_FILE, ONNX_FILE, Calibration, Findings
 from veriphoto.preprocessing import preprocess
 from veriphoto_training.data.dataset import Picture
 from veriphoto_training.network.model import build_network, save_checkpoint
-from veriphoto_training.scoring.scorers import CheckpointScorer, OnnxScorer, score_pictures
+from veriphoto_training.scoring.logits import score_pictures
+from veriphoto_training.scoring.scorers import CheckpointScorer, OnnxScorer
 
 
 def _picture(folder: Path, name: str, data: bytes) -> Picture:
@@ -27,7 +28,7 @@ def test_a_published_version_scores_in_order_and_names_what_it_cannot(repository
     pictures = [_picture(tmp_path, f"{i}.png", draw(i, level=level, kind="PNG")) for i, level in enumerate(levels)]
     pictures.insert(3, _picture(tmp_path, "cut.png", draw(1, kind="PNG")[:500]))
     scorer = OnnxScorer(repository / "classifier")
-    scores = score_pictures(scorer, pictures)
+    scores = score_pictures(scorer.logits, pictures)
     expected = [(preprocess(one.data).crops.mean() - 128) / 16 for one in pictures if one.path != "cut.png"]
     assert scores.logits == pytest.approx(expected, abs=1e-3)
     assert list(scores.failed) == ["cut.png"]
