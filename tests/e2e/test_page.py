@@ -288,6 +288,16 @@ def test_bad_files_are_explained(page: Any, name: str, content: bytes, words: st
     page.get_by_text(words).wait_for()
 
 
+@pytest.mark.parametrize("content", [photo(200)["buffer"], b"PK\x03\x04 and nothing more"], ids=["photo", "archive"])
+def test_a_name_is_shown_as_it_is_and_asks_nothing_of_the_network(page: Any, content: bytes) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    name = "![x](pixel.png) **b** &lt;.zip"
+    drop(page, {"name": name, "mimeType": "application/octet-stream", "buffer": content})
+    page.locator("[data-testid=stMain]").get_by_text(re.compile(rf"^{re.escape(name)}")).last.wait_for()
+    assert not [url for url in asked if "pixel" in url]
+
+
 def test_a_service_that_is_away_is_said_to_be_and_comes_back(page: Any, service: Service) -> None:
     service.stop()
     try:

@@ -14,6 +14,9 @@ from veriphoto_client.page.gateway import PageError, Photo
 MOST_PHOTOS: Final = 500
 MOST_BYTES: Final = 500_000_000
 _NOT_PHOTOS: Final = ("__MACOSX", ".")
+_ABOVE: Final = ".."
+_LONGEST_NAME: Final = 255
+"""Letters of a name that the gateway keeps: an archive may hold names of 65,000, and a form's headers may not."""
 
 
 def photos_of(files: Iterable[tuple[str, bytes]]) -> list[Photo]:
@@ -46,7 +49,12 @@ def _all(files: Iterable[tuple[str, bytes]]) -> Iterator[Photo]:
         if content.startswith(b"PK\x03\x04") or (name.lower().endswith(".zip") and content.startswith(b"PK")):
             yield from _unzip(name, content)
         else:
-            yield Photo(name, content)
+            yield Photo(_short(name), content)
+
+
+def _short(name: str) -> str:
+    """Keeps the end of a name that is too long: folders come first."""
+    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
 
 
 def _unzip(name: str, content: bytes) -> Iterator[Photo]:
@@ -54,11 +62,11 @@ def _unzip(name: str, content: bytes) -> Iterator[Photo]:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             for member in archive.infolist():
                 path = PurePosixPath(member.filename)
-                if member.is_dir() or any(part.startswith(_NOT_PHOTOS) for part in path.parts):
+                if member.is_dir() or any(part.startswith(_NOT_PHOTOS) for part in path.parts if part != _ABOVE):
                     continue
                 with archive.open(member) as file:
                     # One byte more than allowed tells the gateway that it is too large; the rest is never unpacked,
                     # whatever the archive's own list says.
-                    yield Photo(f"{name}/{member.filename}", file.read(MAX_FILE_BYTES + 1))
+                    yield Photo(_short(f"{name}/{member.filename}"), file.read(MAX_FILE_BYTES + 1))
     except Exception as error:  # on hostile bytes zipfile, and the four decoders below it, raise a dozen kinds
         raise PageError(f"{name} cannot be opened: it is damaged, or locked with a password.") from error

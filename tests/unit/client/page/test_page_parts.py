@@ -40,6 +40,13 @@ def test_zips_are_opened_and_their_clutter_is_left_out() -> None:
     assert names == ["all.zip/a", "all.zip/deep/b", "c.jpg"]
 
 
+def test_names_of_an_archive_that_no_form_may_hold_are_cut() -> None:
+    """The gateway would refuse the form, and with it the photos beside this one."""
+    found = photos_of([("all.zip", zipped({f"{'x' * 60_000}/mug.jpg": b"1", "../above.jpg": b"2", "../.b": b"3"}))])
+    assert [len(photo.name) for photo in found] == [255, len("all.zip/../above.jpg")]
+    assert found[0].name.endswith("x/mug.jpg")
+
+
 def test_a_zip_bomb_is_not_unpacked() -> None:
     (photo,) = photos_of([("bomb.zip", zipped({"a": bytes(100_000_000)}))])
     assert len(photo.content) == MAX_FILE_BYTES + 1
