@@ -23,6 +23,8 @@ from veriphoto_review.database.connection import Database
 from veriphoto_review.reports.figures import figures
 from veriphoto_training.data.dataset import read_dataset
 
+from .kit import as_seen
+
 RATE = 0.1
 
 
@@ -117,8 +119,8 @@ def test_decided_otherwise_or_forgotten_since_the_last_export(photos: Path, tmp_
     data = tmp_path / "data"
     veriphoto("review", "export", "--database", database, "--output", data)
     assert len(list((data / "real").iterdir())) == 50
-    store.decide(numbers[:5], Truth.AI, reviewer="ann", again=True)
-    store.decide(numbers[5:7], Truth.UNKNOWN, reviewer="ann", again=True)
+    store.decide(numbers[:5], Truth.AI, reviewer="ann", seen=as_seen(store, numbers))
+    store.decide(numbers[5:7], Truth.UNKNOWN, reviewer="ann", seen=as_seen(store, numbers))
     veriphoto("review", "forget", "--database", database, "--seller", "3")
     veriphoto("review", "export", "--database", database, "--output", data)
     left = {case.sha256: case.truth for case in store.page(Filter(), limit=100) if case.truth}
@@ -140,7 +142,7 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
     store.decide(list(numbers.values()), Truth.REAL, reviewer="ann")
     told = veriphoto("review", "export", "--database", database, "--output", tmp_path / "data", code=1)
     assert "1 real and 0 AI-generated pictures; left out: 1 copies, 0 decided in both ways, 1 whose" in told
-    store.decide([numbers["b.jpg"]], Truth.AI, reviewer="ann", again=True)
+    store.decide([numbers["b.jpg"]], Truth.AI, reviewer="ann", seen=as_seen(store, [numbers["b.jpg"]]))
     told = veriphoto("review", "export", "--database", database, "--output", tmp_path / "data", code=1)
     assert "0 real and 0 AI-generated pictures; left out: 0 copies, 2 decided in both ways, 1 whose" in told
     assert list((tmp_path / "data" / "real").iterdir()) == []
