@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Table, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from veriphoto.contract import ANONYMOUS
-from veriphoto.errors import ImageError
+from veriphoto.errors import ImageError, UsageError
 from veriphoto_review.cases.case import State, Truth, Why
 from veriphoto_review.cases.pictures import keep, read_at
 from veriphoto_review.cases.rule import becomes, draw
@@ -105,6 +105,7 @@ def import_batches(
 
     Raises:
         DatabaseError: If the database refuses; the batches before are in it, and importing again goes on.
+        UsageError: If a copy of a picture cannot be kept; the same holds then.
     """
     total = Imported()
     started = now()
@@ -181,7 +182,13 @@ def _picture(answer: Answer, folder: Path | None) -> Picture:
         data = read_at(answer.place, answer.sha256)
     except ImageError:
         return Picture()
-    return Picture(hashlib.sha256(data).hexdigest(), str(keep(folder, data).resolve()) if folder else "")
+    try:
+        copy = str(keep(folder, data).resolve()) if folder else ""
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot keep pictures: {error.strerror}; make room or name another folder, and import again"
+        ) from error
+    return Picture(hashlib.sha256(data).hexdigest(), copy)
 
 
 def _why(answer: Answer, options: ImportOptions) -> Why | None:
