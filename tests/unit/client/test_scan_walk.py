@@ -95,7 +95,7 @@ def test_a_folder_that_cannot_be_listed_is_found_with_its_error(tree, monkeypatc
 def test_a_folder_deeper_than_a_path_may_be_is_found_with_its_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(45):
-        os.mkdir("d" * 100)
+        Path("d" * 100).mkdir()
         monkeypatch.chdir("d" * 100)
     monkeypatch.chdir(tmp_path)
     (found,) = walk([tmp_path])

@@ -19,7 +19,7 @@ from photo_corpus import picture
 from veriphoto.contract import MAX_FILE_BYTES
 from veriphoto_client.page import gateway as gateway_module
 from veriphoto_client.page.drawing import COLOURS, gate, scale
-from veriphoto_client.page.gateway import MOST_FILES, UNANSWERED, Gateway, PageError, Photo, portions
+from veriphoto_client.page.gateway import MOST_FILES, UNANSWERED, AwayError, Gateway, PageError, Photo, portions
 from veriphoto_client.page.provenance import claimed, details
 from veriphoto_client.page.table import rank, sortable, table, to_csv
 from veriphoto_client.page.uploads import MOST_PHOTOS, photos_of
@@ -100,6 +100,16 @@ def test_many_photos_go_in_portions() -> None:
 
 def answering(status: int, body: Any) -> Gateway:
     return Gateway("http://gateway", "k", httpx.MockTransport(lambda _: httpx.Response(status, json=body)))
+
+
+@pytest.mark.parametrize("body", [["list"], {"detail": "Not Found"}, [[[]]] * 3])
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_page_before_something_else_says_that_the_service_is_away(status: int, body: Any) -> None:
+    gateway = answering(status, body)
+    assert gateway.health()["status"] == "away"
+    if isinstance(body, list):
+        with pytest.raises(AwayError, match="not the service"):
+            gateway.explain(Photo("a", b"b"))
 
 
 @pytest.mark.parametrize(
