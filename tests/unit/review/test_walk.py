@@ -129,6 +129,28 @@ def test_decided_otherwise_or_forgotten_since_the_last_export(photos: Path, tmp_
     assert len(left) < 43
 
 
+def test_an_export_keeps_pictures_whose_files_are_gone(photos: Path, tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'review.db'}"
+    store = CaseStore(Database(database))
+    scan(photos, brightness_repository(tmp_path) / "classifier" / "1", tmp_path / "first.csv")
+    veriphoto("review", "import", tmp_path / "first.csv", "--database", database, "--audit-share", 1)
+    numbers = [case.id for case in store.page(Filter(), limit=100)]
+    store.decide(numbers, Truth.REAL, reviewer="ann")
+    data = tmp_path / "data"
+    veriphoto("review", "export", "--database", database, "--output", data)
+    for path in photos.iterdir():
+        path.unlink()
+    store.decide(numbers[:5], Truth.AI, reviewer="ann", seen=as_seen(store, numbers))
+    (damaged, *others) = sorted((data / "real").iterdir())
+    damaged.write_bytes(b"something else")
+    told = veriphoto("review", "export", "--database", database, "--output", data, code=1)
+    assert "1 whose file cannot be read" in told
+    left = [path for label in ("real", "ai") for path in (data / label).iterdir()]
+    assert {path.stem for path in left} == {path.stem for path in others}
+    assert len(list((data / "ai").iterdir())) in (4, 5)
+    assert len(list((data / "real").iterdir())) + len(list((data / "ai").iterdir())) == 49
+
+
 def test_what_cannot_be_exported(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'review.db'}"
     store = CaseStore(Database(database))
