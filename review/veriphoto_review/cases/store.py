@@ -270,6 +270,7 @@ def decide_in(
 ) -> Decision:
     """Decides cases in a transaction of the caller's; see ``CaseStore.decide``."""
     batch, moment = uuid.uuid4().hex, now()
+    reviewer, note = clean(reviewer), clean(note)  # names and notes come from other tools and from browsers
     found = _cases(connection, numbers)
     chosen = [case for case in found if case.decided_at == seen.get(case.id)]
     after = {"truth": truth.value, "channel": channel, "reviewer": reviewer, "note": note, "decided_at": moment}

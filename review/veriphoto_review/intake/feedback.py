@@ -75,7 +75,7 @@ class FeedbackDesk:
             UsageError: If an argument is none of these.
             DatabaseError: If the database refuses; nothing has changed then.
         """
-        value = clean(value)
+        value, actor = clean(value), clean(actor)
         if kind not in KINDS or not value or len(value.encode()) > LONGEST_REFERENCE or len(note) > LONGEST_NOTE:
             raise UsageError(f"a truth names its picture by {', '.join(KINDS)}, and its note is short")
         found, note = Truth(truth), clean(note)

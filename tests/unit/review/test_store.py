@@ -12,6 +12,7 @@ from veriphoto.errors import UsageError
 from veriphoto_review.cases.case import State, Truth
 from veriphoto_review.cases.store import DESK, LONGEST_NOTE, CaseStore, Decision, Filter, decide_in
 from veriphoto_review.database.connection import Database
+from veriphoto_review.desk.search import Search
 from veriphoto_review.intake.feedback import FeedbackDesk
 
 from .kit import as_seen, bring, row
@@ -131,6 +132,14 @@ def test_feedback_waits_for_a_reviewer_who_is_deciding(store: CaseStore, numbers
                 told.result(1.0)
         assert told.result(60.0).status == "kept"
     assert (store.get(numbers[0]).reviewer, store.get(numbers[0]).truth) == ("ann", Truth.REAL)
+
+
+def test_names_and_notes_that_are_no_text_are_taken_as_rows_are(store: CaseStore, numbers: list[int]) -> None:
+    store.decide(numbers[:1], Truth.REAL, reviewer="a\0b\ud800", note="c\0d\ud800")
+    case = store.get(numbers[0])
+    assert (case.reviewer, case.note) == ("a\N{REPLACEMENT CHARACTER}b\\ud800", "c\N{REPLACEMENT CHARACTER}d\\ud800")
+    FeedbackDesk(store.database).take(kind="sha256", value="f" * 64, truth="real", note="", actor="a\0b\ud800")
+    assert store.count(Search(text="no\0thing\ud800")) == 0
 
 
 def test_many_at_once(store: CaseStore, tmp_path: Path) -> None:
