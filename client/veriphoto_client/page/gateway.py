@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 import httpx
 
+from veriphoto.errors import UsageError
 from veriphoto.foreign_json import parse
 
 Answer: TypeAlias = dict[str, Any]
@@ -59,7 +61,11 @@ class Gateway:
             url: ``http://host:port``.
             key: The page's API key, where the gateway needs one.
             transport: Used instead of the network.
+
+        Raises:
+            UsageError: If that is no address.
         """
+        require_address(url)
         headers = {"X-API-Key": key} if key else {}
         self._http = httpx.Client(
             base_url=url, headers=headers, timeout=_PATIENCE_S, transport=transport, trust_env=False
@@ -160,6 +166,21 @@ class Gateway:
             return body
         kind = BusyError if answer.status_code == 429 or answer.status_code >= 500 else PageError
         raise kind(sentence(answer.status_code, str(body.get("detail", ""))))
+
+
+def require_address(url: str) -> None:
+    """Refuses what cannot be the address of a gateway.
+
+    Raises:
+        UsageError: Naming the address.
+    """
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise UsageError(f"{url!r} is not the address of a gateway; write http://host:port or https://host")
 
 
 def sentence(status: int, detail: str) -> str:

@@ -15,8 +15,11 @@ import httpx
 import numpy as np
 import pytest
 from photo_corpus import picture
+from typer.testing import CliRunner
 
 from veriphoto.contract import MAX_FILE_BYTES
+from veriphoto.errors import UsageError
+from veriphoto_client.commandline.app import build
 from veriphoto_client.page import gateway as gateway_module
 from veriphoto_client.page.drawing import COLOURS, gate, scale
 from veriphoto_client.page.gateway import MOST_FILES, UNANSWERED, AwayError, Gateway, PageError, Photo, portions
@@ -96,6 +99,14 @@ def test_many_photos_go_in_portions() -> None:
     photos = [Photo(f"{number}", b"1") for number in range(45)]
     assert [len(part) for part in portions(photos)] == [MOST_FILES, MOST_FILES, 5]
     assert [len(part) for part in portions([Photo("", bytes(40_000_000))] * 3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("address", ["http://[::bad", "nonsense", "ftp://x", "http://", "http://x:99999", ""])
+def test_what_is_no_address_is_refused_before_anything_starts(address: str) -> None:
+    with pytest.raises(UsageError, match=f"{re.escape(repr(address))} is not the address of a gateway"):
+        Gateway(address)
+    told = CliRunner().invoke(build(), ["page", "--gateway-url", address])
+    assert isinstance(told.exception, UsageError)
 
 
 def answering(status: int, body: Any) -> Gateway:
