@@ -275,6 +275,15 @@ def test_a_mistake_reaches_the_review(chromium: Any, tmp_path: Path, width: str)
     assert truths == [(hashlib.sha256(sent["buffer"]).hexdigest(), "real")], "the correction counts"
 
 
+def test_each_of_two_photos_of_one_name_can_be_looked_at(page: Any) -> None:
+    drop(page, *({**photo(level), "name": "same.jpeg"} for level in (60, 200)))
+    page.get_by_text("2 files").wait_for()
+    page.get_by_role("heading", name="Probably made by an AI generator").wait_for()
+    page.get_by_label("Look at one").click()
+    page.get_by_role("option", name="same.jpeg").last.click()
+    page.get_by_role("heading", name="No sign of AI generation found").wait_for()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

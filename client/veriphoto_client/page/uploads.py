@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterable, Iterator
+from itertools import chain, count
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -26,15 +27,17 @@ def photos_of(files: Iterable[tuple[str, bytes]]) -> list[Photo]:
         files: Name and content of each file.
 
     Returns:
-        The photos, ZIP files opened.
+        The photos, ZIP files opened. No two have one name: a list to choose from knows its entries by their names.
 
     Raises:
         PageError: If a ZIP file cannot be read, or there is too much of everything.
     """
     photos: list[Photo] = []
+    names: set[str] = set()
     size = 0
     for photo in _all(files):
-        photos.append(photo)
+        names.add(name := _free(photo.name, names))
+        photos.append(Photo(name, photo.content))
         size += len(photo.content)
         if len(photos) > MOST_PHOTOS or size > MOST_BYTES:
             raise PageError(
@@ -49,7 +52,12 @@ def _all(files: Iterable[tuple[str, bytes]]) -> Iterator[Photo]:
         if content.startswith(b"PK\x03\x04") or (name.lower().endswith(".zip") and content.startswith(b"PK")):
             yield from _unzip(name, content)
         else:
-            yield Photo(_short(name), content)
+            yield Photo(name, content)
+
+
+def _free(name: str, names: set[str]) -> str:
+    numbered = (_short(f"{name} ({number})") for number in count(2))
+    return next(each for each in chain([_short(name)], numbered) if each not in names)
 
 
 def _short(name: str) -> str:
@@ -67,6 +75,6 @@ def _unzip(name: str, content: bytes) -> Iterator[Photo]:
                 with archive.open(member) as file:
                     # One byte more than allowed tells the gateway that it is too large; the rest is never unpacked,
                     # whatever the archive's own list says.
-                    yield Photo(_short(f"{name}/{member.filename}"), file.read(MAX_FILE_BYTES + 1))
+                    yield Photo(f"{name}/{member.filename}", file.read(MAX_FILE_BYTES + 1))
     except Exception as error:  # on hostile bytes zipfile, and the four decoders below it, raise a dozen kinds
         raise PageError(f"{name} cannot be opened: it is damaged, or locked with a password.") from error

@@ -50,6 +50,14 @@ def test_names_of_an_archive_that_no_form_may_hold_are_cut() -> None:
     assert found[0].name.endswith("x/mug.jpg")
 
 
+def test_no_two_photos_have_one_name() -> None:
+    files = [("a.jpg", b"1"), ("a.jpg", b"2"), ("a.jpg (2)", b"3"), ("a.jpg", b"4"), ("x" * 300, b""), ("x" * 301, b"")]
+    found = [photo.name for photo in photos_of(files)]
+    assert found[:4] == ["a.jpg", "a.jpg (2)", "a.jpg (2) (2)", "a.jpg (3)"]
+    assert len(set(found)) == 6
+    assert max(map(len, found)) == 255
+
+
 def test_a_zip_bomb_is_not_unpacked() -> None:
     (photo,) = photos_of([("bomb.zip", zipped({"a": bytes(100_000_000)}))])
     assert len(photo.content) == MAX_FILE_BYTES + 1
