@@ -178,13 +178,8 @@ def test_an_answer_that_cannot_be_unpacked_leaves_no_complaint_of_the_loop():
 
         thread = threading.Thread(target=packed, daemon=True)
         thread.start()
-        done = subprocess.run(
-            [sys.executable, "-c", code, f"http://127.0.0.1:{door.getsockname()[1]}"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
+        command = [sys.executable, "-c", code, f"http://127.0.0.1:{door.getsockname()[1]}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         thread.join(10)
     assert (done.stdout, done.stderr) == ("away\n" * 5, "")
 
