@@ -13,12 +13,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from veriphoto.errors import MissingExtraError, ServiceUnavailableError, UsageError
+from veriphoto.foreign_json import parse
 from veriphoto.telemetry import logs
 from veriphoto_client.commandline.parameters import with_options
 from veriphoto_monitoring.canary.command import INTERRUPTED
 from veriphoto_monitoring.settings import BaselineSettings, DriftSettings, MonitorSettings
 
 EXIT_DRIFT: Final = 1
+_STRANGE: Final = (ValueError, KeyError, TypeError, AttributeError)
+"""What reading the report of something else raises."""
 _NO_MONITOR: Final = (
     "start one with: veriphoto monitor (veriphoto serve does, too), or name the address that it printed with --url or "
     "VERIPHOTO_MONITOR_URL"
@@ -74,11 +77,11 @@ def show(
         raise MissingExtraError("monitor", error.name) from error
     base = settings.url.rstrip("/").removesuffix("/drift")  # so `veriphoto serve` prints it, and --sidecar-url takes it
     try:
-        status = json.loads(fetch(f"{base}/drift"))
+        status = parse(fetch(f"{base}/drift"))
         detected = bool(status["drift_detected"])
     except ServiceUnavailableError as error:
         raise ServiceUnavailableError(f"{error.message}; {_NO_MONITOR}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except _STRANGE as error:
         raise ServiceUnavailableError(f"what answers at {base} is not a drift monitor; {_NO_MONITOR}") from error
     if settings.report is not None:
         page = fetch(f"{base}/report")
@@ -89,7 +92,7 @@ def show(
     if as_json:
         typer.echo(json.dumps(status, indent=2))
     else:
-        _print(Console(), status)
+        _show_tables(status, base)
         if settings.report is not None:
             typer.echo(f"report written to {settings.report}")
     if detected:
@@ -124,6 +127,13 @@ def _time(text: str | None) -> float | None:
     except ValueError:
         raise UsageError(f"'{text}' is not a time such as 2026-11-20T08:00") from None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def _show_tables(status: dict[str, Any], base: str) -> None:
+    try:
+        _print(Console(), status)
+    except _STRANGE as error:
+        raise ServiceUnavailableError(f"the monitor at {base} is of another release; start this one's") from error
 
 
 def _print(console: Console, status: dict[str, Any]) -> None:

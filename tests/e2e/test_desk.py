@@ -337,6 +337,27 @@ def test_ten_thousand_open_cases_stay_quick(
         page.close()
 
 
+def test_two_who_look_at_one_decided_case_do_not_overwrite_each_other(
+    chromium: Any, gateway: str, store: CaseStore
+) -> None:
+    (case, *_) = store.page(Filter())
+    store.decide([case.id], Truth.AI, reviewer="dan")
+    with serving(gateway, store.database.url) as address:
+        pages = [opened(chromium, f"{address}", name=name) for name in ("ann", "bob")]
+        for page in pages:
+            page.get_by_label("Search").fill(f"{case.id}")
+            page.keyboard.press("Enter")
+            page.get_by_text("dan: AI-generated").first.wait_for()
+            ready(page)
+        pages[0].get_by_role("button", name="Real photo").click()
+        until(lambda: store.get(case.id).reviewer == "ann")
+        pages[1].get_by_role("button", name="Cannot tell").click()
+        pages[1].get_by_text("ann has just decided this case: Real photo.").wait_for()
+        assert store.get(case.id).truth == Truth.REAL
+        for page in pages:
+            page.close()
+
+
 def test_a_browser_that_closes_in_the_middle_leaves_all_or_nothing(
     chromium: Any, gateway: str, store: CaseStore, photos: list[Path]
 ) -> None:

@@ -275,6 +275,15 @@ def test_a_mistake_reaches_the_review(chromium: Any, tmp_path: Path, width: str)
     assert truths == [(hashlib.sha256(sent["buffer"]).hexdigest(), "real")], "the correction counts"
 
 
+def test_each_of_two_photos_of_one_name_can_be_looked_at(page: Any) -> None:
+    drop(page, *({**photo(level), "name": "same.jpeg"} for level in (60, 200)))
+    page.get_by_text("2 files").wait_for()
+    page.get_by_role("heading", name="Probably made by an AI generator").wait_for()
+    page.get_by_label("Look at one").click()
+    page.get_by_role("option", name="same.jpeg").last.click()
+    page.get_by_role("heading", name="No sign of AI generation found").wait_for()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -286,6 +295,16 @@ def test_a_mistake_reaches_the_review(chromium: Any, tmp_path: Path, width: str)
 def test_bad_files_are_explained(page: Any, name: str, content: bytes, words: str) -> None:
     drop(page, {"name": name, "mimeType": "application/octet-stream", "buffer": content})
     page.get_by_text(words).wait_for()
+
+
+@pytest.mark.parametrize("content", [photo(200)["buffer"], b"PK\x03\x04 and nothing more"], ids=["photo", "archive"])
+def test_a_name_is_shown_as_it_is_and_asks_nothing_of_the_network(page: Any, content: bytes) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    name = "![x](pixel.png) **b** &lt;.zip"
+    drop(page, {"name": name, "mimeType": "application/octet-stream", "buffer": content})
+    page.locator("[data-testid=stMain]").get_by_text(re.compile(rf"^{re.escape(name)}")).last.wait_for()
+    assert not [url for url in asked if "pixel" in url]
 
 
 def test_a_service_that_is_away_is_said_to_be_and_comes_back(page: Any, service: Service) -> None:

@@ -132,7 +132,7 @@ def photos() -> None:
         try:
             _show([(file.name, file.getvalue()) for file in files])
         except PageError as error:
-            st.error(str(error), icon="⚠️")
+            st.error(plain(str(error)), icon="⚠️")
     if not files:
         with st.expander(_QUESTION, expanded=True):
             st.markdown(_MEANING)
@@ -167,7 +167,7 @@ def _one(photo: Photo) -> None:
             shown = overlaid(photo.content, answer["overlay_png_base64"], strength / 100)
         except ImageError as error:
             raise PageError(error.message) from error
-        st.image(shown, caption=photo.name, width="stretch")
+        st.image(shown, caption=plain(photo.name), width="stretch")
         if scored:
             st.caption(answer["explanation"])
 

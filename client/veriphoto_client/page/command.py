@@ -35,6 +35,9 @@ def page(
 ) -> None:
     """Start the web page in front of a gateway. Where that needs an API key, set VERIPHOTO_API_KEY."""
     command, environment = page_process(gateway_url, page_host, page_port, review_database if review else "")
+    from veriphoto_client.page.gateway import require_address  # noqa: PLC0415 - keeps the command line light
+
+    require_address(gateway_url)
     _require_port(page_host, page_port)
     # In this process's place: a container's first process gets the signals, and would not hand them on.
     os.execve(command[0], command, environment)

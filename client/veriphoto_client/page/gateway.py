@@ -7,8 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 import httpx
+
+from veriphoto.errors import UsageError
+from veriphoto.foreign_json import parse
 
 Answer: TypeAlias = dict[str, Any]
 
@@ -20,6 +24,7 @@ _BRIEF_S: Final = 3.0
 _AGAIN_S: Final = 20.0
 """Seconds for which a service that is busy or away is asked again."""
 _PAUSE_S: Final = 2.0
+_HEALTH: Final[Answer] = {"status": "away", "model_version": None, "feedback": False, "drift": {"state": "away"}}
 UNANSWERED: Final = frozenset(
     {"overloaded", "rate_limited", "deadline_exceeded", "service_unavailable", "service_error", "veriphoto_error"}
 )
@@ -56,7 +61,11 @@ class Gateway:
             url: ``http://host:port``.
             key: The page's API key, where the gateway needs one.
             transport: Used instead of the network.
+
+        Raises:
+            UsageError: If that is no address.
         """
+        require_address(url)
         headers = {"X-API-Key": key} if key else {}
         self._http = httpx.Client(
             base_url=url, headers=headers, timeout=_PATIENCE_S, transport=transport, trust_env=False
@@ -125,10 +134,11 @@ class Gateway:
         ``status`` is ``away`` where it does not answer; ``feedback`` is whether this page may tell it of mistakes.
         """
         try:
-            answer: Answer = self._http.get("/health", timeout=_BRIEF_S).json()
+            answer: Answer = parse(self._http.get("/health", timeout=_BRIEF_S).content)
         except (httpx.HTTPError, ValueError):
-            return {"status": "away", "model_version": None, "feedback": False, "drift": {"state": "away"}}
-        return answer
+            answer = {}
+        known = isinstance(answer, dict) and _HEALTH.keys() <= answer.keys()  # or something else answers there
+        return answer if known else {**_HEALTH}
 
     def _checked(self, method: str, route: str, **content: Any) -> Answer:
         until = time.monotonic() + _AGAIN_S
@@ -145,15 +155,32 @@ class Gateway:
     def _asked(self, method: str, route: str, **content: Any) -> Answer:
         try:
             answer = self._http.request(method, route, **content)
-            body: Answer = answer.json()
+            body: Answer = parse(answer.content)
         except httpx.TimeoutException as error:
             raise AwayError("The service did not answer in time. Please try again, or with fewer photos.") from error
         except (httpx.HTTPError, ValueError) as error:
             raise AwayError("The service is away at the moment. Please try again in a minute.") from error
+        if not isinstance(body, dict):
+            raise AwayError("What answers is not the service. Please tell whoever runs this page.")
         if answer.is_success:
             return body
         kind = BusyError if answer.status_code == 429 or answer.status_code >= 500 else PageError
         raise kind(sentence(answer.status_code, str(body.get("detail", ""))))
+
+
+def require_address(url: str) -> None:
+    """Refuses what cannot be the address of a gateway.
+
+    Raises:
+        UsageError: Naming the address.
+    """
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise UsageError(f"{url!r} is not the address of a gateway; write http://host:port or https://host")
 
 
 def sentence(status: int, detail: str) -> str:

@@ -83,4 +83,4 @@ def thanks(status: str) -> str:
 
 def plain(text: str) -> str:
     """Escapes what Streamlit would take for Markdown."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|$~:-])", r"\\\1", text)
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|$~:.&-])", r"\\\1", text)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from veriphoto.errors import UnreadableFileError
 from veriphoto_client.scan.stamps import Stamp
+from veriphoto_client.sdk.images import advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def _walk(root: str, on_listed: Callable[[str], None]) -> Iterator[Found]:
                         yield Found(entry.path)
             on_listed(folder)
         except OSError as error:
-            reason = f"the folder {folder} cannot be listed: {error.strerror}; allow this user to read it"
+            reason = f"the folder {folder} cannot be listed: {error.strerror}; {advice(error)}"
             yield Found(folder, UnreadableFileError(reason))
 
 

@@ -94,6 +94,8 @@ def _checked(name: str, tensor: npt.NDArray[np.float32] | None, shape: tuple[int
         raise _mismatch(f"{name} is missing")
     if tensor.shape != (1, *shape):
         raise _mismatch(f"{name} has shape {tensor.shape}, not {(1, *shape)}")
+    if not np.issubdtype(tensor.dtype, np.floating):
+        raise _mismatch(f"{name} holds no numbers")
     if not np.isfinite(tensor).all():
         raise _mismatch(f"{name} is not finite")
     return tensor.reshape(shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
 import time
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from veriphoto.errors import (
     VeriphotoError,
     from_wire,
 )
+from veriphoto.foreign_json import parse
 from veriphoto.prediction_log.record import keep_id
 from veriphoto.verdict import Confidence, Label, OperatingPoint, Prediction, Reason, Verdict
 from veriphoto_client.metadata.claims import Provenance
@@ -62,6 +62,8 @@ _STATUS: Final[Mapping[int, type[ServiceError]]] = MappingProxyType(
 )
 """For answers without a code, such as those of a proxy in front of the gateway."""
 _GIVE_KEY: Final = "; give the key as VERIPHOTO_API_KEY or api_key"
+_STRANGE: Final = (ValueError, KeyError, TypeError, OverflowError)
+"""What reading an answer raises that is not the gateway's."""
 _ALIVE: Final = {"status": "alive"}
 """The gateway's answer to ``GET /healthz``, which needs no key and does not depend on Triton."""
 
@@ -96,15 +98,15 @@ class GatewayService:
         if answer.status_code != 200:
             raise refusal(answer, self._url)
         try:
-            return read_answer(answer.json())
-        except (ValueError, KeyError, TypeError) as error:
+            return read_answer(parse(answer.content))
+        except _STRANGE as error:
             raise self._stranger(error) from error
 
     async def health(self) -> Health:
         """See ``Service.health``: reads the gateway's own last test photo, which is seconds old."""
         answer = await self._send("GET", "/health", headers=self._headers)
         try:
-            said = answer.json()
+            said = parse(answer.content)
             if said["key"] is None:
                 raise InvalidRequestError(f"{self._url}: the API key is missing or wrong{_GIVE_KEY}")
             if answer.status_code != 200:
@@ -117,7 +119,7 @@ class GatewayService:
                 threshold=float(said["threshold"]),
                 latency_ms=float(said["canary"]["latency_ms"]),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except _STRANGE as error:
             raise (self._stranger(error) if answer.status_code == 200 else refusal(answer, self._url)) from error
 
     async def feedback(self, request_id: str, truth: Prediction, note: str) -> FeedbackStatus:
@@ -127,10 +129,10 @@ class GatewayService:
         if answer.status_code != 200:
             raise refusal(answer, self._url)
         try:
-            status: FeedbackStatus = answer.json()["status"]
+            status: FeedbackStatus = parse(answer.content)["status"]
             if status not in get_args(FeedbackStatus):
                 raise ValueError(f"status {status!r}")
-        except (ValueError, KeyError, TypeError) as error:
+        except _STRANGE as error:
             raise self._stranger(error) from error
         return status
 
@@ -150,7 +152,7 @@ class GatewayService:
         if answer.status_code in (502, 503, 504):
             raise refusal(answer, self._url)
         try:
-            return answer.status_code == 200 and bool(answer.json() == _ALIVE)
+            return answer.status_code == 200 and bool(parse(answer.content) == _ALIVE)
         except ValueError:
             return False
 
@@ -201,7 +203,8 @@ def read_answer(answer: Mapping[str, Any]) -> Detection:
         The detection; its evidence is empty, which only ``/predict/explain`` returns.
 
     Raises:
-        ValueError: If a value is invalid; KeyError or TypeError if it is missing or has another type.
+        ValueError: If a value is invalid; KeyError or TypeError if it is missing or has another type, OverflowError if
+            it is infinite.
     """
     if answer["verdict"] not in get_args(Label) or answer["confidence"] not in get_args(Confidence):
         raise ValueError(f"verdict {answer['verdict']!r}, confidence {answer['confidence']!r}")
@@ -256,7 +259,7 @@ def refusal(answer: httpx.Response, url: str) -> VeriphotoError:
     """
     status = answer.status_code
     try:
-        said = json.loads(answer.content)
+        said = parse(answer.content)
         code, detail = str(said["error"]), str(said["detail"])
     except (ValueError, KeyError, TypeError):
         if answer.is_redirect:

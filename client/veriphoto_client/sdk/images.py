@@ -75,7 +75,7 @@ def _read(path: Path) -> bytes:
             # One byte more than allowed, to notice a file that has grown in the meantime.
             return _checked(file.read(MAX_FILE_BYTES + 1), str(path))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise UnreadableFileError(f"{path} cannot be read: {_reason(error)}; {_advice(error)}") from error
+        raise UnreadableFileError(f"{path} cannot be read: {_reason(error)}; {advice(error)}") from error
 
 
 def _encode(image: Image.Image) -> bytes:
@@ -132,7 +132,8 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _advice(error: Exception) -> str:
+def advice(error: Exception) -> str:
+    """Says what to do about a file or folder that could not be read."""
     if isinstance(error, FileNotFoundError):
         return "check the path"
     if isinstance(error, PermissionError):

@@ -122,6 +122,8 @@ _OPEN: Final[weakref.WeakSet[Detector]] = weakref.WeakSet()
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
+        # What an answer that cannot be unpacked has left half-read would complain of the loop's end.
+        loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
 

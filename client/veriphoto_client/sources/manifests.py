@@ -49,8 +49,10 @@ def read_manifest(at: Place) -> Iterator[Found]:
                 yield from _rows(part, names)
         else:
             yield from _rows(at)
-    except (OSError, ArrowException) as error:
-        raise UsageError(f"the manifest {at.uri(at.path)} cannot be read: {error}") from error
+    except (OSError, ArrowException, UnicodeDecodeError) as error:  # the last: names of columns in another encoding
+        raise UsageError(
+            f"the manifest {at.uri(at.path)} cannot be read: {error}; a list is CSV in UTF-8 with commas, or Parquet"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

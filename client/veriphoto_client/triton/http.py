@@ -17,6 +17,7 @@ from tritonclient.http import InferResult
 from tritonclient.utils import InferenceServerException
 
 from veriphoto.contract import ENSEMBLE, IMAGE
+from veriphoto.foreign_json import parse
 from veriphoto.telemetry import tracing
 from veriphoto_client.triton.translate import translate
 from veriphoto_client.triton.transport import LENGTH_BYTES, LENGTH_HEADER, OUTPUT_SHAPES, Outputs
@@ -99,13 +100,14 @@ def _outputs(status: int, body: bytes, header_length: str | None) -> Outputs:
     try:
         result = InferResult.from_response_body(body, header_length=header_length)
         return {name: tensor for name in OUTPUT_SHAPES if (tensor := result.as_numpy(name)) is not None}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # another server that answers with 200
+    # Another server that answers with 200.
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InferenceServerException("what answers there is not Triton", status=str(status)) from error
 
 
 def _reason(body: bytes) -> str:
     try:
-        said: Any = json.loads(body)["error"]
+        said: Any = parse(body)["error"]
     except (ValueError, KeyError, TypeError):
         said = body[:200].decode("utf-8", "replace")
     return str(said)

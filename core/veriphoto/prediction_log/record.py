@@ -128,12 +128,12 @@ class Record:
             body = json.loads(line)
             return cls(
                 time=float(body["time"]),
-                request_id=str(body["request_id"]),
+                request_id=_text(body["request_id"]),
                 model_version=int(body["model_version"]),
                 logit=float(body["logit"]),
                 probability=float(body["probability"]),
-                verdict=str(body["verdict"]),
-                confidence=str(body.get("confidence", "")),
+                verdict=_text(body["verdict"]),
+                confidence=_text(body.get("confidence", "")),
                 statistics=tuple(
                     float(FORMATS.index(body[name]) if name == "format" else body[name]) for name in CONTRACT.statistics
                 ),
@@ -142,6 +142,12 @@ class Record:
             )
         except (KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a line of the prediction log: {type(error).__name__}") from error
+
+
+def _text(value: object) -> str:
+    text = str(value)
+    text.encode()  # half a surrogate pair, which JSON can spell, is a ValueError here and not where the text is stored
+    return text
 
 
 def keep_id(request_id: str) -> str:

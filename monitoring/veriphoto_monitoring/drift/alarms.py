@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -82,9 +83,11 @@ def trace(
     excess = _excess(each, found, history, tested)
     grown = np.cumsum(excess - max(float(excess[-images:].mean()), 0.0) / 2.0)
     begin = int(np.argmin(np.concatenate([[0.0], grown])[:-1]))
-    order = begin + np.argsort(excess[begin:], kind="stable")[-EXAMPLES:]
+    order = begin + np.argsort(excess[begin:], kind="stable")
     ids = history.ids(len(history))
-    return float(history.times(len(history))[begin]), tuple(ids[i] for i in order[::-1] if excess[i] > 0)
+    # A picture whose caller gave no id, or none that may be kept, is nothing that somebody could look at.
+    named = (ids[i] for i in order[::-1] if excess[i] > 0 and ids[i])
+    return float(history.times(len(history))[begin]), tuple(islice(named, EXAMPLES))
 
 
 def _excess(each: Monitored, found: Distribution, history: History, tested: Tested) -> Floats:

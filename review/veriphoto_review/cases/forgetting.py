@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +49,8 @@ def forget(
         shop: Only of this shop.
 
     Raises:
-        UsageError: If nothing says what to forget.
-        DatabaseError: If the database refuses; nothing is removed then.
+        UsageError: If nothing says what to forget, or a kept copy cannot be deleted; the cases stay then.
+        DatabaseError: If the database refuses; the cases stay then.
     """
     # As rows were cleaned when they came in: a file's name may be no text.
     actor, seller, reference, sha256 = clean(actor), clean(seller), clean(reference), clean(sha256).lower()
@@ -78,10 +77,10 @@ def forget(
                 here = (feedback.c.kind == kind) & (feedback.c.value == value)
                 told += connection.execute(delete(feedback).where(here)).rowcount
         _remove(connection, [row.id for row in found], actor, "forgotten")
-        pictures = _unused(connection, [row.picture for row in found])
+        pictures = _unlink(_unused(connection, [row.picture for row in found]))
         kept = _count(connection, cases.c.sha256 == "") if sha256 else 0
     _clean(database)
-    return Forgotten(cases=len(found), pictures=_unlink(pictures), feedback=told, kept=kept)
+    return Forgotten(cases=len(found), pictures=pictures, feedback=told, kept=kept)
 
 
 def retain(database: Database, *, cases_days: float | None = None, pictures_days: float | None = None) -> Forgotten:
@@ -94,16 +93,16 @@ def retain(database: Database, *, cases_days: float | None = None, pictures_days
         pictures_days: Kept copies older than this. None keeps them.
 
     Raises:
+        UsageError: If a kept copy cannot be deleted; it and its case stay then.
         DatabaseError: If the database refuses.
     """
-    removed = still_open = 0
-    dropped: list[str] = []
+    removed = still_open = pictures = 0
     while cases_days is not None:
         old = (cases.c.state != State.OPEN) & (cases.c.decided_at < now() - cases_days * _DAY_S)
         with database.writing() as connection:
             found = connection.execute(select(cases.c.id, cases.c.picture).where(old).limit(_BATCH)).all()
             _remove(connection, [row.id for row in found], "retention", "expired")
-            dropped += _unused(connection, [row.picture for row in found])
+            pictures += _unlink(_unused(connection, [row.picture for row in found]))
         removed += len(found)
         if not found:
             aged = cases.c.created_at < now() - cases_days * _DAY_S
@@ -115,10 +114,10 @@ def retain(database: Database, *, cases_days: float | None = None, pictures_days
         with database.writing() as connection:
             kept = list(connection.scalars(select(cases.c.picture).where(old)))
             connection.execute(update(cases).where(old).values(picture=""))
-            dropped += _unused(connection, kept)
+            pictures += _unlink(_unused(connection, kept))
     if removed:
         _clean(database)
-    return Forgotten(cases=removed, pictures=_unlink(dropped), kept=still_open)
+    return Forgotten(cases=removed, pictures=pictures, kept=still_open)
 
 
 def _count(connection: Connection, condition: ColumnElement[bool]) -> int:
@@ -145,11 +144,18 @@ def _unused(connection: Connection, pictures: Sequence[str]) -> list[str]:
 
 
 def _unlink(pictures: Sequence[str]) -> int:
+    """Deletes copies before what names them is gone for good: whatever comes between, the command run again goes on."""
     count = 0
     for picture in pictures:
-        with contextlib.suppress(FileNotFoundError):
+        try:
             Path(picture).unlink()
-            count += 1
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise UsageError(
+                f"{picture} cannot be removed: {error.strerror}; its cases stay, repair it and run again"
+            ) from error
+        count += 1
     return count
 
 

@@ -102,9 +102,12 @@ def keep(folder: Path, data: bytes) -> Path:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.parent.mkdir(exist_ok=True, mode=0o700)
         fresh = path.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}")  # copies of a photo come in at once
-        fresh.write_bytes(data)
-        flush(fresh)
-        fresh.replace(path)
+        try:
+            fresh.write_bytes(data)
+            flush(fresh)
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)  # nobody would ever remove a part of a photo
     return path
 
 

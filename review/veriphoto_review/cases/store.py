@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, func, insert, not_, or_, select, true, update
@@ -22,6 +23,8 @@ _AT_A_TIME: Final = 500
 _LARGEST: Final = 2**63 - 1
 """The largest number that a database takes for a case's."""
 LONGEST_NOTE: Final = 2000
+NOT_DECIDED: Final[Mapping[int, float | None]] = MappingProxyType({})
+"""Of cases that are all seen as open."""
 DESK: Final = "desk"
 """Channel of decisions that people make here; other channels give way to them."""
 _REPORTED: Final = "reported"
@@ -71,7 +74,7 @@ class Decision:
     """Names it, to take it back."""
     decided: tuple[int, ...]
     skipped: tuple[int, ...] = ()
-    """Cases that are gone, or that somebody else had decided by then."""
+    """Cases that are gone, or that somebody else had decided, or taken back, by then."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,7 +197,7 @@ class CaseStore:
         reviewer: str,
         note: str = "",
         channel: str = DESK,
-        again: bool = False,
+        seen: Mapping[int, float | None] = NOT_DECIDED,
     ) -> Decision:
         """Decides cases, all in one transaction.
 
@@ -204,8 +207,9 @@ class CaseStore:
             reviewer: Name of the person who decides.
             note: Why; part of the dispute report.
             channel: Way by which the decision came in: the desk, or the name of another tool.
-            again: Also change cases that are already decided. Otherwise they are skipped, so that two people with the
-                same case open do not overwrite each other.
+            seen: When each case was decided, as the reviewer sees it; nothing for one that is open. A case that stands
+                otherwise by now is skipped, so that two people with the same case before them do not overwrite each
+                other.
 
         Returns:
             What was decided and what was not.
@@ -217,7 +221,7 @@ class CaseStore:
         if len(note) > LONGEST_NOTE:
             raise UsageError(f"the note has {len(note)} characters; {LONGEST_NOTE} are allowed")
         with self.database.writing() as connection:
-            return decide_in(connection, numbers, truth, reviewer=reviewer, note=note, channel=channel, again=again)
+            return decide_in(connection, numbers, truth, reviewer=reviewer, note=note, channel=channel, seen=seen)
 
     def undo(self, batch: str, *, reviewer: str) -> Decision:
         """Takes a decision back; cases that somebody has decided again since then keep that.
@@ -262,12 +266,13 @@ def decide_in(
     reviewer: str,
     note: str,
     channel: str,
-    again: bool,
+    seen: Mapping[int, float | None] = NOT_DECIDED,
 ) -> Decision:
     """Decides cases in a transaction of the caller's; see ``CaseStore.decide``."""
     batch, moment = uuid.uuid4().hex, now()
+    reviewer, note = clean(reviewer), clean(note)  # names and notes come from other tools and from browsers
     found = _cases(connection, numbers)
-    chosen = [case for case in found if again or case.state == State.OPEN]
+    chosen = [case for case in found if case.decided_at == seen.get(case.id)]
     after = {"truth": truth.value, "channel": channel, "reviewer": reviewer, "note": note, "decided_at": moment}
     writes = [(case, {**after, "state": state_of(truth, case.prediction).value}) for case in chosen]
     _write(connection, writes, reviewer, "decided", batch)

@@ -42,7 +42,7 @@ def main() -> None:
     try:
         _desk()
     except VeriphotoError as error:
-        st.error(error.message, icon="⚠️")
+        st.error(plain(error.message), icon="⚠️")
 
 
 def _desk() -> None:
@@ -84,7 +84,7 @@ def _one_by_one(chosen: Search, order: Any, counted: int, me: str) -> None:
         st.caption(f"Case {case.id} · {here + 1} of {counted}")
         if case.state != State.OPEN:
             st.markdown(f"**{plain(decision(case.reviewer, case.truth, case.state, case.verdict))}**")
-        buttons([case.id], me, note, shortcuts=True, again=case.state != State.OPEN)
+        buttons([case], me, note, shortcuts=True)
         with st.container(horizontal=True):
             last = here + 1 >= counted
             st.button("Back", on_click=move_to, args=(here - 1,), disabled=not here, width="stretch", shortcut="Left")
@@ -109,7 +109,7 @@ def _photo(case: Case) -> bytes:
         data = picture(case)
         shown: Image.Image = decode(data).image
     except ImageError as error:
-        st.warning(f"{error.message[:1].upper()}{error.message[1:]}.")
+        st.warning(plain(f"{error.message[:1].upper()}{error.message[1:]}."))
         return data
     strength = 0
     if case.reason not in UNJUDGED:
@@ -159,11 +159,11 @@ def _queue(chosen: Search, order: Any, counted: int, me: str) -> None:
             "probability": st.column_config.NumberColumn("AI probability", width=110),
         },
     )
-    numbers = [found[index].id for index in table.selection.rows if index < len(found)]
-    st.caption(f"{len(numbers)} selected · {counted} match")
-    if len(numbers) == 1:
-        st.button(f"Open case {numbers[0]}", on_click=show, args=(numbers[0],))
+    selected = [found[index] for index in table.selection.rows if index < len(found)]
+    st.caption(f"{len(selected)} selected · {counted} match")
+    if len(selected) == 1:
+        st.button(f"Open case {selected[0].id}", on_click=show, args=(selected[0].id,))
     st.text_input("Internal note for all selected", key="review bulk note", max_chars=LONGEST_NOTE)
     st.caption(NOTE_HINT)
-    buttons(numbers, me, "review bulk note", shortcuts=False, again=chosen.state is not State.OPEN)
+    buttons(selected, me, "review bulk note", shortcuts=False)
     undo(me)

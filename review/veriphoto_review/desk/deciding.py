@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import streamlit as st
 
 from veriphoto.errors import VeriphotoError
 from veriphoto_client.page.words import plain
-from veriphoto_review.cases.case import Truth
+from veriphoto_review.cases.case import Case, State, Truth
 from veriphoto_review.desk.cached import store
 from veriphoto_review.desk.facts import TRUTHS
 
@@ -26,16 +26,16 @@ def message() -> None:
         (st.success if flash[0] else st.warning)(flash[1])
 
 
-def buttons(numbers: list[int], me: str, note: str, *, shortcuts: bool, again: bool) -> None:
+def buttons(cases: Sequence[Case], me: str, note: str, *, shortcuts: bool) -> None:
     """Draws the buttons that decide.
 
     Args:
-        numbers: Numbers of the cases.
+        cases: The cases, as they are shown.
         me: Who decides; empty where nobody may.
         note: Key of the note's field.
         shortcuts: Whether keys press them.
-        again: Also change cases that are already decided.
     """
+    seen = {case.id: case.decided_at for case in cases}
     # Beside a photo there is no room for three labels in a row on a tablet.
     places: Sequence[Any] = [st] * len(_KEYS) if shortcuts else st.columns(len(_KEYS))
     for spot, (truth, key) in zip(places, _KEYS.items(), strict=True):
@@ -43,8 +43,8 @@ def buttons(numbers: list[int], me: str, note: str, *, shortcuts: bool, again: b
             TRUTHS[truth],
             key=f"review {key}",
             on_click=_guarded,
-            args=(_decide, numbers, truth, me, note, again),
-            disabled=not (numbers and me),
+            args=(_decide, seen, truth, me, note),
+            disabled=not (seen and me),
             shortcut=key if shortcuts else None,
             width="stretch",
         )
@@ -68,26 +68,28 @@ def _guarded(action: Callable[..., None], *arguments: Any) -> None:
         st.session_state[_FLASH] = (False, plain(error.message))
 
 
-def _decide(numbers: list[int], truth: Truth, me: str, note: str, again: bool) -> None:
+def _decide(seen: Mapping[int, float | None], truth: Truth, me: str, note: str) -> None:
     # Streamlit may stop a callback wherever it touches the session, when the next key is pressed. So the list is at
     # hand before the decision is stored, and nothing lies between the two: whatever is stored can be taken back.
     last = _last()
     # Read here and not when the button was drawn: a key may follow the note before the page is drawn again.
     text = st.session_state.get(note, "").strip()
-    decision = store().decide(numbers, truth, reviewer=me, note=text, again=again)
+    decision = store().decide(list(seen), truth, reviewer=me, note=text, seen=seen)
     if decision.decided:
         last.append(decision.batch)
         del last[:-_UNDOABLE]
     done = f"{len(decision.decided)} decided as {_AS[truth]}."
-    if decision.skipped and len(numbers) == 1:
-        other = store().get(numbers[0])
+    if decision.skipped and len(seen) == 1:
+        other = store().get(decision.skipped[0])
         words = f"{other.reviewer} has just decided this case: {TRUTHS[Truth(other.truth)]}."
+        if other.state == State.OPEN:
+            words = "Somebody has just taken the decision of this case back."
         st.session_state[_FLASH] = (False, plain(words))
     elif decision.skipped:
         gone = len(decision.skipped)
-        words = f"{done} {gone} left alone: somebody else had decided by then, or they are gone."
+        words = f"{done} {gone} left alone: they are gone, or somebody else had decided them or taken that back."
         st.session_state[_FLASH] = (False, words)
-    elif len(numbers) > 1:
+    elif len(seen) > 1:
         st.session_state[_FLASH] = (True, done)
 
 

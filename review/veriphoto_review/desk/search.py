@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, and_, or_, select
 
 from veriphoto_review.cases.case import Truth
 from veriphoto_review.cases.store import Filter
+from veriphoto_review.database.connection import clean
 from veriphoto_review.database.schema import cases
 
 
@@ -25,7 +26,7 @@ class Search(Filter):
         parts = [Filter.condition(self)]
         if self.truth is not None:
             parts.append(cases.c.truth == self.truth)
-        if text := self.text.strip():
+        if text := clean(self.text).strip():
             seller = cases.c.seller.icontains(text, autoescape=True)
             named: ColumnElement[bool] = seller | cases.c.reference.icontains(text, autoescape=True)
             number = re.fullmatch(r"(?:case)?\s*#?\s*(\d{1,15})", text, re.IGNORECASE)

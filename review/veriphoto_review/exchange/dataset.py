@@ -8,6 +8,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from sqlalchemy import select
 
 from veriphoto.errors import ImageError, UsageError
 from veriphoto.files import replace_bytes, replace_text
+from veriphoto.manifest import sha256_file
 from veriphoto_client.metadata.containers import kind_of
 from veriphoto_review.cases.case import Case, Truth
 from veriphoto_review.cases.pictures import read_picture
@@ -39,7 +41,7 @@ class Exported:
     contradicted: int = 0
     """Cases whose picture people decided in both ways: left out."""
     missing: dict[int, str] = field(default_factory=dict)
-    """Case to why its picture could not be read."""
+    """Case to why its picture could not be read, nor taken from an earlier export."""
 
     def summary(self) -> str:
         """Says it in a line."""
@@ -126,7 +128,7 @@ def _clashing(database: Database) -> set[str]:
 
 def _one(case: Case, target: Path, clashing: set[str], rows: dict[str, list[str]], done: Exported) -> None:
     try:
-        data = read_picture(case)
+        data = _read(case, target)
     except ImageError as error:
         done.missing[case.id] = error.message
         return
@@ -146,6 +148,18 @@ def _one(case: Case, target: Path, clashing: set[str], rows: dict[str, list[str]
         replace_bytes(target / path, data)
     rows[sha256] = [path.as_posix(), label, case.shop or "review", "", _group(case, sha256), str(case.id), case.why]
     done.pictures[label] += 1
+
+
+def _read(case: Case, target: Path) -> bytes:
+    """Reads a picture, from an earlier export where its file is gone by now: it was neither forgotten nor reversed."""
+    try:
+        return read_picture(case)
+    except ImageError:
+        for label, suffix in product(_LABELS.values(), _SUFFIXES.values()):
+            path = target / label / f"{case.sha256}{suffix}"
+            if case.sha256 and path.is_file() and sha256_file(path) == case.sha256:
+                return path.read_bytes()
+        raise
 
 
 def _group(case: Case, sha256: str) -> str:

@@ -75,7 +75,7 @@ class FeedbackDesk:
             UsageError: If an argument is none of these.
             DatabaseError: If the database refuses; nothing has changed then.
         """
-        value = clean(value)
+        value, actor = clean(value), clean(actor)
         if kind not in KINDS or not value or len(value.encode()) > LONGEST_REFERENCE or len(note) > LONGEST_NOTE:
             raise UsageError(f"a truth names its picture by {', '.join(KINDS)}, and its note is short")
         found, note = Truth(truth), clean(note)
@@ -89,9 +89,9 @@ class FeedbackDesk:
                 fresh = report_in(connection, here, found, note=note)
                 return Receipt("reported" if fresh else "unchanged", len(here))
             same = [case.id for case in cases if case.state != State.OPEN and case.truth == found]
-            ours = [case.id for case in cases if case.id not in same and _free(case)]
+            ours = {case.id: case.decided_at for case in cases if case.id not in same and _free(case)}
             if ours and actor != ANONYMOUS:
-                decide_in(connection, ours, found, reviewer=actor, note=note, channel=channel, again=True)
+                decide_in(connection, list(ours), found, reviewer=actor, note=note, channel=channel, seen=ours)
                 return Receipt("decided", len(ours))
             return Receipt("unchanged" if same else "kept", len(cases))
 

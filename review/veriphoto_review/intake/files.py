@@ -73,7 +73,7 @@ def _text(path: Path, suffix: str, size: int) -> Iterator[Batch]:
 
 def _csv_rows(path: Path, file: TextIO) -> Iterator[Any]:
     csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.DictReader(file)
+    reader = csv.DictReader(file, strict=True)  # or a quote that never closes would swallow the rows behind it
     if "verdict" not in (reader.fieldnames or ()):
         raise DataError(f"{path} has no column 'verdict'; import what `veriphoto scan` or the gateway answered")
     yield from reader

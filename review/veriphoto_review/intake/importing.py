@@ -16,12 +16,12 @@ from sqlalchemy import Connection, Table, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from veriphoto.contract import ANONYMOUS
-from veriphoto.errors import ImageError
+from veriphoto.errors import ImageError, UsageError
 from veriphoto_review.cases.case import State, Truth, Why
 from veriphoto_review.cases.pictures import keep, read_at
 from veriphoto_review.cases.rule import becomes, draw
 from veriphoto_review.cases.store import decide_in, report_in
-from veriphoto_review.database.connection import Database, now
+from veriphoto_review.database.connection import Database, clean, now
 from veriphoto_review.database.schema import cases, feedback, history, seen, tallies
 from veriphoto_review.defaults import AUDIT_SHARE
 from veriphoto_review.intake.files import Batch
@@ -105,6 +105,7 @@ def import_batches(
 
     Raises:
         DatabaseError: If the database refuses; the batches before are in it, and importing again goes on.
+        UsageError: If a copy of a picture cannot be kept; the same holds then.
     """
     total = Imported()
     started = now()
@@ -181,7 +182,13 @@ def _picture(answer: Answer, folder: Path | None) -> Picture:
         data = read_at(answer.place, answer.sha256)
     except ImageError:
         return Picture()
-    return Picture(hashlib.sha256(data).hexdigest(), str(keep(folder, data).resolve()) if folder else "")
+    try:
+        copy = str(keep(folder, data).resolve()) if folder else ""
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot keep pictures: {error.strerror}; make room or name another folder, and import again"
+        ) from error
+    return Picture(hashlib.sha256(data).hexdigest(), copy)
 
 
 def _why(answer: Answer, options: ImportOptions) -> Why | None:
@@ -229,7 +236,7 @@ def _add(connection: Connection, rows: Sequence[dict[str, Any]], told: Mapping[b
             if by == ANONYMOUS:
                 report_in(connection, [row.id], truth, note=note)
             else:
-                decide_in(connection, [row.id], truth, reviewer=by, note=note, channel="feedback", again=False)
+                decide_in(connection, [row.id], truth, reviewer=by, note=note, channel="feedback")
     used = {truth.id for truth in told.values()}
     if used:
         connection.execute(delete(feedback).where(feedback.c.id.in_(used)))
@@ -245,7 +252,7 @@ def _told(connection: Connection, answers: Sequence[Answer], pictures: Mapping[b
         by_value: dict[str, list[bytes]] = {}
         for answer in answers:
             sha256 = answer.sha256 or pictures.get(answer.key, Picture()).sha256
-            value = sha256 if kind == "sha256" else str(answer.rest.get(kind) or "")
+            value = sha256 if kind == "sha256" else clean(answer.rest.get(kind))  # as truths are cleaned
             value = answer.reference if kind == "reference" else value
             if value:
                 by_value.setdefault(value, []).append(answer.key)

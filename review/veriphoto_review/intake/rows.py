@@ -202,13 +202,10 @@ def _share(value: Any, name: str) -> float:
 
 
 def _version(value: Any) -> int:
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        number = -1
-    if not 0 <= number < 2**31:
+    number = _number(value)  # spreadsheets and pandas write 2.0 where some rows have none
+    if not (0 <= number < 2**31 and number.is_integer()):
         raise ValueError(f"model_version {_shown(value)}")
-    return number
+    return int(number)
 
 
 def _number(value: Any) -> float:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+import socket
+import subprocess
+import sys
+import threading
 import time
 from dataclasses import fields
 from email.utils import formatdate
@@ -137,6 +141,47 @@ def test_feedback_to_what_is_no_gateway_is_a_service_error(server):
     server.answer = lambda body: (200, b'{"status": "thanks"}')
     with Detector(server.url, service="gateway") as detector, pytest.raises(ServiceError, match="not Veriphoto's"):
         detector.feedback(ID, "real")
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("body", [b"[" * 200_000, b'{"verdict": 1e999}', b"[1]", b"\xff\xfe\0"], ids=repr)
+def test_whatever_answers_there_is_a_service_error_at_worst(server, status, body):
+    server.answer = lambda _: (status, body)
+    with Detector(server.url, service="gateway", patience=0) as detector:
+        for ask in (lambda: detector.predict(picture()), detector.health, lambda: detector.feedback(ID, "real")):
+            with pytest.raises(ServiceError):
+                ask()
+
+
+def test_an_infinite_version_is_a_service_error(server):
+    with gateway(Triton()) as url:
+        whole = httpx.post(f"{url}/predict", content=picture()).text
+    server.answer = lambda _: (200, re.sub(r'"model_version": *\d+', '"model_version":1e999', whole).encode())
+    with Detector(server.url, service="gateway") as detector, pytest.raises(ServiceError, match="not Veriphoto's"):
+        detector.predict(picture())
+
+
+def test_an_answer_that_cannot_be_unpacked_leaves_no_complaint_of_the_loop():
+    code = (
+        "import sys\nfrom veriphoto_client import Detector\nfrom veriphoto.errors import ServiceUnavailableError\n"
+        "for _ in range(5):\n  with Detector(sys.argv[1], service='gateway', patience=0) as detector:\n"
+        "    try: detector.health()\n    except ServiceUnavailableError: print('away')\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def packed() -> None:
+            for _ in range(5):
+                caller, _ = door.accept()
+                caller.recv(65536)
+                caller.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 7\r\n\r\nnotgzip")
+                caller.close()
+
+        thread = threading.Thread(target=packed, daemon=True)
+        thread.start()
+        command = [sys.executable, "-c", code, f"http://127.0.0.1:{door.getsockname()[1]}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        thread.join(10)
+    assert (done.stdout, done.stderr) == ("away\n" * 5, "")
 
 
 def test_health_is_no_traffic():

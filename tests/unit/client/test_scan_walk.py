@@ -92,6 +92,16 @@ def test_a_folder_that_cannot_be_listed_is_found_with_its_error(tree, monkeypatc
     assert len(found) == 5
 
 
+def test_a_folder_deeper_than_a_path_may_be_is_found_with_its_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(45):
+        Path("d" * 100).mkdir()
+        monkeypatch.chdir("d" * 100)
+    monkeypatch.chdir(tmp_path)
+    (found,) = walk([tmp_path])
+    assert "File name too long; check the path" in found.error.message
+
+
 def test_names_that_are_not_utf8_are_found(tmp_path):
     name = os.fsencode(tmp_path) + b"/\xff\xfe.jpg"
     Path(os.fsdecode(name)).touch()

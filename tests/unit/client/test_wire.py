@@ -44,7 +44,13 @@ def test_a_request_with_an_id_carries_the_file_behind_a_header(server):
 
 
 @pytest.mark.parametrize(
-    "answer", [(500, b"<html>oops</html>"), (200, b"<html>welcome</html>"), (200, b"{}"), (200, b"[]")]
+    "answer",
+    [
+        *((500, b"<html>oops</html>"), (200, b"<html>welcome</html>"), (200, b"{}"), (200, b"[]")),
+        *((200, b"[" * 200_000), (500, b"[" * 200_000)),
+        (200, b'{"outputs":[{"name":"PROBABILITY","datatype":"BYTES","shape":[1,1],"data":["a"]}]}'),
+    ],
+    ids=lambda answer: f"{answer[0]} {answer[1][:40].decode()}",
 )
 def test_an_answer_that_is_not_tritons_is_a_service_error(server, answer):
     server.answer = lambda body: answer

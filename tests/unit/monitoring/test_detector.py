@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from drift_traffic import BEGIN, draw, reference
@@ -74,6 +76,15 @@ def test_an_alarm_says_what_which_way_since_when_and_why(detector):
     assert all(name.startswith("new-") for name in alarm.request_ids)
     assert alarm.value > alarm.threshold
     assert Alarm.from_json(alarm.to_json()) == alarm
+
+
+def test_an_alarm_names_only_requests_that_have_an_id(detector):
+    new = draw(1000, 6, blockier=0.4, begin=BEGIN + 6000, prefix="new")
+    some = [replace(record, request_id=record.request_id * (number % 200 == 0)) for number, record in enumerate(new)]
+    changes = feed(detector, draw(6000, 5) + some)
+    alarm = next(alarm for alarm in changes.alarms if alarm.statistic == "blockiness")
+    assert 0 < len(alarm.request_ids) < EXAMPLES
+    assert all(alarm.request_ids)
 
 
 def test_a_moved_share_is_told_from_moved_pictures_and_moved_scores(detector):

@@ -104,13 +104,23 @@ def test_the_monitor_is_found_by_option_and_variable_as_the_server_prints_its_ad
     assert [(result.exit_code, json.loads(result.stdout)) for result in results] == [(1, {"drift_detected": True})] * 3
 
 
+def test_a_monitor_of_another_release_is_named(tmp_path: Path) -> None:
+    (tmp_path / "drift").write_text('{"drift_detected": true, "status": "drift"}')
+    with files_at(tmp_path) as url:
+        result = drift("--url", url)
+    assert isinstance(result.exception, ServiceUnavailableError)
+    assert f"{url} is of another release" in result.exception.message
+
+
 def test_where_there_is_no_monitor_it_says_where_it_looked_and_what_to_do(tmp_path: Path) -> None:
     with files_at(tmp_path) as url:
         missing = drift("--url", url)
         (tmp_path / "drift").write_text("<html></html>")
         other = drift("--url", url)
+        (tmp_path / "drift").write_text("[" * 200_000)
+        deep = drift("--url", url)
     away = drift("--url", url)
-    for result in (missing, other, away):
+    for result in (missing, other, deep, away):
         assert isinstance(result.exception, ServiceUnavailableError)
         assert url in result.exception.message
         assert result.exception.message.endswith("with --url or VERIPHOTO_MONITOR_URL")

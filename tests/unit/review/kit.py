@@ -10,10 +10,11 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from veriphoto_review.cases.store import CaseStore
 from veriphoto_review.database.connection import Database
 from veriphoto_review.intake.files import batches
 from veriphoto_review.intake.importing import Imported, ImportOptions, import_batches
@@ -39,6 +40,11 @@ def bring(database: Database, folder: Path, rows: list[Any], **options: Any) -> 
     file = folder / f"rows-{len(list(folder.glob('rows-*')))}.jsonl"
     file.write_text("".join(json.dumps(each) + "\n" for each in rows))
     return import_batches(database, batches(str(file)), ImportOptions(**options))
+
+
+def as_seen(store: CaseStore, numbers: Sequence[int]) -> dict[int, float | None]:
+    """When cases were decided, for somebody who looks at them now."""
+    return {number: store.get(number).decided_at for number in numbers}
 
 
 def postgresql_bin() -> Path | None:

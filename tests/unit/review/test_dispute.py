@@ -22,7 +22,7 @@ from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import Database
 from veriphoto_review.reports.dispute import Policy, dispute_page
 
-from .kit import bring, row
+from .kit import as_seen, bring, row
 
 HOSTILE = '<script>alert("x")</script>'
 ARTICLE_17 = (
@@ -90,7 +90,7 @@ def test_it_says_all_that_it_must_in_one_file(store: CaseStore, tmp_path: Path) 
     for case in store.page(Filter(), limit=1000):
         wrong = case.sha256.endswith(("64", "65", "66", "67"))
         store.decide([case.id], Truth.REAL if case.why == "audit" or wrong else Truth.AI, reviewer="ann")
-    store.decide([number], Truth.AI, reviewer="ann", note="Shadows differ.", again=True)
+    store.decide([number], Truth.AI, reviewer="ann", note="Shadows differ.", seen=as_seen(store, [number]))
     policy = Policy(platform="Shop Ltd", ground="Terms, 4.2", appeal="Write within six months.", contact="a@b.example")
     page = dispute_page(store, number, policy, gateway(1), with_note=True).page
     words = Words(page)

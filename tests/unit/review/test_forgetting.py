@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,56 @@ def test_copies_are_kept_once_and_for_the_owner_alone(kept: Path, store: CaseSto
     assert len(files(kept)) == 2
     assert kept.stat().st_mode & 0o077 == 0
     assert all(Path(case.picture).read_bytes() for case in store.page(Filter()))
+
+
+def test_a_disk_without_room_keeps_no_part_of_a_photo(store: CaseStore, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(small)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        (tmp_path / "a.jpg").write_bytes(draw(1) + bytes(10_000))
+        with pytest.raises(UsageError, match="cannot keep pictures: No space left on device"):
+            bring(store.database, tmp_path, [row(1, path=str(tmp_path / "a.jpg"), sha256="")], keep_pictures=small)
+        assert files(small) == []
+        assert store.count(Filter()) == 0, "it comes in with its copy once there is room"
+    finally:
+        subprocess.run(["umount", "--lazy", str(small)], check=True)
+
+
+def test_a_folder_that_cannot_keep_copies_is_named(store: CaseStore, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(draw(1))
+    with pytest.raises(UsageError, match=r"a\.jpg cannot keep pictures: File exists; .* name another folder"):
+        bring(
+            store.database,
+            tmp_path,
+            [row(1, path=str(tmp_path / "a.jpg"), sha256="")],
+            keep_pictures=tmp_path / "a.jpg",
+        )
+
+
+@pytest.mark.parametrize("how", ["forget", "retain"])
+def test_a_case_goes_no_sooner_than_its_copy(how: str, kept: Path, store: CaseStore) -> None:
+    """Or nobody would know any more that the copy is there."""
+
+    def remove() -> int:
+        if how == "forget":
+            return forget(store.database, seller=NAME, actor="ann").cases
+        return retain(store.database, cases_days=0.0).cases
+
+    (case,) = (case for case in store.page(Filter()) if case.reference.endswith("c.jpg"))
+    copy = Path(case.picture)
+    data = copy.read_bytes()
+    copy.unlink()
+    copy.mkdir()  # which no unlink removes, whoever asks
+    with pytest.raises(UsageError, match="cannot be removed: Is a directory; its cases stay"):
+        remove()
+    assert store.get(case.id).picture == str(copy)
+    copy.rmdir()
+    copy.write_bytes(data)
+    assert remove() == (2 if how == "forget" else 3)
+    assert not copy.exists()
 
 
 def test_a_seller_is_forgotten(kept: Path, store: CaseStore, tmp_path: Path) -> None:

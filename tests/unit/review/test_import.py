@@ -130,6 +130,7 @@ def test_the_audit_sample_is_drawn_by_hash(database: Database, tmp_path: Path) -
         ({"seen_at": 1e300}, "seen_at"),
         ({"verdict": {"a": 1}}, "verdict"),
         ({"probability": 10**400}, "probability 1000"),
+        ({"model_version": 2.7}, "model_version 2.7"),
         ({"model_version": float("inf")}, "model_version inf"),
         ({"model_version": -float("inf")}, "model_version -inf"),
         ({"seen_at": 10**400}, "seen_at 1000"),
@@ -144,6 +145,27 @@ def test_a_bad_row_is_told_and_the_others_come_in(bad: dict[str, Any], why: str,
     assert (done.new, done.bad) == (2, 1)
     assert "row 2" in done.complaints[0]
     assert why in done.complaints[0]
+
+
+def test_a_version_comes_in_as_spreadsheets_and_pandas_write_it(database: Database, tmp_path: Path) -> None:
+    done = bring(database, tmp_path, [row(1, model_version="2.0"), row(2, model_version=2.0)])
+    assert (done.new, done.bad) == (2, 0)
+    assert {case.model_version for case in CaseStore(database).page(Filter())} == {2}
+
+
+def test_rows_whose_id_is_no_text_come_in_while_truths_wait(database: Database, tmp_path: Path) -> None:
+    FeedbackDesk(database).take(kind="request_id", value="a\0b", truth="real", note="", actor="shop")
+    done = bring(database, tmp_path, [row(1), row(2, request_id="a\0b"), row(3, request_id="a\ud800b")])
+    assert (done.new, done.bad) == (3, 0)
+    assert CaseStore(database).decided_since(0.0) == {"shop": 1}
+
+
+def test_a_quote_that_never_closes_swallows_no_rows(database: Database, tmp_path: Path) -> None:
+    lines = ["path,verdict,probability,model_version,seller", 'a.jpg,unsure,0.5,1,"x', *["b.jpg,unsure,0.5,1,y"] * 3]
+    (tmp_path / "open.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"open\.csv cannot be read: unexpected end of data; repair it"):
+        read(database, tmp_path / "open.csv")
+    assert answers(database) == 0
 
 
 def test_lines_that_are_no_rows(database: Database, tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from veriphoto.errors import UsageError
 from veriphoto_review.cases.case import State, Truth
 from veriphoto_review.cases.store import DESK, LONGEST_NOTE, CaseStore, Decision, Filter, decide_in
 from veriphoto_review.database.connection import Database
+from veriphoto_review.desk.search import Search
 from veriphoto_review.intake.feedback import FeedbackDesk
 
-from .kit import bring, row
+from .kit import as_seen, bring, row
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_a_decision(store: CaseStore, numbers: list[int], which: int, truth: Tru
 
 def test_undo_brings_back_what_was_and_the_history_keeps_both(store: CaseStore, numbers: list[int]) -> None:
     first = store.decide(numbers, Truth.AI, reviewer="ann")
-    again = store.decide(numbers[:1], Truth.REAL, reviewer="bob", again=True)
+    again = store.decide(numbers[:1], Truth.REAL, reviewer="bob", seen=as_seen(store, numbers))
     assert again.decided == (numbers[0],)
     undone = store.undo(first.batch, reviewer="ann")
     assert set(undone.decided) == set(numbers[1:])
@@ -108,17 +109,37 @@ def test_two_people_do_not_overwrite_each_other(store: CaseStore, numbers: list[
     assert all(len(store.history(number)) == 2 for number in numbers)
 
 
+def test_two_people_before_one_decided_case_do_not_overwrite_each_other(store: CaseStore, numbers: list[int]) -> None:
+    store.decide(numbers[:1], Truth.AI, reviewer="ann")
+    seen = as_seen(store, numbers[:1])  # by bob and cid alike
+    assert store.decide(numbers[:1], Truth.REAL, reviewer="bob", seen=seen).decided == (numbers[0],)
+    late = store.decide(numbers[:1], Truth.UNKNOWN, reviewer="cid", seen=seen)
+    assert (late.decided, late.skipped, store.get(numbers[0]).reviewer) == ((), (numbers[0],), "bob")
+    seen = as_seen(store, numbers[:1])
+    store.undo(store.history(numbers[0])[-1].batch, reviewer="bob")
+    store.undo(store.history(numbers[0])[1].batch, reviewer="ann")
+    assert store.decide(numbers[:1], Truth.REAL, reviewer="cid", seen=seen).skipped == (numbers[0],), "taken back"
+
+
 def test_feedback_waits_for_a_reviewer_who_is_deciding(store: CaseStore, numbers: list[int]) -> None:
     desk = FeedbackDesk(Database(store.database.url, patience=60.0))
     sha256 = store.get(numbers[0]).sha256
     with ThreadPoolExecutor(1) as pool:
         with store.database.writing() as connection:
-            decide_in(connection, numbers[:1], Truth.REAL, reviewer="ann", note="", channel=DESK, again=False)
+            decide_in(connection, numbers[:1], Truth.REAL, reviewer="ann", note="", channel=DESK)
             told = pool.submit(desk.take, kind="sha256", value=sha256, truth="ai_generated", note="", actor="shop")
             with pytest.raises(TimeoutError):
                 told.result(1.0)
         assert told.result(60.0).status == "kept"
     assert (store.get(numbers[0]).reviewer, store.get(numbers[0]).truth) == ("ann", Truth.REAL)
+
+
+def test_names_and_notes_that_are_no_text_are_taken_as_rows_are(store: CaseStore, numbers: list[int]) -> None:
+    store.decide(numbers[:1], Truth.REAL, reviewer="a\0b\ud800", note="c\0d\ud800")
+    case = store.get(numbers[0])
+    assert (case.reviewer, case.note) == ("a\N{REPLACEMENT CHARACTER}b\\ud800", "c\N{REPLACEMENT CHARACTER}d\\ud800")
+    FeedbackDesk(store.database).take(kind="sha256", value="f" * 64, truth="real", note="", actor="a\0b\ud800")
+    assert store.count(Search(text="no\0thing\ud800")) == 0
 
 
 def test_many_at_once(store: CaseStore, tmp_path: Path) -> None:

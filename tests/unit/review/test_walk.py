@@ -23,6 +23,8 @@ from veriphoto_review.database.connection import Database
 from veriphoto_review.reports.figures import figures
 from veriphoto_training.data.dataset import read_dataset
 
+from .kit import as_seen
+
 RATE = 0.1
 
 
@@ -117,14 +119,36 @@ def test_decided_otherwise_or_forgotten_since_the_last_export(photos: Path, tmp_
     data = tmp_path / "data"
     veriphoto("review", "export", "--database", database, "--output", data)
     assert len(list((data / "real").iterdir())) == 50
-    store.decide(numbers[:5], Truth.AI, reviewer="ann", again=True)
-    store.decide(numbers[5:7], Truth.UNKNOWN, reviewer="ann", again=True)
+    store.decide(numbers[:5], Truth.AI, reviewer="ann", seen=as_seen(store, numbers))
+    store.decide(numbers[5:7], Truth.UNKNOWN, reviewer="ann", seen=as_seen(store, numbers))
     veriphoto("review", "forget", "--database", database, "--seller", "3")
     veriphoto("review", "export", "--database", database, "--output", data)
     left = {case.sha256: case.truth for case in store.page(Filter(), limit=100) if case.truth}
     for folder, truth in (("real", Truth.REAL), ("ai", Truth.AI)):
         assert {path.stem for path in (data / folder).iterdir()} == {sha for sha, t in left.items() if t == truth}
     assert len(left) < 43
+
+
+def test_an_export_keeps_pictures_whose_files_are_gone(photos: Path, tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'review.db'}"
+    store = CaseStore(Database(database))
+    scan(photos, brightness_repository(tmp_path) / "classifier" / "1", tmp_path / "first.csv")
+    veriphoto("review", "import", tmp_path / "first.csv", "--database", database, "--audit-share", 1)
+    numbers = [case.id for case in store.page(Filter(), limit=100)]
+    store.decide(numbers, Truth.REAL, reviewer="ann")
+    data = tmp_path / "data"
+    veriphoto("review", "export", "--database", database, "--output", data)
+    for path in photos.iterdir():
+        path.unlink()
+    store.decide(numbers[:5], Truth.AI, reviewer="ann", seen=as_seen(store, numbers))
+    (damaged, *others) = sorted((data / "real").iterdir())
+    damaged.write_bytes(b"something else")
+    told = veriphoto("review", "export", "--database", database, "--output", data, code=1)
+    assert "1 whose file cannot be read" in told
+    left = [path for label in ("real", "ai") for path in (data / label).iterdir()]
+    assert {path.stem for path in left} == {path.stem for path in others}
+    assert len(list((data / "ai").iterdir())) in (4, 5)
+    assert len(list((data / "real").iterdir())) + len(list((data / "ai").iterdir())) == 49
 
 
 def test_what_cannot_be_exported(tmp_path: Path) -> None:
@@ -140,7 +164,7 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
     store.decide(list(numbers.values()), Truth.REAL, reviewer="ann")
     told = veriphoto("review", "export", "--database", database, "--output", tmp_path / "data", code=1)
     assert "1 real and 0 AI-generated pictures; left out: 1 copies, 0 decided in both ways, 1 whose" in told
-    store.decide([numbers["b.jpg"]], Truth.AI, reviewer="ann", again=True)
+    store.decide([numbers["b.jpg"]], Truth.AI, reviewer="ann", seen=as_seen(store, [numbers["b.jpg"]]))
     told = veriphoto("review", "export", "--database", database, "--output", tmp_path / "data", code=1)
     assert "0 real and 0 AI-generated pictures; left out: 0 copies, 2 decided in both ways, 1 whose" in told
     assert list((tmp_path / "data" / "real").iterdir()) == []

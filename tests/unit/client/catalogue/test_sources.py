@@ -81,6 +81,13 @@ def test_a_manifest_without_a_column_of_inputs_says_so(tmp_path: Path):
         list(inputs(str(tmp_path / "list.csv")))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_manifest_in_another_encoding_says_what_is_read(tmp_path: Path, encoding: str):
+    (tmp_path / "list.csv").write_text("Größe,path\n1,a.jpg\n", encoding=encoding)
+    with pytest.raises(UsageError, match="a list is CSV in UTF-8"):
+        list(inputs(str(tmp_path / "list.csv")))
+
+
 @pytest.mark.parametrize("source", ["nowhere", "nowhere.csv", "nowhere.parquet"])
 def test_no_such_source(tmp_path: Path, source: str):
     with pytest.raises(UsageError, match="nowhere"):

@@ -15,11 +15,14 @@ import httpx
 import numpy as np
 import pytest
 from photo_corpus import picture
+from typer.testing import CliRunner
 
 from veriphoto.contract import MAX_FILE_BYTES
+from veriphoto.errors import UsageError
+from veriphoto_client.commandline.app import build
 from veriphoto_client.page import gateway as gateway_module
 from veriphoto_client.page.drawing import COLOURS, gate, scale
-from veriphoto_client.page.gateway import MOST_FILES, UNANSWERED, Gateway, PageError, Photo, portions
+from veriphoto_client.page.gateway import MOST_FILES, UNANSWERED, AwayError, Gateway, PageError, Photo, portions
 from veriphoto_client.page.provenance import claimed, details
 from veriphoto_client.page.table import rank, sortable, table, to_csv
 from veriphoto_client.page.uploads import MOST_PHOTOS, photos_of
@@ -38,6 +41,21 @@ def test_zips_are_opened_and_their_clutter_is_left_out() -> None:
     archive = zipped({"a": b"1", "deep/b": b"2", "deep/": b"", "__MACOSX/a": b"3", "deep/.hidden": b"4"})
     names = [photo.name for photo in photos_of([("all.zip", archive), ("c.jpg", b"5")])]
     assert names == ["all.zip/a", "all.zip/deep/b", "c.jpg"]
+
+
+def test_names_of_an_archive_that_no_form_may_hold_are_cut() -> None:
+    """The gateway would refuse the form, and with it the photos beside this one."""
+    found = photos_of([("all.zip", zipped({f"{'x' * 60_000}/mug.jpg": b"1", "../above.jpg": b"2", "../.b": b"3"}))])
+    assert [len(photo.name) for photo in found] == [255, len("all.zip/../above.jpg")]
+    assert found[0].name.endswith("x/mug.jpg")
+
+
+def test_no_two_photos_have_one_name() -> None:
+    files = [("a.jpg", b"1"), ("a.jpg", b"2"), ("a.jpg (2)", b"3"), ("a.jpg", b"4"), ("x" * 300, b""), ("x" * 301, b"")]
+    found = [photo.name for photo in photos_of(files)]
+    assert found[:4] == ["a.jpg", "a.jpg (2)", "a.jpg (2) (2)", "a.jpg (3)"]
+    assert len(set(found)) == 6
+    assert max(map(len, found)) == 255
 
 
 def test_a_zip_bomb_is_not_unpacked() -> None:
@@ -91,8 +109,26 @@ def test_many_photos_go_in_portions() -> None:
     assert [len(part) for part in portions([Photo("", bytes(40_000_000))] * 3)] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("address", ["http://[::bad", "nonsense", "ftp://x", "http://", "http://x:99999", ""])
+def test_what_is_no_address_is_refused_before_anything_starts(address: str) -> None:
+    with pytest.raises(UsageError, match=f"{re.escape(repr(address))} is not the address of a gateway"):
+        Gateway(address)
+    told = CliRunner().invoke(build(), ["page", "--gateway-url", address])
+    assert isinstance(told.exception, UsageError)
+
+
 def answering(status: int, body: Any) -> Gateway:
     return Gateway("http://gateway", "k", httpx.MockTransport(lambda _: httpx.Response(status, json=body)))
+
+
+@pytest.mark.parametrize("body", [["list"], {"detail": "Not Found"}, [[[]]] * 3])
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_page_before_something_else_says_that_the_service_is_away(status: int, body: Any) -> None:
+    gateway = answering(status, body)
+    assert gateway.health()["status"] == "away"
+    if isinstance(body, list):
+        with pytest.raises(AwayError, match="not the service"):
+            gateway.explain(Photo("a", b"b"))
 
 
 @pytest.mark.parametrize(
