@@ -24,6 +24,7 @@ from veriphoto.contract import CONTRACT, CROPS, FEATURES
 from veriphoto.errors import ChecksumError, DataError
 from veriphoto.manifest import sha256_file
 from veriphoto.second_opinion import ENCODER_FP32, ENCODER_INT8, ENCODER_VNNI, Encoder
+from veriphoto_export.reach import read_reach
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,8 +42,8 @@ _WIDTH, _HEADS, _PATCH = 768, 12, 16
 _MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 _STD: Final = (0.26862954, 0.26130258, 0.27577711)
 """CLIP's own channel means and deviations of RGB in 0..1."""
-_SMOOTHING: Final = 0.75
-"""How much of the spread goes into the weights; 0.65 and 0.75 are as good (docs/experiments.md)."""
+_SMOOTHING: Final = 0.6
+"""How much of the spread goes into the weights (docs/experiments.md)."""
 _GELU: Final = 1.702
 """CLIP's activation: x * sigmoid(1.702 x)."""
 
@@ -179,33 +180,33 @@ def read_hub() -> tuple[Tower, str]:
     return from_timm(state), digest.hexdigest()
 
 
-def smoothed(tower: Tower) -> Tower:
+def smoothed(tower: Tower, reach: Floats | None = None) -> Tower:
     """Moves the spread of activations into the weights, so that both can be rounded to eight bits.
 
-    SmoothQuant (Xiao et al. 2023, arXiv 2211.10438) without pictures: what a layer norm puts out reaches about three
-    times its weight, beside its bias. A few channels reach ten times as far as others, which would be lost in their
-    rounding; these channels are made smaller in the norm, and their weights in the next layers larger.
+    SmoothQuant (Xiao et al. 2023, arXiv 2211.10438): of what a layer norm puts out a few channels reach ten times as
+    far as others, which would be lost in their rounding. These channels are made smaller in the norm, and their weights
+    in the next layers larger.
 
     Args:
         tower: The weights.
+        reach: How far each channel reaches, FP32 [2 * blocks, 768]; as measured on photos where None.
 
     Returns:
         The same network; the weights of ``q_proj``, ``k_proj``, ``v_proj`` and ``fc1`` are rounded anew.
     """
     tensors, layers = dict(tower.tensors), dict(tower.layers)
+    reaches = iter(read_reach() if reach is None else reach)
     for block in range(max(TAPS)):
         name = f"encoder.layers.{block}"
         for norm, readers in (
             (f"{name}.layer_norm1", [f"{name}.self_attn.{letter}_proj" for letter in "qkv"]),
             (f"{name}.layer_norm2", [f"{name}.mlp.fc1"]),
         ):
-            gain, shift = (tensors[f"{norm}.{kind}"] for kind in ("weight", "bias"))
             weights = [layers[reader].weight for reader in readers]
-            reach = np.maximum(3.0 * np.abs(gain) + np.abs(shift), 1e-5)
             largest = np.maximum(np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0), 1e-6)
-            factor = reach**_SMOOTHING / largest ** (1.0 - _SMOOTHING)
+            factor = np.maximum(next(reaches), 1e-5) ** _SMOOTHING / largest ** (1.0 - _SMOOTHING)
             factor = (factor / np.exp(np.log(factor).mean())).astype(np.float32)
-            tensors |= {f"{norm}.weight": gain / factor, f"{norm}.bias": shift / factor}
+            tensors |= {f"{norm}.{kind}": tensors[f"{norm}.{kind}"] / factor for kind in ("weight", "bias")}
             for reader, weight in zip(readers, weights, strict=True):
                 layers[reader] = quantise(weight * factor[:, None], layers[reader].bias)
     return Tower(tensors, layers)

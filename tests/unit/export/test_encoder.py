@@ -27,6 +27,7 @@ from veriphoto_export.encoder import (
     smoothed,
     write_encoder,
 )
+from veriphoto_export.reach import measure, read_reach
 from veriphoto_training.network.model import import_timm
 
 SQUARES = np.random.default_rng(3).integers(0, 256, (2, 224, 224, 3), np.uint8)
@@ -89,7 +90,8 @@ def test_every_kind_of_cpu_sees_the_same(tower: Tower, tmp_path: Path, kind: Cpu
     assert package.encoder.features == 768 * len(TAPS)
     exact = package.open(threads=2, kind=CpuKind.PLAIN)(SQUARES)
     seen = package.loaded().open(threads=2, kind=kind)(SQUARES)
-    assert _cosine(seen, exact) > 0.999
+    # The reach that is kept is CLIP's, not that of drawn weights.
+    assert _cosine(seen, exact) > (0.99 if kind is CpuKind.VNNI else 0.999)
 
 
 def _cosine(seen: np.ndarray, exact: np.ndarray) -> float:
@@ -103,7 +105,7 @@ def test_smoothing_evens_out_what_norms_put_out_and_changes_nothing_else(tower: 
     tensors = {**tower.tensors, f"{norm}.weight": tower.tensors[f"{norm}.weight"] * gain}
     weight = tower.layers[reader].weight / gain[:, None]
     uneven = Tower(tensors, {**tower.layers, reader: quantise(weight, tower.layers[reader].bias)})
-    even = smoothed(uneven)
+    even = smoothed(uneven, measure(build(uneven, eight_bits=False), [SQUARES[:1]]))
 
     def spread(where: Tower) -> float:
         reach = np.abs(where.tensors[f"{norm}.weight"])
@@ -112,6 +114,13 @@ def test_smoothing_evens_out_what_norms_put_out_and_changes_nothing_else(tower: 
     assert spread(even) < 0.2 * spread(uneven)
     seen = [_run(build(each, eight_bits=False)) for each in (even, uneven)]
     assert _cosine(*seen) > 0.9995
+
+
+def test_the_reach_that_is_kept_is_that_of_every_norm() -> None:
+    kept = read_reach()
+    assert kept.shape == (2 * max(TAPS), 768)
+    assert np.isfinite(kept).all()
+    assert (kept > 0.0).all()
 
 
 def _run(graph: onnx.ModelProto) -> np.ndarray:
