@@ -21,7 +21,7 @@ from veriphoto.contract import CLASSIFIER, PROBABILITY
 from veriphoto.manifest import latest_version, read_manifest
 from veriphoto.preprocessing import preprocess
 from veriphoto.sessions import OUTPUTS, open_session
-from veriphoto.variants import AUTO, Variant, choose
+from veriphoto.variants import AUTO, Setup, Variant, choose
 
 REPOSITORY: Final = Path(__file__).parent.parent / "model_repository"
 
@@ -38,21 +38,20 @@ def network(variant: str = Variant.FP32, repository: Path = REPOSITORY) -> Netwo
     Returns:
         UINT8 [1, K, S, S, 3] -> probability.
     """
-    directory = latest_version(repository / CLASSIFIER)
-    setup = choose(directory, read_manifest(directory), variant)
+    directory, setup = _setup(variant, repository)
     run = open_session(directory / setup.file, setup.precision)
     at = OUTPUTS.index(PROBABILITY)
     return lambda crops: float(run(crops)[at].item())
 
 
-def default_variant(repository: Path = REPOSITORY) -> Variant:
-    """Returns what ``auto`` runs on this CPU.
+def default_variant() -> Variant:
+    """Returns what ``auto`` runs on this CPU."""
+    return _setup(AUTO, REPOSITORY)[1].variant
 
-    Args:
-        repository: The model repository.
-    """
+
+def _setup(variant: str, repository: Path) -> tuple[Path, Setup]:
     directory = latest_version(repository / CLASSIFIER)
-    return choose(directory, read_manifest(directory), AUTO).variant
+    return directory, choose(directory, read_manifest(directory), variant)
 
 
 def session_options() -> Any:

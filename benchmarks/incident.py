@@ -22,13 +22,12 @@ import numpy as np
 from benchmarks.drift_pool import ROOT, unseen
 from benchmarks.drift_population import AI_SHARE
 
-from veriphoto.contract import CLASSIFIER, LOGIT, OPERATING_POINT, OPINIONS, PROBABILITY
+from veriphoto.contract import CLASSIFIER, LOGIT, OPERATING_POINT, PROBABILITY
 from veriphoto.manifest import ONNX_FILE, latest_version
-from veriphoto.opinions import Opinions
 from veriphoto.prediction_log.record import Record, segment_name
 from veriphoto.prediction_log.recorder import make_record
 from veriphoto.preprocessing import preprocess
-from veriphoto.second_opinion import Mode
+from veriphoto.second_opinion import unasked
 from veriphoto.sessions import OUTPUTS, open_session
 from veriphoto_training.data.dataset import LABELS, Picture, fraction, read_dataset, thin
 
@@ -104,19 +103,19 @@ def _scores(version: Path, pictures: Sequence[Picture], output: Path) -> dict[st
     """Scores what is not yet scored, as the recorder would note it where nobody else is asked."""
     path = output / f"scores-{version.name}.json"
     found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    run, nobody = open_session(version / ONNX_FILE), Opinions(lambda _: None, None, None, Mode.OFF)
+    run = open_session(version / ONNX_FILE)
     for picture in pictures:
         if picture.path in found:
             continue
         ready = preprocess(picture.data)
-        answer = nobody.joined(ready.crops, dict(zip(OUTPUTS, run(ready.crops[None]), strict=True)))
+        answer = dict(zip(OUTPUTS, run(ready.crops[None]), strict=True))
         record = make_record(
             "",
             float(answer[LOGIT].item()),
             float(answer[PROBABILITY].item()),
             ready.statistics.tolist(),
             answer[OPERATING_POINT][0].tolist(),
-            answer[OPINIONS][0].tolist(),
+            unasked(answer[LOGIT], answer[OPERATING_POINT])[0].tolist(),
         )
         found[picture.path] = json.loads(record.to_line())
     path.write_text(json.dumps(found), encoding="utf-8")

@@ -13,13 +13,14 @@ def replace_text(path: Path, text: str) -> None:
     replace_bytes(path, text.encode())
 
 
-def replace_bytes(path: Path, data: bytes) -> None:
+def replace_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Writes a file under another name first, then renames; any number of threads and processes may do so at once.
 
     Args:
         path: The file; its folder is made where there is none. Where it is a link, what it leads to is written. A
             device or pipe, such as ``/dev/stdout``, is written to and stays what it is.
         data: Its content.
+        durable: Wait until the disk has it.
 
     Raises:
         OSError: If the disk refuses; what was there before is left.
@@ -32,6 +33,8 @@ def replace_bytes(path: Path, data: bytes) -> None:
     fresh = path.with_name(f".{path.name}.{threading.get_native_id()}")
     try:
         fresh.write_bytes(data)
+        if durable:
+            flush(fresh)
         fresh.replace(path)
     finally:
         with contextlib.suppress(FileNotFoundError):

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from veriphoto.contract import CROPS
+from veriphoto_export.pictures import find_pictures
+from veriphoto_export.watching import watch
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,18 +42,11 @@ def measure(graph: onnx.ModelProto, squares: Iterable[npt.NDArray[np.uint8]]) ->
     Returns:
         As ``read_reach``.
     """
-    from onnxruntime import InferenceSession  # noqa: PLC0415 - takes a second
-
     norms = [node.output[0] for node in graph.graph.node if node.op_type == "LayerNormalization"]
-    seen = norms[1:]  # the first one stands before the blocks
-    opened = onnx.ModelProto()
-    opened.CopyFrom(graph)
-    opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in seen)
-    session = InferenceSession(opened.SerializeToString(), providers=["CPUExecutionProvider"])
+    look = watch(graph, norms[1:])  # the first one stands before the blocks
     reach: Floats = np.zeros(1, np.float32)
     for square in squares:
-        found = session.run(seen, {CROPS: square})
-        reach = np.maximum(reach, [np.abs(each).max(axis=(0, 1)) for each in found])
+        reach = np.maximum(reach, [np.abs(each).max(axis=(0, 1)) for each in look(square)])
     return reach
 
 
@@ -62,9 +56,8 @@ def main() -> None:
     from veriphoto_export.encoder import build, read_package  # noqa: PLC0415 - reads this module
 
     wheel, folder = map(Path, sys.argv[1:])
-    photos = sorted(path for path in folder.rglob("*") if path.suffix in {".jpg", ".png", ".webp"})
     tower, _ = read_package(wheel)
-    squares = (preprocess(photo.read_bytes()).crops[:1] for photo in photos)
+    squares = (preprocess(photo.read_bytes()).crops[:1] for photo in find_pictures(folder))
     np.save(REACH_FILE, measure(build(tower, eight_bits=False), squares).astype(np.float16))
 
 

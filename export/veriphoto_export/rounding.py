@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 import onnx.numpy_helper
 
-from veriphoto.contract import CROPS
+from veriphoto_export.watching import watch
 
 Floats = npt.NDArray[np.float64]
 
@@ -85,17 +85,12 @@ def _moments(
     graph: onnx.ModelProto, tensors: Sequence[str], crops: Sequence[npt.NDArray[np.uint8]]
 ) -> Mapping[str, Floats]:
     """Returns the mean products of the channels of tensors [1, C, H, W], FP64 [C, C] each."""
-    from onnxruntime import InferenceSession  # noqa: PLC0415 - takes a second
-
-    opened = onnx.ModelProto()
-    opened.CopyFrom(graph)
-    opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in tensors)
-    session = InferenceSession(opened.SerializeToString(), providers=["CPUExecutionProvider"])
+    look = watch(graph, tensors)
     random = np.random.default_rng(0)
     sums: dict[str, Any] = dict.fromkeys(tensors, 0.0)
     counts = dict.fromkeys(tensors, 0)
     for picture in crops:
-        for name, found in zip(tensors, session.run(list(tensors), {CROPS: picture}), strict=True):
+        for name, found in zip(tensors, look(picture), strict=True):
             channels = np.moveaxis(found, 1, 0).reshape(found.shape[1], -1)
             if channels.shape[1] > _POSITIONS:
                 channels = channels[:, random.choice(channels.shape[1], _POSITIONS, replace=False)]

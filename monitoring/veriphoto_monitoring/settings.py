@@ -6,11 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from veriphoto.contract import SIDECAR_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
 from veriphoto.errors import UsageError
 from veriphoto.prediction_log.recorder import LOG_VARIABLE
+from veriphoto_client.addresses import split_address
 from veriphoto_client.commandline.options import option, port
 
 LEVEL: Final = 0.01
@@ -26,12 +27,8 @@ def http_address(url: str) -> SplitResult:
     Raises:
         UsageError: If it has another form.
     """
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
+    parts = split_address(url, "http")
+    if parts is None:
         raise UsageError(f"{url} is not an address of the form http://host:port")
     return parts
 

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import shutil
-import subprocess
 import threading
 import time
 import uuid
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 from prometheus_client.parser import text_string_to_metric_families
+from small_disk import small_disk
 from toy_model import SAMPLES, copy_repository, publish_toy
 
 from veriphoto.contract import (
@@ -219,17 +219,9 @@ def _value(answer: dict[str, np.ndarray], field: str) -> float:
 @contextmanager
 def tiny_disk(at: Path) -> Iterator[Path]:
     """A disk of 64 kB that is full but for some lines; freeing it is deleting ``ballast``."""
-    at.mkdir()
-    mount = shutil.which("mount")
-    command = [mount or "", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(at)]
-    if mount is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk needs root")
-    try:
-        with (at / "ballast").open("wb") as ballast:
-            ballast.write(bytes(60 * 1024))
+    with small_disk(at, "64k"):
+        (at / "ballast").write_bytes(bytes(60 * 1024))
         yield at
-    finally:
-        subprocess.run(["umount", "-l", str(at)], check=True)
 
 
 def quick_answers(server: TritonServer, count: int, expected: float) -> None:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
 
 import httpx
 
 from veriphoto.errors import UsageError
 from veriphoto.foreign_json import parse
+from veriphoto_client.addresses import split_address
 
 Answer: TypeAlias = dict[str, Any]
 
@@ -174,12 +174,7 @@ def require_address(url: str) -> None:
     Raises:
         UsageError: Naming the address.
     """
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
+    if split_address(url, "http", "https") is None:
         raise UsageError(f"{url!r} is not the address of a gateway; write http://host:port or https://host")
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any, Final
 
 from veriphoto.contract import MAX_FILE_BYTES
 from veriphoto.errors import ImageError, MissingExtraError, UnreadableFileError
-from veriphoto.files import flush
+from veriphoto.files import replace_bytes
 from veriphoto_review.cases.case import Case
 
 _METADATA_S: Final = 3.0
@@ -101,13 +99,7 @@ def keep(folder: Path, data: bytes) -> Path:
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.parent.mkdir(exist_ok=True, mode=0o700)
-        fresh = path.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}")  # copies of a photo come in at once
-        try:
-            fresh.write_bytes(data)
-            flush(fresh)
-            fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)  # nobody would ever remove a part of a photo
+        replace_bytes(path, data, durable=True)
     return path
 
 

@@ -19,6 +19,8 @@ from veriphoto_serving.secrecy import without_secrets
 
 BINARY: Final = "tritonserver"
 STUB: Final = "triton_python_backend_stub"
+CONFIG: Final = "config.pbtxt"
+"""A model's configuration, in its folder."""
 UNASKED: Final = Path("configs") / "unasked.pbtxt"
 """The ensemble's configuration without the step that asks for a second opinion."""
 _WHEEL: Final = "pytriton"
@@ -134,8 +136,9 @@ def lay_out(repository: Path, at: Path, *, asks: bool) -> None:
 
     Args:
         repository: The model repository.
-        at: Where Triton looks: a link to it; or, where nobody is asked for a second opinion, a directory of links in
-            which the ensemble has the configuration without that step. Versions that are published later are seen.
+        at: The path that Triton is told. It becomes a link to the repository or, where nobody is asked for a second
+            opinion, a directory with a link to each model and the ensemble's shorter configuration. Either way Triton
+            sees versions that are published later.
         asks: Whether somebody may be asked.
     """
     if at.is_dir() and not at.is_symlink():
@@ -152,7 +155,7 @@ def lay_out(repository: Path, at: Path, *, asks: bool) -> None:
             link(model, at / model.name)
     for part in (repository / ENSEMBLE).iterdir():
         link(part, ensemble / part.name)
-    link(shorter, ensemble / "config.pbtxt")
+    link(shorter, ensemble / CONFIG)
 
 
 def _prepend(first: Path, rest: str) -> str:

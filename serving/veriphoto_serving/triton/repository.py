@@ -10,9 +10,9 @@ from veriphoto.contract import CLASSIFIER, ENCODER, ENSEMBLE, PREPROCESS, RECORD
 from veriphoto.errors import ModelError
 from veriphoto.manifest import latest_version, read_manifest, verify_onnx
 from veriphoto.second_opinion import ENCODER_FILE, OPINION_FILE, Mode, read_encoder, read_opinion
+from veriphoto_serving.triton.installation import CONFIG
 from veriphoto_serving.triton.options import Flavour
 
-_CONFIG: Final = "config.pbtxt"
 _CODE: Final = "model.py"
 _NEEDS: Final = {Flavour.EMBEDDED: _CODE, Flavour.TENSORRT: "model.plan"}
 """File that a flavour needs besides ``model.onnx``, which every version has."""
@@ -33,8 +33,8 @@ def problems(repository: Path, flavour: Flavour) -> Iterator[str]:
         return
     for name in (ENSEMBLE, PREPROCESS, CLASSIFIER, SECOND_OPINION, RECORDER):
         model = repository / name
-        if not (model / _CONFIG).is_file():
-            yield f"{model / _CONFIG} is missing; restore it from the source tree"
+        if not (model / CONFIG).is_file():
+            yield f"{model / CONFIG} is missing; restore it from the source tree"
     for name in (PREPROCESS, SECOND_OPINION, RECORDER):
         yield from _code(repository / name)
     yield from _classifier(repository / CLASSIFIER, flavour)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 import typer
 from promotion_kit import GOLDEN, Ground, content, register_toy, run_promote
 from repository_server import KEY, RepositoryServer
+from small_disk import small_disk
 from toy_model import SAMPLES, toy_bundle
 from typer.testing import CliRunner
 
@@ -239,17 +239,8 @@ def test_compare_adopts_what_is_published_first(ground: Ground, tmp_path: Path) 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Path]:
     """A file system of 300 kB; only root may make one."""
-    place = tmp_path / "small disk"
-    place.mkdir()
-    if (
-        os.geteuid() != 0
-        or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)], capture_output=True, check=False
-        ).returncode
-    ):
-        pytest.skip("mounting a small file system needs root")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with small_disk(tmp_path / "small disk", "300k") as place:
+        yield place
 
 
 def fill(file: Path) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
-import subprocess
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from small_disk import small_disk
 from sqlalchemy import delete, text, update
 
 from veriphoto.errors import (
@@ -114,18 +113,11 @@ def test_a_full_disk_is_said_and_nothing_is_half_there(tmp_path: Path) -> None:
 
 
 def test_a_really_full_file_system(tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(small)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no file system may be mounted here")
-    try:
+    with small_disk(tmp_path / "small", "400k") as small:
         database = Database(f"sqlite:///{small / 'review.db'}")
         with pytest.raises(DatabaseFullError):
             bring(database, tmp_path, [row(number) for number in range(4000)])
         assert CaseStore(database).count(Filter()) == 0
-    finally:
-        subprocess.run(["umount", "--lazy", str(small)], check=True)
 
 
 def test_bad_addresses(tmp_path: Path) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from brightness_model import draw
 from click.testing import Result
+from small_disk import small_disk
 from sqlalchemy import select
 from typer.testing import CliRunner
 
@@ -60,19 +59,12 @@ def test_copies_are_kept_once_and_for_the_owner_alone(kept: Path, store: CaseSto
 
 
 def test_a_disk_without_room_keeps_no_part_of_a_photo(store: CaseStore, tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(small)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no file system may be mounted here")
-    try:
+    with small_disk(tmp_path / "small", "8k") as small:
         (tmp_path / "a.jpg").write_bytes(draw(1) + bytes(10_000))
         with pytest.raises(UsageError, match="cannot keep pictures: No space left on device"):
             bring(store.database, tmp_path, [row(1, path=str(tmp_path / "a.jpg"), sha256="")], keep_pictures=small)
         assert files(small) == []
         assert store.count(Filter()) == 0, "it comes in with its copy once there is room"
-    finally:
-        subprocess.run(["umount", "--lazy", str(small)], check=True)
 
 
 def test_a_folder_that_cannot_keep_copies_is_named(store: CaseStore, tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ def test_the_walk(photos: Path, tmp_path: Path) -> None:
     assert "2" in veriphoto("review", "report", "--database", database)
 
 
-def test_decided_otherwise_or_forgotten_since_the_last_export(photos: Path, tmp_path: Path) -> None:
+def exported(photos: Path, tmp_path: Path) -> tuple[CaseStore, list[int], str, Path]:
+    """Scanned, imported, all decided as real and exported: the store, its cases, its address and the data set."""
     database = f"sqlite:///{tmp_path / 'review.db'}"
     store = CaseStore(Database(database))
     scan(photos, brightness_repository(tmp_path) / "classifier" / "1", tmp_path / "first.csv")
@@ -118,6 +119,11 @@ def test_decided_otherwise_or_forgotten_since_the_last_export(photos: Path, tmp_
     store.decide(numbers, Truth.REAL, reviewer="ann")
     data = tmp_path / "data"
     veriphoto("review", "export", "--database", database, "--output", data)
+    return store, numbers, database, data
+
+
+def test_decided_otherwise_or_forgotten_since_the_last_export(photos: Path, tmp_path: Path) -> None:
+    store, numbers, database, data = exported(photos, tmp_path)
     assert len(list((data / "real").iterdir())) == 50
     store.decide(numbers[:5], Truth.AI, reviewer="ann", seen=as_seen(store, numbers))
     store.decide(numbers[5:7], Truth.UNKNOWN, reviewer="ann", seen=as_seen(store, numbers))
@@ -130,14 +136,7 @@ def test_decided_otherwise_or_forgotten_since_the_last_export(photos: Path, tmp_
 
 
 def test_an_export_keeps_pictures_whose_files_are_gone(photos: Path, tmp_path: Path) -> None:
-    database = f"sqlite:///{tmp_path / 'review.db'}"
-    store = CaseStore(Database(database))
-    scan(photos, brightness_repository(tmp_path) / "classifier" / "1", tmp_path / "first.csv")
-    veriphoto("review", "import", tmp_path / "first.csv", "--database", database, "--audit-share", 1)
-    numbers = [case.id for case in store.page(Filter(), limit=100)]
-    store.decide(numbers, Truth.REAL, reviewer="ann")
-    data = tmp_path / "data"
-    veriphoto("review", "export", "--database", database, "--output", data)
+    store, numbers, database, data = exported(photos, tmp_path)
     for path in photos.iterdir():
         path.unlink()
     store.decide(numbers[:5], Truth.AI, reviewer="ann", seen=as_seen(store, numbers))
