@@ -38,7 +38,9 @@ COUNTS: Final = {"0.2": 32, "1": 24, "12": 8}
 """Photos in one block, by megapixels."""
 AI_SHARE: Final = 0.03
 """Of a shop's photos."""
-_INT8: Final = ("int8", "openvino-int8")
+_INT8: Final = ("int8", "openvino-int8", "openvino-int8-bf16")
+_ROWS: Final = {CpuKind.AMX: "amx", CpuKind.BF16: "vnni", CpuKind.VNNI: "vnni", CpuKind.PLAIN: "plain"}
+"""A kind's row. What multiplies BF16 beside INT8 is measured with both; the row's note names the kind."""
 
 
 def main() -> None:
@@ -80,7 +82,7 @@ def _scoring(worker: Worker, count: int) -> Block:
 def encoders() -> dict[CpuKind, Features]:
     """Opens the encoder in each way that this CPU can be asked in; in none where there is no encoder."""
     here = cpu_kind()
-    kinds = [kind for kind in CpuKind if kind in (here, CpuKind.PLAIN) or here is CpuKind.AMX]
+    kinds = {here, CpuKind.PLAIN, *([CpuKind.VNNI] if here is CpuKind.AMX else [])}
     try:
         package = EncoderPackage.require(REPOSITORY / ENCODER / "1")
     except ManifestError as error:
@@ -119,12 +121,15 @@ def _write(turns: Measured) -> None:
     asked, variant = asked_share(), default_variant()
     fp32 = statistics.median(_over(_costs(turns, "now 12"), _costs(turns, "former 12")))
     notes = {"photo_12mp": f"`{variant}`; FP32 {fp32:.2f}"}
-    for kind in CpuKind:
+    for kind, row in _ROWS.items():
         opinion = _costs(turns, f"opinion {kind}")
-        figures[f"opinion_{kind}"] = _over(opinion, former)
         if not opinion:
-            notes[f"opinion_{kind}"] = f"needs a CPU with {kind.upper()}"
-        if opinion and asked is not None:
+            figures.setdefault(f"opinion_{row}", [])
+            notes.setdefault(f"opinion_{row}", f"needs a CPU with {row.upper()}")
+            continue
+        figures[f"opinion_{row}"] = _over(opinion, former)
+        notes[f"opinion_{row}"] = f"as on `{kind}`"
+        if asked is not None:
             own = now if kind is CpuKind.PLAIN else _costs(turns, "auto 1")
             average = [classifier + asked * more for classifier, more in zip(own, opinion, strict=True)]
             figures["traffic_plain" if kind is CpuKind.PLAIN else "traffic_fast"] = _over(average, former)
@@ -163,6 +168,7 @@ def eight_bits() -> tuple[list[float], str, bool]:
         return [], "not measured: veriphoto export --variants", False
     best = max(rows, key=lambda row: (row["accepted"], row["speed_up"]["b1c1"]))
     note = f"`{best['variant']}`, {'accepted' if best['accepted'] else 'not accepted'}"
+    note += f"; eight photos at once {best['speed_up']['b8c1']:.2f}"
     return [best["speed_up"]["b1c1"]], note, best["accepted"]
 
 

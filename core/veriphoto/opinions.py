@@ -53,6 +53,7 @@ class _Way:
 
 _WAYS: Final[Mapping[CpuKind, tuple[_Way, ...]]] = {
     CpuKind.AMX: (_Way(ENCODER_INT8, "bf16"), _Way(ENCODER_FP32, "bf16")),
+    CpuKind.BF16: (_Way(ENCODER_VNNI, "bf16", 256), _Way(ENCODER_INT8, "f32", None), _Way(ENCODER_FP32, "f32")),
     CpuKind.VNNI: (_Way(ENCODER_VNNI, "f32", 256), _Way(ENCODER_INT8, "f32", None), _Way(ENCODER_FP32, "f32")),
     # Without VNNI integer products saturate.
     CpuKind.PLAIN: (_Way(ENCODER_INT8, "f32"), _Way(ENCODER_FP32, "f32")),

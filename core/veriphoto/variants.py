@@ -36,6 +36,8 @@ class Variant(StrEnum):
     OPENVINO_BF16 = "openvino-bf16"
     """Fast where the CPU has AMX; elsewhere OpenVINO refuses or emulates it."""
     OPENVINO_INT8 = "openvino-int8"
+    OPENVINO_INT8_BF16 = "openvino-int8-bf16"
+    """The quantised graph; what is not quantised in it runs in BF16."""
 
 
 class CpuKind(StrEnum):
@@ -43,10 +45,12 @@ class CpuKind(StrEnum):
 
     AMX = "amx"
     """Tiles of BF16 and INT8."""
+    BF16 = "bf16"
+    """Dot products of INT8 and of BF16."""
     VNNI = "vnni"
-    """Dot products of INT8."""
+    """Dot products of INT8 alone: BF16 would be emulated."""
     PLAIN = "plain"
-    """Neither, or a CPU that does not say."""
+    """None of them, or a CPU that does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ SETUPS: Final = {
         Setup(Variant.OPENVINO_FP32, ONNX_FILE, "f32"),
         Setup(Variant.OPENVINO_BF16, ONNX_FILE, "bf16"),
         Setup(Variant.OPENVINO_INT8, INT8_FILE, "f32"),
+        Setup(Variant.OPENVINO_INT8_BF16, INT8_FILE, "bf16"),
     )
 }
 
@@ -74,7 +79,8 @@ VARIANT_INFO: Final = "veriphoto_classifier_variant_info"
 """Gauge of the server, 1: the ``variant`` that a model version runs as, for whoever has to make a score again."""
 
 UNMEASURED: Final[Mapping[CpuKind, tuple[Variant, ...]]] = {
-    CpuKind.AMX: (Variant.OPENVINO_BF16, Variant.OPENVINO_INT8),
+    CpuKind.AMX: (Variant.OPENVINO_BF16, Variant.OPENVINO_INT8_BF16, Variant.OPENVINO_INT8),
+    CpuKind.BF16: (Variant.OPENVINO_INT8_BF16, Variant.OPENVINO_INT8),
     CpuKind.VNNI: (Variant.OPENVINO_INT8,),
     CpuKind.PLAIN: (),
 }
@@ -115,7 +121,9 @@ def cpu_kind(cpuinfo: str | None = None) -> CpuKind:
     flags = cpu_flags(cpuinfo)
     if {"amx_tile", "amx_bf16"} <= flags:
         return CpuKind.AMX
-    return CpuKind.VNNI if flags & {"avx512_vnni", "avx_vnni"} else CpuKind.PLAIN
+    if not flags & {"avx512_vnni", "avx_vnni"}:
+        return CpuKind.PLAIN
+    return CpuKind.BF16 if "avx512_bf16" in flags else CpuKind.VNNI
 
 
 def bfloat16_is_fast(cpuinfo: str | None = None) -> bool:
@@ -181,9 +189,7 @@ def _order(measured: Mapping[str, Any], kind: CpuKind) -> Iterator[Variant]:
         return
     known = [row for row in measured["rows"] if row["variant"] in SETUPS and row.get("ms_per_crop", {}).get("b1c1")]
     for row in sorted(known, key=lambda row: float(row["ms_per_crop"]["b1c1"])):
-        # Of the processors with VNNI, which count as one kind, some multiply bfloat16 and some emulate it.
-        if row["variant"] != Variant.OPENVINO_BF16 or kind is CpuKind.AMX or bfloat16_is_fast():
-            yield Variant(row["variant"])
+        yield Variant(row["variant"])
 
 
 def _fits(directory: Path, measured: Mapping[str, Any], name: Variant, *, installed: bool = False) -> bool:

@@ -32,7 +32,7 @@ def available() -> list[Variant]:
         capabilities = set(_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     except MissingExtraError:
         return [Variant.FP32, Variant.INT8]
-    return [each for each in Variant if each is not Variant.OPENVINO_BF16 or "BF16" in capabilities]
+    return [each for each in Variant if SETUPS[each].precision != "bf16" or "BF16" in capabilities]
 
 
 def open_variant(variant: Variant, directory: Path, threads: int = 1) -> Run:

@@ -18,7 +18,7 @@ from veriphoto.errors import DataError, ImageError, ModelError
 from veriphoto.files import replace_bytes, replace_text
 from veriphoto.manifest import ONNX_FILE, read_manifest, sha256_file, verify_onnx
 from veriphoto.preprocessing import preprocess
-from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant, cpu_kind, cpu_name
+from veriphoto.variants import INT8_FILE, SETUPS, VARIANTS_FILE, Variant, cpu_kind, cpu_name, read_variants
 from veriphoto.verdict import OperatingPoint
 from veriphoto_export.quantize import quantize_int8
 from veriphoto_export.runners import Crops, Run, available, file_of, open_variant
@@ -71,7 +71,8 @@ def build_variants(
     A variant is refused if it loses more than ``MAX_AUROC_LOSS`` or ``MAX_ACCURACY_LOSS``, or moves one probability
     further than the unsure band is wide, since the same picture could then be real here and AI-generated elsewhere.
 
-    Calibration pictures are not evaluated.
+    Calibration pictures are not evaluated. An INT8 graph that was accepted before stays: calibrated anew it would score
+    a little differently, and a version is often measured again only because it runs on another kind of CPU.
 
     Args:
         directory: A version directory, or one with a model that has no number yet.
@@ -101,8 +102,12 @@ def build_variants(
         bench = Path(folder)
         (bench / ONNX_FILE).symlink_to((directory / ONNX_FILE).absolute())
         if any(file_of(each) == INT8_FILE for each in chosen):
-            say(f"calibrating INT8 on {len(calibrating)} pictures")
-            _quantize(bench, calibrating)
+            if _vouched(directory, manifest.onnx_sha256):
+                say(f"measuring the {INT8_FILE} that is there; remove it to calibrate another")
+                (bench / INT8_FILE).symlink_to((directory / INT8_FILE).absolute())
+            else:
+                say(f"calibrating INT8 on {len(calibrating)} pictures")
+                _quantize(bench, calibrating)
         runs = {each: open_variant(each, bench) for each in chosen}
         scores, labels = {}, np.zeros(0, dtype=np.int64)
         for delivery in ENDS:
@@ -118,6 +123,18 @@ def build_variants(
 def fastest(rows: Sequence[VariantMeasurement]) -> str:
     """Returns the accepted variant that serves one picture soonest on one core, as the embedded classifier runs."""
     return min((row for row in rows if row.accepted), key=lambda row: row.ms_per_crop["b1c1"]).variant
+
+
+def _vouched(directory: Path, onnx_sha256: str) -> bool:
+    """Tells whether there is an INT8 graph that was accepted for this model."""
+    file = directory / INT8_FILE
+    rows = read_variants(directory, onnx_sha256).get("rows", [])
+    accepted = {
+        row["sha256"]
+        for row in rows
+        if row["accepted"] and row["variant"] in SETUPS and file_of(row["variant"]) == INT8_FILE
+    }
+    return file.is_file() and sha256_file(file) in accepted
 
 
 def _quantize(bench: Path, pictures: Sequence[Picture]) -> None:

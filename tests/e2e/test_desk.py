@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,16 +12,15 @@ from typing import Any
 
 import gateway_beside
 import pytest
+from browser import expect, look, serving
 from PIL import Image
 
 from veriphoto_client import FakeTransport
-from veriphoto_client.page.command import page_process
 from veriphoto_review.cases.case import State, Truth
 from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import Database
 from veriphoto_review.intake.files import Batch
 from veriphoto_review.intake.importing import ImportOptions, import_batches
-from veriphoto_serving.triton.ports import free_ports
 
 SAMPLES = sorted((Path(__file__).parent.parent.parent / "samples").glob("*.jpg"))
 WIDTHS = {
@@ -81,27 +77,6 @@ def gateway() -> Iterator[str]:
         yield address
 
 
-@contextlib.contextmanager
-def serving(gateway: str, review: str, **environment: str) -> Iterator[str]:
-    (port,) = free_ports(1)
-    command, variables = page_process(gateway, "127.0.0.1", port, review)
-    process = subprocess.Popen(
-        command, env={**variables, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
 def opened(chromium: Any, address: str, width: str = "desktop", name: str = "ann") -> Any:
     page = chromium.new_page(viewport=WIDTHS[width])
     page.set_default_timeout(60_000)
@@ -122,14 +97,6 @@ def ready(page: Any) -> None:
     page.locator("button:not([disabled])", has_text="Real photo").wait_for()
 
 
-def look(page: Any, name: str) -> None:
-    """Leaves a screenshot where somebody wants to look."""
-    if folder := os.environ.get("VERIPHOTO_SCREENSHOTS"):
-        page.wait_for_timeout(1500)
-        page.set_viewport_size({"width": page.viewport_size["width"], "height": 1600})
-        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
-
-
 def until(condition: Any, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -147,7 +114,7 @@ def test_a_case_is_looked_at_and_decided_by_keys(
         page.get_by_text(f"1 of {total}").first.wait_for()
         page.locator("[data-testid=stImage] img").wait_for()
         assert page.title() == "Veriphoto", "a hostile name ran"
-        assert page.get_by_text("onerror=").count() >= 1, "it is shown as text"
+        expect(page.get_by_text("onerror=").first, "it is shown as text").to_be_visible()
         inside = page.locator("[data-testid=stMain] button *")
         cut = inside.evaluate_all("all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)")
         assert cut == [], "labels of buttons are shown whole"
@@ -156,8 +123,8 @@ def test_a_case_is_looked_at_and_decided_by_keys(
         slider.focus()
         slider.press("End")
         page.get_by_text("The map shows where, not why").wait_for()
-        assert page.locator("[data-testid=stImage] img").get_attribute("src") != before
-        look(page, f"desk-{width}")
+        expect(page.locator("[data-testid=stImage] img")).not_to_have_attribute("src", before)
+        look(page, "desk")
         note = page.get_by_label("Internal note", exact=True)
         note.fill("1 2 3 <b>looked</b>")
         note.press("Control+Enter")
@@ -193,7 +160,7 @@ def test_a_selection_is_decided_together_and_taken_back(
             page.mouse.move(box["x"] + 20, box["y"] + 36 + 72 * line + 36)
             page.mouse.click(box["x"] + 20, box["y"] + 36 + 72 * line + 36)
             page.get_by_text(f"{line + 1} selected").wait_for()
-        look(page, f"queue-{width}")
+        look(page, "desk-queue")
         page.get_by_role("button", name="Cannot tell").click()
         until(lambda: store.count(Filter(state=State.UNDECIDED)) == 3)
         page.get_by_text("3 decided as “cannot tell”.").wait_for()
@@ -234,7 +201,7 @@ def test_a_key_right_after_the_name_decides_and_a_reload_changes_nothing(
         page.get_by_role("button", name="You are anna").wait_for()
         choose(page, "Order", "Oldest")
         page.get_by_text("1 of 8").wait_for()
-        look(page, f"chosen-{width}")
+        look(page, "desk-chosen")
         page.context.close()
 
 
@@ -273,7 +240,7 @@ def test_a_case_is_found_by_its_number_and_opened_from_the_queue(chromium: Any, 
         page.keyboard.press("1")
         page.get_by_text("b*b has just decided this case: AI-generated.").wait_for()
         page.get_by_text("b*b: AI-generated; the model was right", exact=True).wait_for()
-        look(page, "conflict")
+        look(page, "desk-conflict")
         page.close()
 
 
@@ -297,7 +264,7 @@ def test_metadata_of_a_scans_case_are_read_from_its_photo(
             page.get_by_label("Search").fill(name)
             page.keyboard.press("Enter")
             page.get_by_text(words).wait_for()
-            look(page, f"metadata-{name}")
+            look(page, f"desk-metadata-{name}")
         page.close()
 
 
@@ -397,8 +364,8 @@ def test_the_proxy_says_who_is_there_and_the_page_alone_has_no_desk(
         stranger = chromium.new_page()
         stranger.goto(f"{address}/review")
         stranger.get_by_text("Say who you are").wait_for()
-        assert stranger.get_by_label("Your name").count() == 0
-        assert stranger.get_by_role("button", name="Real photo").is_disabled()
+        expect(stranger.get_by_label("Your name")).to_have_count(0)
+        expect(stranger.get_by_role("button", name="Real photo")).to_be_disabled()
         stranger.close()
         known = chromium.new_page(extra_http_headers={"X-Forwarded-User": "bob"})
         known.goto(f"{address}/review")
@@ -411,5 +378,5 @@ def test_the_proxy_says_who_is_there_and_the_page_alone_has_no_desk(
         page = chromium.new_page()
         page.goto(f"{address}/review")
         page.get_by_text("Drop photos").wait_for()
-        assert page.get_by_text("Today:").count() == 0
+        expect(page.get_by_text("Today:")).to_have_count(0)
         page.close()

@@ -6,12 +6,8 @@ import contextlib
 import csv
 import hashlib
 import io
-import os
 import re
-import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 import zipfile
@@ -21,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import expect, look, serving
 from PIL import Image
 
 from veriphoto.errors import OverloadedError
 from veriphoto_client import FakeTransport
-from veriphoto_client.page.command import page_process
 from veriphoto_client.triton.transport import Outputs
 from veriphoto_serving.gateway.server import prepare
 from veriphoto_serving.gateway.settings import GatewaySettings
@@ -75,27 +71,8 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def address(service: Service) -> Iterator[str]:
-    with serving(service) as url:
+    with serving(service.url, VERIPHOTO_API_KEY=KEY) as url:
         yield url
-
-
-@contextlib.contextmanager
-def serving(service: Service) -> Iterator[str]:
-    (port,) = free_ports(1)
-    command, environment = page_process(service.url, "127.0.0.1", port)
-    process = subprocess.Popen(
-        command, env={**environment, "VERIPHOTO_API_KEY": KEY}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 30
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            break
-        assert process.poll() is None, f"{sys.executable} cannot run the page"
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(10)
 
 
 @pytest.fixture(params=WIDTHS)
@@ -110,15 +87,6 @@ def page(request: pytest.FixtureRequest, chromium: Any, address: str) -> Iterato
 
 def drop(page: Any, *files: Path | dict[str, Any]) -> None:
     page.locator("input[type=file]").set_input_files(list(files))
-
-
-def look(page: Any, name: str) -> None:
-    """Leaves a screenshot where somebody wants to look."""
-    if folder := os.environ.get("VERIPHOTO_SCREENSHOTS"):
-        page.wait_for_timeout(1500)
-        width = page.viewport_size["width"]
-        page.set_viewport_size({"width": width, "height": 1800})
-        page.screenshot(path=str(Path(folder) / f"page-{name}-{width}.png"), full_page=True)
 
 
 def photo(level: int, side: int = 400, kind: str = "JPEG", **options: Any) -> dict[str, Any]:
@@ -144,16 +112,14 @@ def test_one_photo_gets_a_verdict_and_the_reason_why(page: Any) -> None:
     page.get_by_role("button", name="What the answer means").click()
     page.get_by_text("and not that a camera took the photo").wait_for()
     page.keyboard.press("Escape")
-    assert page.get_by_role("button", name="This is wrong").count() == 0, "there is no review to tell"
-    look(page, "one")
+    expect(page.get_by_role("button", name="This is wrong"), "there is no review to tell").to_have_count(0)
+    look(page, "page-one")
     overlay = page.locator("[data-testid=stImage] img")
     before = overlay.get_attribute("src")
     slider = page.get_by_role("slider")
     slider.focus()
     slider.press("Home")
-    page.wait_for_function(
-        "before => document.querySelector('[data-testid=stImage] img')?.getAttribute('src') !== before", arg=before
-    )
+    expect(overlay).not_to_have_attribute("src", before)
     assert fits(page)
 
 
@@ -177,7 +143,7 @@ def test_many_photos_get_a_table_and_a_csv(page: Any) -> None:
     # While the page is drawn anew, the old one may still be there.
     page.wait_for_function("document.querySelectorAll('input[type=range]').length === 1")
     assert fits(page)
-    look(page, "many")
+    look(page, "page-many")
 
 
 def test_the_table_sorts_probabilities_as_numbers(page: Any) -> None:
@@ -198,7 +164,7 @@ def test_the_table_sorts_probabilities_as_numbers(page: Any) -> None:
     spare = max(0, box["width"] - 72 - 150 - 120 - 320) / 3  # what columns get beside their own width
     page.mouse.click(box["x"] + 72 + 150 + spare + 60, box["y"] + 18)
     shows(60, 100, 220)
-    look(page, "sorted")
+    look(page, "page-sorted")
 
 
 @pytest.mark.parametrize(
@@ -217,11 +183,11 @@ def test_headline_colour_and_number_agree(
     page.get_by_role("heading", name=headline).wait_for()
     page.get_by_text(number).first.wait_for()
     page.locator("[data-testid=stImage] img").wait_for()
-    assert page.locator(f"h2 .stMarkdownColoredText, h2 span[class*={colour}], h2 span[style*=color]").count() == 1
-    assert (page.locator("img[alt*='probability of being AI-generated']").count() == 1) is (side > 32)
-    assert (page.get_by_role("slider").count() == 1) is (side > 32), "no map where nothing was judged"
-    assert (page.get_by_text("the limit of").count() == 1) is (headline != "Unsure")
-    look(page, f"verdict-{level}-{side}")
+    expect(page.locator(f"h2 .stMarkdownColoredText, h2 span[class*={colour}], h2 span[style*=color]")).to_have_count(1)
+    expect(page.locator("img[alt*='probability of being AI-generated']")).to_have_count(int(side > 32))
+    expect(page.get_by_role("slider"), "no map where nothing was judged").to_have_count(int(side > 32))
+    expect(page.get_by_text("the limit of")).to_have_count(int(headline != "Unsure"))
+    look(page, f"page-verdict-{level}-{side}")
 
 
 def test_a_heic_of_a_phone_is_judged_and_shown(page: Any) -> None:
@@ -237,9 +203,9 @@ def test_a_heic_of_a_phone_is_judged_and_shown(page: Any) -> None:
 
 def test_the_limits_are_said_as_they_are(page: Any) -> None:
     page.get_by_text("up to 20 MB each").wait_for()
-    look(page, "empty")
+    look(page, "page-empty")
     page.get_by_text("up to 500 photos, 500 MB").wait_for()
-    assert page.get_by_text("per file").filter(visible=True).count() == 0, "Streamlit's words name another limit"
+    expect(page.get_by_text("per file").filter(visible=True), "Streamlit's words name another limit").to_have_count(0)
     drop(page, {"name": "big.jpg", "mimeType": "image/jpeg", "buffer": bytes(20_100_000)})
     page.get_by_text("more than the 20 MB allowed").wait_for()
 
@@ -250,7 +216,7 @@ def test_a_mistake_reaches_the_review(chromium: Any, tmp_path: Path, width: str)
     service = Service(review_database=database, feedback_keys="page")
     service.start()
     try:
-        with serving(service) as url:
+        with serving(service.url, VERIPHOTO_API_KEY=KEY) as url:
             page = chromium.new_page(viewport=WIDTHS[width])
             page.set_default_timeout(30_000)
             page.goto(url)
@@ -258,14 +224,14 @@ def test_a_mistake_reaches_the_review(chromium: Any, tmp_path: Path, width: str)
             sent = photo(60)
             drop(page, sent)
             page.get_by_role("button", name="This is wrong").click()
-            assert page.get_by_role("button", name="It is a real photo").count() == 0
+            expect(page.get_by_role("button", name="It is a real photo")).to_have_count(0)
             page.get_by_role("button", name="It is AI-generated").click()
             page.get_by_text("The photo has no case yet; your answer is kept for it").wait_for()
             page.get_by_role("button", name="Correct this").click()
-            assert page.get_by_role("button", name="It is AI-generated").count() == 0
+            expect(page.get_by_role("button", name="It is AI-generated")).to_have_count(0)
             page.get_by_role("button", name="It is a real photo").click()
             page.get_by_text("You said that it is a real photo").wait_for()
-            look(page, "feedback")
+            look(page, "page-feedback")
             page.close()
     finally:
         service.stop()
@@ -336,7 +302,7 @@ def test_photos_that_a_busy_service_left_out_are_tried_again(chromium: Any) -> N
     service = Service(BusyOnce())
     service.start()
     try:
-        with serving(service) as url:
+        with serving(service.url, VERIPHOTO_API_KEY=KEY) as url:
             page = chromium.new_page(viewport=WIDTHS["phone"])
             page.set_default_timeout(30_000)
             page.goto(url)
@@ -344,7 +310,7 @@ def test_photos_that_a_busy_service_left_out_are_tried_again(chromium: Any) -> N
             drop(page, *({**photo(level), "name": f"{level}.jpg"} for level in (40, 60, 200, 220, 230)))
             page.get_by_text("The service was too busy for 3 of these photos").wait_for()
             page.get_by_text("not judged: 3").wait_for()
-            look(page, "busy")
+            look(page, "page-busy")
             page.get_by_role("button", name="Try the rest again").click()
             page.get_by_text("not judged: 0").wait_for()
             page.get_by_text("too busy").wait_for(state="detached")

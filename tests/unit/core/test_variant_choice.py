@@ -26,7 +26,15 @@ from veriphoto.variants import (
     read_variants,
 )
 
-MILLISECONDS = {"fp32": 9.0, "int8": 11.0, "openvino-fp32": 9.5, "openvino-bf16": 5.0, "openvino-int8": 7.0}
+MILLISECONDS = {
+    "fp32": 9.0,
+    "int8": 11.0,
+    "openvino-fp32": 9.5,
+    "openvino-bf16": 5.0,
+    "openvino-int8": 7.0,
+    "openvino-int8-bf16": 6.0,
+}
+INT8 = ("openvino-int8", "openvino-int8-bf16")
 
 
 @pytest.fixture
@@ -69,8 +77,11 @@ def openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     ("kind", "refused", "expected"),
     [
         (CpuKind.AMX, (), Variant.OPENVINO_BF16),
-        (CpuKind.AMX, ("openvino-bf16",), Variant.OPENVINO_INT8),
-        (CpuKind.AMX, ("openvino-bf16", "openvino-int8", "openvino-fp32"), Variant.FP32),
+        (CpuKind.AMX, ("openvino-bf16",), Variant.OPENVINO_INT8_BF16),
+        (CpuKind.AMX, ("openvino-bf16", "openvino-fp32", *INT8), Variant.FP32),
+        (CpuKind.BF16, (), Variant.OPENVINO_INT8_BF16),
+        (CpuKind.BF16, ("openvino-int8-bf16",), Variant.OPENVINO_INT8),
+        (CpuKind.BF16, INT8, Variant.FP32),
         (CpuKind.VNNI, (), Variant.OPENVINO_INT8),
         (CpuKind.VNNI, ("openvino-int8",), Variant.FP32),
         (CpuKind.PLAIN, (), Variant.FP32),
@@ -113,7 +124,8 @@ def test_a_broken_record_means_fp32(text: str, manifest: Manifest, tmp_path: Pat
     ("flags", "kind"),
     [
         ("flags\t\t: fpu avx2 avx512_vnni amx_bf16 avx512_bf16 amx_tile amx_int8", CpuKind.AMX),
-        ("flags\t\t: fpu avx2 avx512_vnni avx512_bf16", CpuKind.VNNI),
+        ("flags\t\t: fpu avx2 avx512_vnni avx512_bf16", CpuKind.BF16),
+        ("flags\t\t: fpu avx2 avx512_vnni", CpuKind.VNNI),
         ("flags\t\t: fpu avx2 avx_vnni", CpuKind.VNNI),
         ("flags\t\t: fpu sse4_2 avx2", CpuKind.PLAIN),
         ("Features\t: fp asimd asimddp", CpuKind.PLAIN),
@@ -135,20 +147,22 @@ def test_what_was_measured_of_the_shipped_version_is_of_its_graph() -> None:
     """Or what is fast would be lost without a word when the next version ships."""
     directory = latest_version(REPOSITORY / CLASSIFIER)
     shipped = read_manifest(directory)
-    assert read_variants(directory, shipped.onnx_sha256)["fastest"] == Variant.OPENVINO_INT8
+    assert read_variants(directory, shipped.onnx_sha256)["fastest"] == Variant.OPENVINO_INT8_BF16
     assert choose(directory, shipped, AUTO, kind=CpuKind.AMX) == SETUPS[Variant.OPENVINO_BF16]
+    assert choose(directory, shipped, AUTO, kind=CpuKind.BF16) == SETUPS[Variant.OPENVINO_INT8_BF16]
     assert choose(directory, shipped, AUTO, kind=CpuKind.VNNI) == SETUPS[Variant.OPENVINO_INT8]
     assert choose(directory, shipped, AUTO, kind=CpuKind.PLAIN) == SETUPS[Variant.FP32]
 
 
 @pytest.mark.usefixtures("openvino")
-@pytest.mark.parametrize(("fast", "chosen"), [(True, Variant.OPENVINO_BF16), (False, Variant.OPENVINO_INT8)])
-def test_bfloat16_measured_on_vnni_is_left_alone_where_it_is_emulated(
-    tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, fast: bool, chosen: Variant
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(CpuKind.BF16, Variant.OPENVINO_BF16), (CpuKind.VNNI, Variant.OPENVINO_INT8)]
+)
+def test_bfloat16_that_was_fast_is_left_alone_where_it_is_emulated(
+    tmp_path: Path, manifest: Manifest, kind: CpuKind, expected: Variant
 ) -> None:
-    write(tmp_path, manifest, kind="vnni")
-    monkeypatch.setattr(variants, "bfloat16_is_fast", lambda: fast)
-    assert choose(tmp_path, manifest, AUTO, kind=CpuKind.VNNI) == SETUPS[chosen]
+    write(tmp_path, manifest, kind="bf16")
+    assert choose(tmp_path, manifest, AUTO, kind=kind) == SETUPS[expected]
 
 
 @pytest.mark.parametrize(

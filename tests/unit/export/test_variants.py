@@ -20,6 +20,7 @@ from toy_model import REPOSITORY, SAMPLES, ToyNetwork, copy_repository, toy_find
 
 from veriphoto.contract import CROPS, LOGIT
 from veriphoto.errors import DataError, UsageError
+from veriphoto.manifest import sha256_file
 from veriphoto.variants import INT8_FILE, VARIANTS_FILE, Variant
 from veriphoto_export import variants
 from veriphoto_export.graph import ClassifierGraph, export_onnx
@@ -115,6 +116,27 @@ def test_variants_are_built_measured_and_written(own: Path, data: Dataset) -> No
     assert (first.variant, first.accepted, first.largest_difference) == ("fp32", True, 0.0)
     assert set(first.ms_per_crop) == {"b1c1", "b8c1", "b1c2", "b8c2"}
     assert set(first.auroc) == {"clean", "hard"}
+
+
+def test_measured_again_the_eight_bits_stay(own: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another photo to calibrate with would make another network: one version, measured on two machines, is one."""
+    monkeypatch.setattr(variants, "MAX_ACCURACY_LOSS", 1.0)
+    monkeypatch.setattr(variants, "MAX_AUROC_LOSS", 1.0)
+    monkeypatch.setattr(variants, "available", lambda: [Variant.FP32, Variant.INT8])
+    directory = own / "classifier" / "1"
+
+    def built(calibration: int) -> str:
+        rows = build_variants(directory, data.pictures, calibration=calibration, most=2, rounds=1)
+        assert rows[1].accepted, rows[1].why_not
+        assert rows[1].sha256 == sha256_file(directory / INT8_FILE)
+        return rows[1].sha256
+
+    first = built(1)
+    assert built(2) == first
+    (directory / INT8_FILE).unlink()
+    assert built(2) != first
+    (directory / INT8_FILE).write_bytes(b"damaged")
+    assert built(1) == first
 
 
 def test_what_loses_accuracy_is_refused_and_removed(own: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
