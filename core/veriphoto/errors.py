@@ -44,6 +44,8 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
+from veriphoto.visible import visible
+
 
 class VeriphotoError(Exception):
     """Base of the tree. The message says what is wrong and what to do about it."""
@@ -56,8 +58,8 @@ class VeriphotoError(Exception):
         return str(self)
 
     def to_wire(self) -> str:
-        """Returns ``[code] message`` on one line, for transports that carry only text."""
-        return f"[{self.code}] {' '.join(self.message.split())}"
+        """Returns ``[code] message`` on one line and safe to print, for transports that carry only text."""
+        return f"[{self.code}] {visible(' '.join(self.message.split()))}"
 
 
 class ImageError(VeriphotoError):

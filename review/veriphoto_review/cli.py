@@ -15,6 +15,7 @@ from veriphoto.errors import UsageError
 from veriphoto.extras import needs_extra
 from veriphoto.files import replace_text
 from veriphoto.shared_names import REVIEW_DATABASE
+from veriphoto.visible import visible
 from veriphoto_review.defaults import AUDIT_SHARE
 from veriphoto_review.exchange import commands as exchange
 from veriphoto_review.options import EXIT_SOME_BAD, Shop, Url, opened_at
@@ -82,7 +83,7 @@ def import_command(
             done = import_batches(found, batches(source), options, lambda total: status.update(f"{total.rows} rows"))
         typer.echo(f"{source}: {done.summary()}")
         for complaint in done.complaints:
-            typer.echo(f"  {complaint}", err=True)
+            typer.echo(f"  {visible(complaint)}", err=True)
         bad |= bool(done.bad)
     if bad:
         raise typer.Exit(EXIT_SOME_BAD)
@@ -155,7 +156,7 @@ def dispute_command(
     with writing_to(output):
         replace_text(output, made.page)
     if made.missing:
-        typer.echo(f"without evidence map: {made.missing}", err=True)
+        typer.echo(f"without evidence map: {visible(made.missing)}", err=True)
     typer.echo(f"written: {output}")
 
 
@@ -175,7 +176,7 @@ def export_command(
         )
     typer.echo(f"{output}: {done.summary()}")
     for case, reason in list(done.missing.items())[:20]:
-        typer.echo(f"  case {case}: {reason}", err=True)
+        typer.echo(f"  case {case}: {visible(reason)}", err=True)
     if done.missing:
         raise typer.Exit(EXIT_SOME_BAD)
 

@@ -15,6 +15,7 @@ import typer
 
 from veriphoto.errors import ImageError, UsageError
 from veriphoto.verdict import frequency
+from veriphoto.visible import visible
 from veriphoto_client.commands.contact_sheet import ContactSheet
 from veriphoto_client.commands.engines import Engine, EngineOptions, Scoring, open_engine
 from veriphoto_client.commands.exits import INTERRUPTED, SOME_FAILED
@@ -149,8 +150,7 @@ def text_line(picture: Picture, answer: Detection | ImageError, *, named: bool) 
         named: Whether to begin with the photo's name.
     """
     said = f"error: {answer.to_wire()}" if isinstance(answer, ImageError) else sentence(answer)
-    line = printable(f"{picture.name}: {said}" if named else said)
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+    return visible(printable(f"{picture.name}: {said}" if named else said))
 
 
 def sentence(detection: Detection) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from veriphoto.errors import VeriphotoError
+from veriphoto.visible import visible
 from veriphoto_client.scan.stamps import UNKNOWN, Stamp
 from veriphoto_client.sdk.detection import Detection
 
@@ -87,8 +88,7 @@ def json_line(row: Row) -> str:
 
 def table_line(row: Row) -> str:
     """Returns a row as one line of a table, without the control characters of a file name."""
-    short = row.path.removeprefix(os.getcwd().rstrip(os.sep) + os.sep)  # noqa: PTH109
-    path = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in short)
+    path = visible(row.path.removeprefix(os.getcwd().rstrip(os.sep) + os.sep))  # noqa: PTH109
     if row.error:
         return f"{'error':<12}  {'':>11}  {'':<10}  {path}  {row.error}\n"
     return f"{row.verdict:<12}  {row.probability:>11.4f}  {row.confidence:<10}  {path}\n"

@@ -12,6 +12,7 @@ import typer
 from veriphoto.environment import Variable
 from veriphoto.errors import UsageError
 from veriphoto.shared_names import REVIEW_DATABASE
+from veriphoto.visible import visible
 from veriphoto_review.options import EXIT_SOME_BAD, Shop, Url, opened_at
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def from_label_studio(
     returned = read_annotations(opened_at(database), annotations)
     typer.echo(f"{annotations}: {returned.summary()}")
     for complaint in returned.complaints[:_SHOWN]:
-        typer.echo(f"  {complaint}", err=True)
+        typer.echo(f"  {visible(complaint)}", err=True)
     if returned.complaints:
         raise typer.Exit(EXIT_SOME_BAD)
 
@@ -147,7 +148,7 @@ def _filter(state: Chosen, shop: str | None) -> Filter:
 
 def _tell(left_out: Mapping[int, str]) -> None:
     for number, reason in list(left_out.items())[:_SHOWN]:
-        typer.echo(f"  case {number}: {reason}", err=True)
+        typer.echo(f"  case {number}: {visible(reason)}", err=True)
     if left_out:
         typer.echo(f"left out: {len(left_out)}", err=True)
         raise typer.Exit(EXIT_SOME_BAD)

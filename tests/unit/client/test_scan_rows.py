@@ -79,9 +79,11 @@ def test_names_that_are_not_utf8_are_escaped():
 
 
 def test_a_table_line_is_one_line_whatever_the_name_does():
-    line = table_line(scored("a\nb\x1b[31m", DETECTION))
-    assert line.count("\n") == 1
-    assert "\x1b" not in line
+    name = "a\nb\x1b[31m"
+    for row in (scored(name, DETECTION), failed(name, UnreadableFileError(f"{name} is gone"))):
+        line = table_line(row)
+        assert line.count("\n") == 1
+        assert "\x1b" not in line
 
 
 def test_formats_start_as_they_should():

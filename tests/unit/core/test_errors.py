@@ -31,6 +31,12 @@ def test_image_errors_survive_the_wire(kind: type[VeriphotoError]) -> None:
     assert str(found) == "one line; and another"
 
 
+@pytest.mark.parametrize("control", ["\x1b[2J", "\x07", "\x9b1m", "\x7f", "\u202e"])
+def test_a_file_name_in_an_error_cannot_drive_a_terminal(control: str) -> None:
+    said = errors.UnreadableFileError(f"a{control}b.jpg cannot be read").to_wire()
+    assert said == f"[unreadable_file] a\N{REPLACEMENT CHARACTER}{control[1:]}b.jpg cannot be read"
+
+
 @pytest.mark.parametrize("text", ["", "no code", "[nonsense] x", "[manifest_invalid] not of a picture"])
 def test_other_texts_are_no_image_error(text: str) -> None:
     assert from_wire(text) is None
