@@ -82,17 +82,23 @@ async def _run(
     options: ScanOptions, detector: AsyncDetector, output: Output, progress: ScanProgress, report: ScanReport
 ) -> None:
     async def work() -> None:
-        for task in todo:
+        while task := await following():
             row = await _row(task, options, detector, progress)
             output.write(row, replaces=task.standing is not Standing.NEW)
             report.add(row, task.standing)
             progress.advance()
 
-    todo = _todo(options, output, report)  # shared: each worker takes the next
-    stop = threading.Event()
+    async def following() -> _Task | None:
+        # In a thread: between two files to score there may be a million that have not changed, or a slow disk, while
+        # the answers to other files come in and time out.
+        async with turn:
+            return await asyncio.to_thread(next, todo, None)
+
+    stop, turn = threading.Event(), asyncio.Lock()
+    todo = _todo(options, output, report, stop)  # shared: each worker takes the next
     workers = [asyncio.create_task(work()) for _ in range(options.in_flight)]
     # A second walk beside the first only counts the files; nobody reads its report.
-    counting = _todo(options, output, ScanReport())
+    counting = _todo(options, output, ScanReport(), stop)
     counter = asyncio.create_task(asyncio.to_thread(_count, counting, stop, progress.set_total))
     try:
         await asyncio.gather(*workers)
@@ -117,8 +123,8 @@ async def _row(task: _Task, options: ScanOptions, detector: AsyncDetector, progr
     return await score(path, detector, stamp=task.stamp, patience=options.patience, on_trouble=progress.trouble)
 
 
-def _todo(options: ScanOptions, output: Output, report: ScanReport) -> Iterator[_Task]:
-    """Yields the files to score, and counts the others in the report."""
+def _todo(options: ScanOptions, output: Output, report: ScanReport, stop: threading.Event) -> Iterator[_Task]:
+    """Yields the files to score until it is told to stop, and counts the others in the report."""
     earlier = output.earlier
 
     def listed(folder: str) -> None:
@@ -126,6 +132,8 @@ def _todo(options: ScanOptions, output: Output, report: ScanReport) -> Iterator[
             output.listed.add(file_key(folder))
 
     for found in walk(options.paths, leave_out=options.output, on_listed=listed):
+        if stop.is_set():
+            return
         if not found.named and found.error is None and not may_be_picture(found.path):
             report.skipped += 1
             continue
@@ -141,6 +149,5 @@ def _count(todo: Iterator[_Task], stop: threading.Event, tell: Callable[[int], N
     total = 0
     for _ in todo:
         total += 1
-        if stop.is_set():
-            return
-    tell(total)
+    if not stop.is_set():
+        tell(total)

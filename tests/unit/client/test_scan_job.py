@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from veriphoto.errors import (
     ServiceUnavailableError,
 )
 from veriphoto_client import AsyncDetector, FakeTransport
-from veriphoto_client.scan import ScanOptions, ScanReport, scan
+from veriphoto_client.scan import ScanOptions, ScanReport, job, scan
 from veriphoto_client.scan.resume import Standing
+from veriphoto_client.scan.walk import walk
 from veriphoto_client.sdk.probe import probe_picture
 
 POISON = picture(99)
@@ -196,3 +198,25 @@ def test_the_test_picture_has_no_row(tmp_path):
     run(FakeTransport(handler), [tmp_path / "photos"], tmp_path / "out.csv")
     assert seen[0] == probe_picture()
     assert len(rows(tmp_path / "out.csv")) == 2
+
+
+def test_answers_come_in_while_the_walk_looks_for_the_next_file(tmp_path, monkeypatch):
+    """A million unchanged files, or a slow disk, must not let the requests of other files time out."""
+    write_corpus(tmp_path / "photos", 3, 0)
+    answered, waited = threading.Event(), []
+
+    def slow(*arguments, **options):
+        for place, found in enumerate(walk(*arguments, **options)):
+            if place:
+                waited.append(answered.wait(10))
+            yield found
+
+    def answer(data: bytes):
+        if data != probe_picture():
+            answered.set()
+        return FakeTransport.answer(data)
+
+    monkeypatch.setattr(job, "walk", slow)
+    report = run(FakeTransport(answer), [tmp_path / "photos"], tmp_path / "out.csv")
+    assert report.scored == 3
+    assert all(waited)
