@@ -11,15 +11,17 @@ import http.client
 import json
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from veriphoto.environment import Variable
 from veriphoto.errors import ModelError, ServiceError, ServiceUnavailableError, UsageError
+from veriphoto.foreign_json import parse
 from veriphoto.shared_names import ADMIN_HEADER
 
 LOAD_TIMEOUT: Final = 120.0
 """Seconds that a model may take to load."""
 _ERROR_LENGTH: Final = 200
+_Said = TypeVar("_Said")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,23 +49,20 @@ class TritonAdmin:
 
     def metadata(self, model: str = "") -> dict[str, Any]:
         """Returns name, versions, inputs and outputs of a model, or without a name what the server is."""
-        found: dict[str, Any] = self._ask("GET", f"/v2/models/{model}" if model else "/v2")
-        return found
+        return self._ask(dict, "GET", f"/v2/models/{model}" if model else "/v2")
 
     def config(self, model: str) -> dict[str, Any]:
         """Returns a model's configuration, as ``load`` takes it."""
-        found: dict[str, Any] = self._ask("GET", f"/v2/models/{model}/config")
-        return found
+        return self._ask(dict, "GET", f"/v2/models/{model}/config")
 
     def statistics(self, model: str) -> list[dict[str, Any]]:
         """Returns counts and durations of the requests to each loaded version of a model."""
-        found: list[dict[str, Any]] = self._ask("GET", f"/v2/models/{model}/stats")["model_stats"]
+        found: list[dict[str, Any]] = self._ask(dict, "GET", f"/v2/models/{model}/stats").get("model_stats", [])
         return found
 
     def index(self) -> list[dict[str, Any]]:
         """Returns the models of the repository with version, state, and the reason where one is not loaded."""
-        found: list[dict[str, Any]] = self._ask("POST", "/v2/repository/index", {})
-        return found
+        return self._ask(list, "POST", "/v2/repository/index", {})
 
     def load(self, model: str, config: dict[str, Any] | None = None, *, timeout: float = LOAD_TIMEOUT) -> None:
         """Loads a model, or loads it again with what the repository now holds, and returns once it serves.
@@ -83,13 +82,22 @@ class TritonAdmin:
 
     def unload(self, model: str) -> None:
         """Unloads a model, without waiting for its requests in flight."""
-        self._ask("POST", f"/v2/repository/models/{model}/unload", {})
+        self._done("POST", f"/v2/repository/models/{model}/unload", {})
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def _ask(self, kind: type[_Said], method: str, path: str, body: dict[str, Any] | None = None) -> _Said:
+        try:
+            found = parse(self._done(method, path, body))
+        except ValueError:
+            found = None
+        if not isinstance(found, kind):
+            raise ServiceError(f"what answers at {self.address} is not Triton; check the address")
+        return found
+
+    def _done(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
         status, said = self._request(method, path, body)
         if status != http.client.OK:
             raise ServiceError(f"Triton at {self.address} answers {path} with {status}: {_reason(said)}")
-        return json.loads(said) if said else None
+        return said
 
     def _request(
         self, method: str, path: str, body: dict[str, Any] | None = None, timeout: float | None = None
@@ -113,6 +121,6 @@ class TritonAdmin:
 
 def _reason(body: bytes) -> str:
     try:
-        return str(json.loads(body)["error"])
+        return str(parse(body)["error"])
     except (ValueError, KeyError, TypeError):
         return body[:_ERROR_LENGTH].decode(errors="replace") or "no reason given"
