@@ -44,7 +44,7 @@ def review_summary(path: Path) -> dict[str, dict[str, float]] | None:
     found: dict[str, dict[str, float]] = {}
     for family in review_metrics(path):
         for sample in family.samples:
-            if sample.name == _PRECISION:
+            if sample.name == _PRECISION and {"period", "bound"} <= sample.labels.keys():
                 found.setdefault(sample.labels["period"], {})[sample.labels["bound"]] = sample.value
     return found or None
 

@@ -40,3 +40,8 @@ def test_a_file_that_is_none_of_ours_shows_nothing(tmp_path: Path, text: str | N
     assert list(registry.collect()) == []
     assert review_summary(tmp_path / REVIEW_FILE) is None
     assert "Nothing reviewed yet" in review_sentence(None)
+
+
+def test_figures_of_another_release_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / REVIEW_FILE).write_text("veriphoto_review_flag_precision 0.9\n")
+    assert review_summary(tmp_path / REVIEW_FILE) is None
