@@ -50,6 +50,17 @@ class HistogramDetector:
         self.version: int | None = None
         self._tested: dict[tuple[int, int], int] = {}
 
+    def refer(self) -> Changes:
+        """Tests all windows anew because a reference has changed; alarms against the old ones end."""
+        self.alarms.clear()
+        self.evaluations.clear()
+        changes = Changes([], [])
+        for version in self.blocks:
+            if (reference := self._references(version)) is not None:
+                for window in WINDOWS:
+                    changes.extend(self._evaluate(version, window, reference))
+        return changes
+
     def add(self, counted: Mapping[int, Counts]) -> Changes:
         """Adds what was counted since the last scrape, tests what is due, and forgets all but the latest versions."""
         changes = Changes([], [])

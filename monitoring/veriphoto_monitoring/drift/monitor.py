@@ -176,12 +176,10 @@ class DriftMonitor:
 
     def _refer(self) -> None:
         _log.info("the reference has changed; windows are tested against the new one")
-        self.histogram_detector.alarms.clear()
-        changes = self.detector.refer()
+        changes = {"log": self.detector.refer(), "metrics": self.histogram_detector.refer()}
         with self.store.transaction():
             self.store.end_alarms(float(self.store.state(LAST_TIME) or 0.0))
-            if self.source == "log":
-                self._note(changes)
+            self._note(changes[self.source])
 
     def _note(self, changes: Changes) -> None:
         for version, evaluation in changes.evaluations:

@@ -274,6 +274,20 @@ def test_metrics_alone_find_the_drift_that_the_log_would(place):
     assert again.histogram_detector.seen == {1: 7500}
 
 
+def test_a_new_baseline_is_taken_up_where_there_is_no_log(place, tmp_path):
+    monitor = place.open()
+    for number in range(8):
+        monitor.scrape(NOW + number)
+        place.page.records += draw(500, 100 + number, blockier=0.5)
+    assert describe(monitor, NOW)["drift_score"] > 1.0
+    write(tmp_path / "elsewhere", draw(4000, 8, blockier=0.5))
+    baseline.write(place.state / "baseline.json", baseline.make(tmp_path / "elsewhere", 20_000, None, None))
+    status = describe(finish(monitor), NOW)
+    assert (status["source"], status["status"], status["drift_detected"]) == ("metrics", "ok", False)
+    assert 0.0 < status["drift_score"] <= 1.0, "the windows are tested anew, not left with the old reference's scores"
+    assert not monitor.store.alarms(open_only=True)
+
+
 def test_a_log_that_comes_back_takes_over(place):
     monitor = place.open()
     monitor.scrape(NOW)
