@@ -152,24 +152,29 @@ def work(offers: Any, folder: Path, parent: int) -> None:
 
 
 def compare_one(offer: Offer, challenger: _Challenger, folder: Path) -> None:
-    """Scores one picture and counts it; does nothing if there is no challenger."""
-    if not challenger.ready():
-        return
+    """Scores one picture and counts it; does nothing if there is no challenger.
+
+    Whatever fails is logged: the process must be there for the next challenger.
+    """
     try:
-        probability = challenger.probability(offer.data)
+        if challenger.ready():
+            _count(offer, challenger, folder)
     except ImageError:
-        return
+        pass
+    except Exception as error:  # noqa: BLE001 - errors of what runs the graph share no base
+        challenger.complain(error)
+
+
+def _count(offer: Offer, challenger: _Challenger, folder: Path) -> None:
+    probability = challenger.probability(offer.data)
     tallies = read_tallies(folder)
     tally = tallies.setdefault(f"version {offer.version}, model {challenger.number}", ShadowTally())
     called = (offer.probability >= offer.threshold, probability >= challenger.threshold)
     tally.dropped += offer.dropped
     tally.add(*called, probability - offer.probability)
     fresh = folder / f"{TALLY_FILE}.new"
-    try:
-        fresh.write_text(json.dumps({name: asdict(each) for name, each in tallies.items()}), encoding="utf-8")
-        fresh.replace(folder / TALLY_FILE)
-    except OSError as error:
-        challenger.complain(error)
+    fresh.write_text(json.dumps({name: asdict(each) for name, each in tallies.items()}), encoding="utf-8")
+    fresh.replace(folder / TALLY_FILE)
 
 
 def read_tallies(folder: Path) -> dict[str, ShadowTally]:
@@ -200,7 +205,7 @@ class _Challenger:
         self.threshold = 0.5
 
     def ready(self) -> bool:
-        """Loads a new model if there is one; returns whether there is a model."""
+        """Loads a new model if there is one, and tries each once; returns whether there is a model."""
         try:
             found = self._folder.stat()
         except OSError:
@@ -209,17 +214,16 @@ class _Challenger:
         seen = (found.st_ino, found.st_ctime_ns)  # a later folder may get the number of one that is gone
         if seen != self._seen:
             self._seen, self._session = seen, None
-            try:
-                self._load()
-            except (ModelError, OSError, ImportError) as error:
-                self.complain(error)
+            self._load()
         return self._session is not None
 
     def complain(self, error: Exception) -> None:
         """Logs why nothing is counted; the same reason once."""
-        if str(error) != self._complaint:
-            self._complaint = str(error)
-            _LOG.warning("the challenger in the shadow counts nothing: %s", error)
+        # What other errors say may be about the picture.
+        said = str(error) if isinstance(error, ModelError | OSError | ImportError) else type(error).__name__
+        if said != self._complaint:
+            self._complaint = said
+            _LOG.warning("the challenger in the shadow counts nothing: %s", said)
 
     def probability(self, data: bytes) -> float:
         crops = preprocess(data).crops[np.newaxis]

@@ -76,6 +76,27 @@ def test_a_copy_that_fails_leaves_nothing_behind(graph: Path, tmp_path: Path, mo
     assert (before / NUMBER_FILE).read_text() == "7\n"
 
 
+def test_a_challenger_that_fails_does_not_end_the_process_for_the_next_one(
+    var: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = var / SHADOW_FOLDER
+    challenger = shadow._Challenger(folder / CHALLENGER_FOLDER)
+    assert challenger.ready()
+
+    class Broken:
+        def run(self, *_: object) -> None:
+            raise RuntimeError("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT")
+
+    challenger._session = Broken()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            compare_one(Offer(PICTURE, 3, 0.9, 0.5), challenger, folder)
+    assert ["RuntimeError" in record.getMessage() for record in caplog.records] == [True]
+    (folder / CHALLENGER_FOLDER / NUMBER_FILE).write_bytes(b"\xff")
+    compare_one(Offer(PICTURE, 3, 0.9, 0.5), shadow._Challenger(folder / CHALLENGER_FOLDER), folder)
+    assert read_tallies(folder) == {}
+
+
 def test_a_challenger_that_cannot_be_used_is_told_once_and_tried_again_when_it_changes(
     var: Path, graph: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
