@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from veriphoto.contract import GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT
+from veriphoto.contract import ANONYMOUS, GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT
 from veriphoto.errors import UsageError
 from veriphoto_client.commandline.options import option, options_of, port
 from veriphoto_serving.triton.ports import LOOPBACK
@@ -158,7 +158,7 @@ class GatewaySettings:
             The keys by name; empty if no key is needed.
 
         Raises:
-            UsageError: If a key is malformed, a name is there twice or the file cannot be read, or the gateway would be
+            UsageError: If a key is malformed, its name is taken or the file cannot be read, or the gateway would be
                 open to the world.
         """
         keys: dict[str, str] = {}
@@ -190,6 +190,8 @@ def _add_keys(keys: dict[str, str], text: str, where: str) -> None:
             raise UsageError(
                 f"{where}, key {number}: write name=key, with a key of {_SHORTEST_KEY} ASCII characters or more"
             )
+        if name == ANONYMOUS:
+            raise UsageError(f"{where}, key {number}: {name} stands for callers without a key; give it another name")
         if name in keys:
             raise UsageError(f"{where}, key {number}: there is a key named {name} already; give each a name of its own")
         keys[name] = key

@@ -56,6 +56,12 @@ def test_malformed_keys_are_refused_without_showing_them(text: str) -> None:
     assert "0123456789abcdef" not in refused.value.message
 
 
+def test_no_key_has_the_name_of_callers_without_one() -> None:
+    with pytest.raises(UsageError, match="callers without a key") as refused:
+        GatewaySettings(api_keys=f"{ANONYMOUS}={SECRET}").keys()
+    assert SECRET not in refused.value.message
+
+
 def test_keys_come_from_a_file_too(tmp_path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"# callers\n\nshop = {SECRET}\n")
