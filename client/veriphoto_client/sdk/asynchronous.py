@@ -15,6 +15,7 @@ from veriphoto_client.sdk.detection import Detection, FeedbackStatus, Health
 from veriphoto_client.sdk.images import ImageInput, check_type, load
 from veriphoto_client.sdk.retry import patiently
 from veriphoto_client.sdk.services import ServiceKind, TensorService, connect
+from veriphoto_client.sdk.together import together
 from veriphoto_client.triton.transport import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT, DEFAULT_URL, FileTransport, Transport
 
 
@@ -119,7 +120,7 @@ class AsyncDetector:
         wanted = list(images)
         for image in wanted:
             check_type(image)
-        return await asyncio.gather(*(self._attempt(image) for image in wanted))
+        return await together(self._attempt(image) for image in wanted)
 
     async def feedback(self, request_id: str, truth: Prediction, *, note: str = "") -> FeedbackStatus:
         """Tells the gateway what a photo really is. Sending the same again changes nothing.

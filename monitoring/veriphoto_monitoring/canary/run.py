@@ -12,6 +12,7 @@ from veriphoto.errors import ImageError, UsageError
 from veriphoto.prediction_log.record import PROBE_PREFIX
 from veriphoto_client import AsyncDetector, Detection
 from veriphoto_client.sdk.services import ServiceKind
+from veriphoto_client.sdk.together import together
 from veriphoto_monitoring.canary.pictures import Canary, find
 from veriphoto_monitoring.canary.results import Results
 from veriphoto_monitoring.canary.verdict import MEASURES, GroupTally, judge_groups
@@ -82,9 +83,4 @@ async def _score(canaries: Sequence[Canary], url: str, in_flight: int) -> list[D
             except ImageError as error:
                 return error
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(number, each.path)) for number, each in enumerate(canaries)]
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None  # the others are the same
-    return [task.result() for task in tasks]
+        return await together(one(number, each.path) for number, each in enumerate(canaries))

@@ -24,6 +24,20 @@ from veriphoto.errors import (
 from veriphoto_client import AsyncDetector, Detection, Detector, FakeTransport, Health
 
 
+def test_a_batch_that_raises_leaves_nothing_running():
+    fake = FakeTransport(delay=0.05)
+
+    async def work() -> None:
+        async with AsyncDetector(transport=fake, max_in_flight=2) as detector:
+            with pytest.raises(TypeError, match="mode F"):
+                await detector.predict_batch([Image.new("F", (8, 8)), *[picture()] * 20])
+            asked = fake.requests
+            await asyncio.sleep(0.2)
+            assert fake.requests == asked < 20
+
+    asyncio.run(work())
+
+
 def refuse(_: bytes):
     raise OverloadedError("full")
 

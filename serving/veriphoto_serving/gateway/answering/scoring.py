@@ -12,6 +12,7 @@ from typing import Final
 from veriphoto.errors import DeadlineExceededError, OverloadedError, ServiceError, VeriphotoError
 from veriphoto.telemetry import tracing
 from veriphoto_client import AsyncDetector, Detection
+from veriphoto_client.sdk.together import together
 from veriphoto_serving.gateway.health.watchdog import Watchdog
 from veriphoto_serving.gateway.middleware.admission import Bound, Queue
 from veriphoto_serving.triton.shared_memory import shared_memory_hint
@@ -117,7 +118,7 @@ class Scorer:
                     return error
 
         with self.places.take(width):
-            return await asyncio.gather(*(one(*each) for each in pictures.items()))
+            return await together(one(*each) for each in pictures.items())
 
     async def _score(self, data: bytes, request_id: str) -> Scored:
         self._watchdog.require()  # a batch may begin alive and go on dead
