@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
+
+_SECRETS: Final = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL|REVIEW_DATABASE", re.IGNORECASE)
 
 
 class Variable(StrEnum):
@@ -26,3 +31,11 @@ class Variable(StrEnum):
     SCAN_SOURCE = "VERIPHOTO_SCAN_SOURCE"
     SECRETS = "VERIPHOTO_SECRETS"
     TAG = "VERIPHOTO_TAG"
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns a copy of the environment for a child, without our keys and anything else named like a secret.
+
+    Children parse hostile pictures, so they must not hold what an exploit could steal.
+    """
+    return {name: value for name, value in environment.items() if not _SECRETS.search(name)}

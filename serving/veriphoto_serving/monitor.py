@@ -9,10 +9,10 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
+from veriphoto.environment import without_secrets
 from veriphoto.errors import MissingExtraError
 from veriphoto.second_opinion import MODE_VARIABLE
 from veriphoto_serving.child_process import child_process
-from veriphoto_serving.secrecy import without_secrets
 from veriphoto_serving.triton.options import TritonOptions
 from veriphoto_serving.triton.ports import LOOPBACK
 

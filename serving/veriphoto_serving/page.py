@@ -10,10 +10,10 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
+from veriphoto.environment import without_secrets
 from veriphoto_client.page.command import page_process
 from veriphoto_serving.child_process import child_process
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.secrecy import without_secrets
 from veriphoto_serving.triton.ports import LOOPBACK, free_ports
 
 _KEY_BYTES: Final = 24

@@ -1,8 +1,6 @@
 """Keeps secrets out of everything that others can read of a process: environment, command line, core dumps.
 
-The initial environment and command line of a process stay readable in ``/proc`` for its whole life, and children
-inherit the environment. Some children parse hostile pictures, so they must not hold secrets that an exploit could
-steal.
+The initial environment and command line of a process stay readable in ``/proc`` for its whole life.
 """
 
 from __future__ import annotations
@@ -12,23 +10,16 @@ import ctypes
 import os
 import re
 import resource
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 _PR_SET_DUMPABLE: Final = 4
-_NAMES: Final = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL|REVIEW_DATABASE", re.IGNORECASE)
 _OWN: Final = "VERIPHOTO_(?:API_KEYS?|REVIEW_DATABASE)"
 """The address of the review database may hold a password."""
 _OPTION: Final = b"--(?:api-keys|review-database)"
 _ARGUMENTS: Final = (45, 46)
 _ENVIRONMENT: Final = (47, 48)
 """Fields of /proc/PID/stat behind the name: where the strings begin and end in memory; see proc(5)."""
-
-
-def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns a copy of the environment for a child, without our keys and anything else named like a secret."""
-    return {name: value for name, value in environment.items() if not _NAMES.search(name)}
 
 
 def conceal() -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from veriphoto.contract import CLASSIFIER
+from veriphoto.environment import without_secrets
 from veriphoto.errors import (
     CorruptImageError,
     MissingExtraError,
@@ -175,7 +176,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**PROCESS_ENVIRONMENT, **os.environ},
+            env={**PROCESS_ENVIRONMENT, **without_secrets(os.environ)},
             # In a group of its own, so that Ctrl-C reaches only the scan, which ends its processes itself.
             process_group=0,
         )

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from veriphoto.contract import ENSEMBLE
+from veriphoto.environment import without_secrets
 from veriphoto.sessions import PROCESS_ENVIRONMENT
-from veriphoto_serving.secrecy import without_secrets
 
 BINARY: Final = "tritonserver"
 STUB: Final = "triton_python_backend_stub"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from veriphoto.environment import without_secrets
 from veriphoto_serving.gateway.settings import GatewaySettings
-from veriphoto_serving.secrecy import without_secrets
 from veriphoto_serving.triton.installation import Installation, child_environment
 
 SECRET = "0123456789abcdef"

@@ -71,6 +71,21 @@ def test_files_are_read_where_they_are_scored_whatever_their_names(repository, t
     assert f"{tmp_path} is a folder" in answers[4].message
 
 
+def test_processes_that_decode_pictures_hold_no_secret(repository, monkeypatch):
+    monkeypatch.setenv("VERIPHOTO_API_KEY", "c0ffee" * 6)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "decaf" * 8)
+    exchange, environments = local._exchange, []
+
+    async def watched(process, order=b""):
+        environments.append(Path(f"/proc/{process.pid}/environ").read_bytes())
+        return await exchange(process, order)
+
+    monkeypatch.setattr(local, "_exchange", watched)
+    assert isinstance(ask(LocalModel.find(repository), [draw(1)], workers=1)[0], Detection)
+    assert environments[-1]
+    assert not any(secret in each for each in environments for secret in (b"c0ffee", b"decaf"))
+
+
 def poisoned(monkeypatch: pytest.MonkeyPatch, deaths: int) -> None:
     """Lets a process die each time that it is given the poison, so often."""
     exchange, left = local._exchange, iter(range(deaths))
