@@ -9,7 +9,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Final
 
 import uvicorn
@@ -105,14 +104,7 @@ class GatewayServer(uvicorn.Server):
             self.should_exit = True
             return
         self._services.draining = True
-        asyncio.get_running_loop().call_later(pause, self._close)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Replaces uvicorn's handler, which would count signals."""
-        self._close()
-
-    def _close(self) -> None:
-        self.should_exit = True
+        asyncio.get_running_loop().call_later(pause, setattr, self, "should_exit", True)
 
 
 def prepare(
@@ -163,11 +155,9 @@ def prepare(
     return GatewayServer(config, app.state.services, lambda: ready(address), wait=server is not None), listener
 
 
-def run(
-    settings: GatewaySettings, *, server: TritonServer | None = None, ready: Callable[[str], None] = lambda _: None
-) -> None:
-    """Serves until SIGTERM or Ctrl-C, on this thread. See ``prepare``."""
-    gateway, listener = prepare(settings, server=server, ready=ready)
+def run(settings: GatewaySettings, *, ready: Callable[[str], None] = lambda _: None) -> None:
+    """Serves in front of a Triton that runs elsewhere, until SIGTERM or Ctrl-C, on this thread. See ``prepare``."""
+    gateway, listener = prepare(settings, ready=ready)
     with listener:
         gateway.run(sockets=[listener])
 

@@ -55,18 +55,15 @@ def users(prefix: str, directory: Path = DIRECTORY) -> set[int]:
     return found
 
 
-def shared_memory_hint(directory: Path = DIRECTORY) -> str:
+def shared_memory_hint() -> str:
     """Returns advice to append to an error message if shared memory is nearly full; otherwise an empty string.
 
     Pictures reach Triton's Python processes through it, and what these say if it is full is hard to understand.
-
-    Args:
-        directory: Directory of the regions.
     """
     with contextlib.suppress(OSError):
-        free = shutil.disk_usage(directory).free
+        free = shutil.disk_usage(DIRECTORY).free
         if free < _NEARLY_FULL:
-            return f"; {directory} has {free // 1_000_000} MB left: make it larger (docker: --shm-size) or remove files"
+            return f"; {DIRECTORY} has {free // 1_000_000} MB left: make it larger (docker: --shm-size) or remove files"
     return ""
 
 

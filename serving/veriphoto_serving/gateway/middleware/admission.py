@@ -33,11 +33,8 @@ class Bound:
         self._what = what
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def room(self, patience: float = PATIENCE_S) -> None:
+    async def room(self) -> None:
         """Waits a moment for a free place, without taking it. Called before a body is read.
-
-        Args:
-            patience: Maximum seconds to wait.
 
         Raises:
             BusyError: If no place is free by then.
@@ -47,7 +44,7 @@ class Bound:
             self._waiting.append(turn)
             try:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(turn, patience)
+                    await asyncio.wait_for(turn, PATIENCE_S)
             finally:
                 with suppress(ValueError):
                     self._waiting.remove(turn)
