@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Any, Final, get_args
@@ -280,6 +281,8 @@ def _wait(answer: httpx.Response) -> float | None:
     if said.isdecimal():
         return float(said)
     try:
-        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+        when = parsedate_to_datetime(said)
     except ValueError:
         return None
+    # HTTP's older date has no zone, and means UTC.
+    return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time())

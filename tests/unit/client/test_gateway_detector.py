@@ -384,6 +384,18 @@ def test_retry_after_is_seconds_or_a_date(said, seconds):
     assert asked == (None if seconds is None else pytest.approx(seconds, abs=50 if seconds == 60 else 0))
 
 
+def test_a_date_without_a_zone_is_utc_wherever_the_client_is(monkeypatch):
+    said = time.asctime(time.gmtime(time.time() + 60))
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        asked = retry_after(refusal(httpx.Response(503, headers={"Retry-After": said}), "http://h"))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert asked == pytest.approx(60, abs=50)
+
+
 @pytest.mark.parametrize("broken", [b"[]", b"{}", b'"x"', b'{"verdict": "maybe"}', b"<html>"])
 def test_an_answer_that_is_not_the_gateways_is_a_service_error(server, broken):
     server.answer = lambda body: (200, broken)
