@@ -135,20 +135,22 @@ class Uploads:
         self.memory.check(max(1, announced))
         size = 0
         try:
-            async with asyncio.timeout(self.timeout):
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    self.memory.taken += len(chunk)
-                    if size > limit:
-                        raise too_large(_too_large(told))
-                    if self.memory.taken > self.memory.places:
-                        raise BusyError("too many uploads at a time; try again in a moment")
-                    take(chunk)
-            yield
-        except TimeoutError as error:
-            raise UploadTimeoutError(f"the upload took more than {self.timeout:g} s; send a smaller copy") from error
-        except ClientDisconnect as error:
-            raise BadRequestError("the connection ended before the upload did") from error
+            try:
+                async with asyncio.timeout(self.timeout):
+                    async for chunk in request.stream():
+                        size += len(chunk)
+                        self.memory.taken += len(chunk)
+                        if size > limit:
+                            raise too_large(_too_large(told))
+                        if self.memory.taken > self.memory.places:
+                            raise BusyError("too many uploads at a time; try again in a moment")
+                        take(chunk)
+            except TimeoutError as error:
+                late = f"the upload took more than {self.timeout:g} s; send a smaller copy"
+                raise UploadTimeoutError(late) from error
+            except ClientDisconnect as error:
+                raise BadRequestError("the connection ended before the upload did") from error
+            yield  # what the block raises is no fault of the upload's
         finally:
             self.memory.taken -= size
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from starlette.requests import ClientDisconnect
 
 from veriphoto_client.metadata import provenance
 from veriphoto_serving.gateway import services
@@ -46,3 +47,17 @@ async def test_metadata_of_a_batch_takes_no_longer_than_that_of_one(open_gateway
         answer = await gateway.http.post("/predict/batch", files=files)
         assert time.monotonic() - started < 3.0
         assert [each["provenance"]["complete"] for each in answer.json()["results"]] == [False] * 20
+
+
+@pytest.mark.parametrize("error", [TimeoutError, ClientDisconnect])
+async def test_what_scoring_raises_is_not_called_a_slow_upload(
+    open_gateway: Open, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    async def failing(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(services.Services, "assess", failing)
+    async with open_gateway() as gateway:
+        answer = await gateway.http.post("/predict", content=picture())
+        assert (answer.status_code, answer.json()["error"]) == (500, "veriphoto_error")
+        assert gateway.services.uploads.memory.taken == 0
