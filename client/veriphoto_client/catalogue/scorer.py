@@ -116,7 +116,9 @@ class _UnitScorer:
                 rows[position] = row
         # Last, so that all scores are known that other units may be waiting for.
         for position, read in waiting.items():
-            rows[position] = self._wait(read)
+            if careful:
+                self._work.desk.working(self._name, position)
+            rows[position] = self._wait(read, position in guilty)
         return rows
 
     def finish(self) -> None:
@@ -156,7 +158,7 @@ class _UnitScorer:
             self._work.desk.tell({read.sha256: row})
         return self._finished(read, row)
 
-    def _wait(self, read: _Read) -> CatalogueRow:
+    def _wait(self, read: _Read, blamed: bool) -> CatalogueRow:
         deadline = time.monotonic() + _PATIENCE_S
         sha256 = read.sha256 or ""
         while True:
@@ -164,7 +166,7 @@ class _UnitScorer:
             if isinstance(known, Row):
                 return self._finished(read, known, duplicate=True)
             if known is Claim.YOURS:
-                row = self._row(self._read(read.found), False)
+                row = self._row(self._read(read.found), blamed)
                 if row is not None:
                     return row
             time.sleep(_POLL_S)

@@ -102,8 +102,15 @@ def test_a_claim_whose_unit_never_ends_is_taken_over(photos: list[Found], work, 
     assert [row["duplicate"] for row in rows].count(True) == 1
 
 
-def test_a_picture_that_ends_its_process_gets_the_blame(photos: list[Found], work, output: Place, judge, desk):
-    """A judge that dies at one picture: the exception stands for the end of the process, the desk lives on."""
+@pytest.mark.parametrize("claimed", [False, True])
+def test_a_picture_that_ends_its_process_gets_the_blame(
+    photos: list[Found], work, output: Place, judge, desk, monkeypatch, claimed
+):
+    """A judge that dies at one picture: the exception stands for the end of the process, the desk lives on.
+
+    With the same bytes in another unit, which has claimed them, it is scored last, after it was waited for.
+    """
+    monkeypatch.setattr(scorer, "_PATIENCE_S", 0.0)
 
     class DeadError(Exception):
         pass
@@ -113,11 +120,16 @@ def test_a_picture_that_ends_its_process_gets_the_blame(photos: list[Found], wor
             raise DeadError
         return judge(data)
 
+    def again() -> list[dict]:
+        if claimed:
+            desk.ask(hashlib.sha256(b"P2").hexdigest(), "a unit on a dead node", insist=True)
+        return run(work(judge=deadly, deduplicate=claimed))
+
     Plan(output).extend(photos, 100)
     for _ in range(3):  # at which one is unknown, then known once, then twice
         with pytest.raises(DeadError):
-            run(work(judge=deadly))
-    rows = run(work(judge=deadly))
+            again()
+    rows = again()
     assert "ended each process" in rows[1]["error"]
     assert [bool(row["error"]) for row in rows] == [False, True, True, False, False, True, True]
     assert desk.total().done == 7
