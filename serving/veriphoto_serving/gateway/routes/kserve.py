@@ -123,7 +123,7 @@ async def kserve_infer(request: Request) -> Response:
         request_id = question.id if own_id(question.id.encode()) == question.id else request.state.request_id
         ids = [request_id] if count == 1 else [f"{request_id}#{place}" for place in range(count)]
         answers = await services.assess_together(dict(zip(ids, question.photos, strict=True)))
-    body, head = write_answer(question, [each.scored.detection for each in _all(answers)], request_id)
+    body, head = write_answer(question, [each.scored.detection for each in _all(services, answers)], request_id)
     if head is None:
         return Response(body, media_type="application/json")
     return Response(body, media_type="application/octet-stream", headers={LENGTH_HEADER: str(head)})
@@ -143,10 +143,13 @@ async def _question(services: Services, request: Request) -> AsyncIterator[Quest
         yield read_question(body, head, most)
 
 
-def _all(answers: list[Assessment | VeriphotoError]) -> list[Assessment]:
+def _all(services: Services, answers: list[Assessment | VeriphotoError]) -> list[Assessment]:
     """Returns the answers, or raises the first error: a photo's own before the service's."""
     errors = [(place, answer) for place, answer in enumerate(answers) if isinstance(answer, VeriphotoError)]
-    for place, error in sorted(errors, key=lambda each: not isinstance(each[1], ImageError)):
+    errors.sort(key=lambda each: not isinstance(each[1], ImageError))
+    for _, error in errors[1:]:  # the first is counted as it is answered
+        services.metrics.refused(error.code)
+    for place, error in errors:
         if isinstance(error, ImageError) and len(answers) > 1:
             raise type(error)(f"{IMAGE}[{place}]: {error.message}") from error
         raise error

@@ -103,6 +103,8 @@ async def predict_batch(request: Request) -> JSONResponse:
         answers = await _judge_files(services, files, request.state.request_id)
     failures = [answer for answer in answers if isinstance(answer, VeriphotoError)]
     if len(failures) == len(answers) and all(isinstance(failure, ServiceError) for failure in failures):
+        for failure in failures[1:]:  # the first is counted as it is answered
+            services.metrics.refused(failure.code)
         raise failures[0]
     results = [_result(services, file, answer) for file, answer in zip(files, answers, strict=True)]
     elapsed = 1000.0 * (asyncio.get_running_loop().time() - started)

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from base64 import b64encode
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from veriphoto.errors import ServiceUnavailableError
+from veriphoto.contract import ENSEMBLE
+from veriphoto.errors import DeadlineExceededError, ServiceUnavailableError
 from veriphoto_serving.gateway.health.drift import DriftMonitorClient
 from veriphoto_serving.gateway.models import HealthAnswer
 
@@ -90,6 +92,21 @@ async def test_metrics_count_and_hold_nothing_private(gateway: Gateway) -> None:
     assert samples["veriphoto_gateway_requests_total", "/predict", "422", "POST", "anonymous"] == 1
     assert samples["veriphoto_gateway_requests_total", "404", "GET", "anonymous", "unmatched"] == 1
     assert samples[("veriphoto_gateway_healthy",)] == 1
+
+
+@pytest.mark.parametrize("route", ["/predict/batch", f"/v2/models/{ENSEMBLE}/infer"])
+async def test_photos_of_a_request_that_fails_as_a_whole_are_counted_one_by_one(gateway: Gateway, route: str) -> None:
+    """Or a batch of twenty that fails would weigh as much as one photo, and one that is scored twenty times as much."""
+    gateway.triton.fault = DeadlineExceededError("late")
+    if route == "/predict/batch":
+        answer = await gateway.http.post(route, files=[("files", ("a.jpg", picture()))] * 3)
+    else:
+        data = [b64encode(picture()).decode()] * 3
+        image = {"name": "IMAGE", "shape": [3, 1], "datatype": "BYTES", "data": data}
+        answer = await gateway.http.post(route, json={"inputs": [image]})
+    assert answer.status_code == 504
+    value = gateway.services.metrics.registry.get_sample_value
+    assert value("veriphoto_gateway_refusals_total", {"reason": "deadline_exceeded"}) == 3
 
 
 async def test_what_is_refused_before_its_route_counts_there(open_gateway: Open) -> None:
