@@ -152,6 +152,8 @@ def _engine(url: str, patience: float) -> tuple[Engine, str]:
         kind = parsed.get_backend_name()
         if kind not in _KINDS:
             raise UsageError(f"a review database is sqlite:///FILE or postgresql://..., not {kind}")
+        if "@" in (parsed.host or ""):
+            raise ArgumentError("what stands before the last @ may be a part of the password")
         name = parsed.render_as_string(hide_password=True)
         if kind == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
@@ -161,8 +163,13 @@ def _engine(url: str, patience: float) -> tuple[Engine, str]:
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(parsed, poolclass=NullPool, connect_args={"timeout": patience})
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise UsageError(f"{url!r} is no database URL; write sqlite:///FILE or postgresql://user@host/name") from error
+    except (ArgumentError, NoSuchModuleError, ValueError):  # the last: a port that is no number
+        # The cause is left out as well, because it quotes the URL.
+        shown = f"***@{url.rpartition('@')[2]}" if "@" in url else url
+        raise UsageError(
+            f"{shown!r} is no database URL; write sqlite:///FILE or postgresql://user@host/name, and @ in a password "
+            "as %40"
+        ) from None
     except OSError as error:
         raise DatabaseUnavailableError(f"{name} cannot be opened: {error.strerror}; name another") from error
     event.listen(engine, "connect", _prepare_sqlite)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import traceback
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,25 @@ def test_a_really_full_file_system(tmp_path: Path) -> None:
         with pytest.raises(DatabaseFullError):
             bring(database, tmp_path, [row(number) for number in range(4000)])
         assert CaseStore(database).count(Filter()) == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql//u:s3cret@h/db",
+        "postgresql://u:s3cret@h:port/db",
+        "postgresql://u:s3cret@[::1/db",
+        "postgresql://u:a@s3cret@h/db",
+        "sqlite://u:s3cret@h/x",
+        "mysql://u:s3cret@h/x",
+        "u:s3cret@h",
+    ],
+)
+def test_a_bad_address_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Database(url)
+    assert "s3cret" not in "".join(traceback.format_exception_only(refused.value))
+    assert refused.value.__cause__ is None
 
 
 def test_bad_addresses(tmp_path: Path) -> None:
