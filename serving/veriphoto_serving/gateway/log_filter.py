@@ -12,6 +12,7 @@ from typing import Final
 LOGGERS: Final = (
     "veriphoto_serving.gateway.middleware.request",
     "veriphoto_serving.gateway.answering.scoring",
+    "veriphoto_serving.gateway.services",
     "uvicorn.error",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "asyncio",

@@ -166,7 +166,7 @@ class Services:
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._feedback_writers, work)
             except DatabaseError as error:  # which of its troubles is the operator's business, not the caller's
-                _LOG.error("feedback was not taken: %s", error.to_wire())
+                _LOG.error("feedback was not taken: %s", error.to_wire(), exc_info=error)
                 raise DatabaseError("the review database refuses") from error
 
     async def _judge(

@@ -7,10 +7,12 @@ import logging
 import socket
 import struct
 import time
+from pathlib import Path
 
 import httpx
 import pytest
 
+from veriphoto.errors import DatabaseFullError
 from veriphoto_serving.gateway.log_filter import LogFilter, filter_logs
 
 from .conftest import Open, listening, picture
@@ -50,6 +52,24 @@ def test_one_line_for_each_cause_and_minute(
     first, third = vars(caplog.records[0]), vars(caplog.records[2])
     assert (first["error"], first["error_at"].partition(":")[0]) == ("ValueError", "test_log_filter.py")
     assert ("suppressed" in first, third["suppressed"]) == (False, 599)
+
+
+async def test_a_review_database_that_is_away_is_one_line(
+    open_gateway: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    filter_logs()
+
+    def refuse(**_: object) -> None:
+        raise DatabaseFullError("its disk is full")
+
+    async with open_gateway(review_database=f"sqlite:///{tmp_path / 'review.db'}") as gateway:
+        monkeypatch.setattr(gateway.services.feedback, "take", refuse)
+        for _ in range(20):
+            answer = await gateway.http.post("/feedback", json={"reference": "a", "truth": "real"})
+            assert answer.status_code == 503
+    assert [message for message in caplog.messages if "feedback" in message] == [
+        "feedback was not taken: [database_full] its disk is full"
+    ]
 
 
 async def test_a_fault_of_every_request_is_one_line(open_gateway: Open, caplog: pytest.LogCaptureFixture) -> None:
