@@ -247,14 +247,13 @@ def fitting(directory: Path, encoder: Encoder, version: int) -> SecondOpinion | 
     return opinion.of_version(version)
 
 
-def open_opinions(repository: Path, mode: Mode, features: Features | None = None, *, threads: int = 1) -> Opinions:
+def open_opinions(repository: Path, mode: Mode, features: Features | None = None) -> Opinions:
     """Opens the second opinion of a model repository.
 
     Args:
         repository: The directory that holds the models.
         mode: When to ask.
         features: Runs the encoder elsewhere; None to run it in this process.
-        threads: How many it may use here.
 
     Returns:
         The opinions. In mode ``auto`` a missing or broken encoder means that nobody is asked.
@@ -267,7 +266,7 @@ def open_opinions(repository: Path, mode: Mode, features: Features | None = None
         return Opinions(lambda _: None, None, None, Mode.OFF)
     encoder = package.encoder
     try:
-        run = features or package.open(threads)
+        run = features or package.open()
     except ModuleNotFoundError as error:
         raise ModelError(f"the second opinion needs onnxruntime or openvino: {error}") from error
 

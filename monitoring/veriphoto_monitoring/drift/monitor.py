@@ -178,7 +178,7 @@ class DriftMonitor:
         _log.info("the reference has changed; windows are tested against the new one")
         changes = {"log": self.detector.refer(), "metrics": self.histogram_detector.refer()}
         with self.store.transaction():
-            self.store.end_alarms(float(self.store.state(LAST_TIME) or 0.0))
+            self.store.end_alarms(float(self.store.state(LAST_TIME) or time.time()))
             self._note(changes[self.source])
 
     def _note(self, changes: Changes) -> None:
