@@ -237,12 +237,12 @@ def test_s3_to_s3_killed_and_gone_on_with(bucket: str, cluster: Any, toy: Path, 
     assert code == 1
 
 
-def test_a_scan_of_s3_run_again_scores_what_failed_or_changed_where_it_stands(bucket: str, toy: Path):
+def test_a_scan_of_s3_run_again_scores_what_failed_or_changed_where_it_stands(bucket: str, cluster: Any, toy: Path):
     source, output = f"{bucket}/again", f"{bucket}/again out"
     for number in range(12):
         storage.put(place(f"{source}/{number}.jpg"), picture(number) if number % 4 else b"broken")
     storage.put(place(f"{source}/notes.txt"), b"no picture")
-    options = ("--model", toy, "--rows-per-file", 4, "--workers", 1)
+    options = ("--model", toy, "--rows-per-file", 4, "--workers", 1, "--ray-address", cluster.address)
     code, err = finish(start(source, "-o", output, *options))
     assert code == 1, err
     assert "  files:    12 new, 1 skipped (no pictures)\n" in err
