@@ -29,7 +29,7 @@ from typing import Any, Final
 import numpy as np
 from benchmarks.pictures import ROOT, SIZES, pictures
 from benchmarks.processes import Worker, own_cpu_seconds, proportional_mb, tree
-from benchmarks.results import save, save_table
+from benchmarks.saving import save, save_table
 from pyarrow import dataset
 
 STORE: Final = ROOT / "var" / "bench" / "catalogue"
@@ -91,7 +91,7 @@ class Watch:
 
     def cpu_at(self, moment: float) -> float:
         """Returns the CPU seconds until a time of day."""
-        return float(np.interp(moment, *zip(*self.cpu_s, strict=True)))
+        return float(np.interp(moment, [at for at, _ in self.cpu_s], [used for _, used in self.cpu_s]))
 
     def stop(self) -> None:
         """Stops looking."""

@@ -22,9 +22,9 @@ from benchmarks.engine import REPOSITORY, default_variant
 from benchmarks.former import former_python, former_tree
 from benchmarks.pictures import pictures
 from benchmarks.processes import Worker
-from benchmarks.results import save
 from benchmarks.rounds import Block, Measured, in_turns
 from benchmarks.rows import ROOT, record
+from benchmarks.saving import save
 
 from veriphoto.contract import CLASSIFIER, ENCODER
 from veriphoto.errors import ManifestError

@@ -82,7 +82,7 @@ def main() -> None:
     score(
         pictures[: arguments.count],
         version / ONNX_FILE,
-        lambda found: np.savez_compressed(arguments.output, model=digest, **found),  # type: ignore[arg-type]
+        lambda found: np.savez_compressed(arguments.output, model=digest, **found),
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from benchmarks.engine import network
 from benchmarks.reference import all_kinds, reference
-from benchmarks.results import save, suffix
+from benchmarks.saving import save, suffix
 from benchmarks.servers import triton
 
 from veriphoto.contract import CONTRACT, SUFFIXES

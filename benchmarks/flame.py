@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from benchmarks.pictures import pictures
 from benchmarks.processes import Worker
-from benchmarks.results import RESULTS
+from benchmarks.saving import RESULTS
 from benchmarks.servers import Served, triton
 
 WORK: Final = ("preprocess", "classifier")

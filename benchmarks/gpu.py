@@ -12,12 +12,13 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from benchmarks.engine import REPOSITORY
-from benchmarks.results import save, save_table
+from benchmarks.saving import save, save_table
 
 from veriphoto.contract import CLASSIFIER, CONTRACT, CROPS
 from veriphoto.manifest import ONNX_FILE, latest_version
@@ -63,7 +64,7 @@ def torch_rows(times: int) -> list[dict[str, Any]]:
                 size = CONTRACT.crop_size
                 data = torch.rand(batch, 3, size, size, device="cuda", dtype=torch.half)
                 data = data.to(memory_format=torch.channels_last)
-                took = seconds(lambda d=data, r=run: r(d), torch.cuda.synchronize, times)
+                took = seconds(partial(run, data), torch.cuda.synchronize, times)
                 rows.append(_row(name, batch, took))
     return rows
 
@@ -83,7 +84,7 @@ def onnx_rows(provider: str, name: str, times: int) -> list[dict[str, Any]]:
         binding.bind_ortvalue_input(CROPS, onnxruntime.OrtValue.ortvalue_from_numpy(crops, "cuda", 0))
         for output in session.get_outputs():
             binding.bind_output(output.name, "cuda")
-        took = seconds(lambda b=binding: session.run_with_iobinding(b), binding.synchronize_outputs, times)
+        took = seconds(partial(session.run_with_iobinding, binding), binding.synchronize_outputs, times)
         rows.append(_row(name, pictures * CONTRACT.crops, took))
     return rows
 

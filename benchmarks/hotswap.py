@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -136,8 +137,8 @@ def run(rounds: int, threads: int, folder: Path) -> dict[str, Any]:
         try:
             for _ in range(rounds):
                 for change in (
-                    lambda: promote(str(second.number), place, judge=lambda *_: []),
-                    lambda: rollback(place),
+                    partial(promote, str(second.number), place, judge=lambda *_: []),
+                    partial(rollback, place),
                 ):
                     began = time.monotonic()
                     version = change().version

@@ -15,8 +15,8 @@ from typing import Any, Final
 from benchmarks.former import former_triton
 from benchmarks.pictures import pictures
 from benchmarks.processes import Worker, peak_rss_mb, proportional_mb, tree
-from benchmarks.results import save
 from benchmarks.rows import record
+from benchmarks.saving import save
 from benchmarks.servers import triton
 
 _PHOTOS: Final = 128

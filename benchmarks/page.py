@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.results import RESULTS
 from benchmarks.rows import BUSY, ROOT, ROWS, load, missed, table
+from benchmarks.saving import RESULTS
 
 DOCS: Final = ROOT / "docs" / "performance.md"
 BEGIN: Final = "<!-- table: python -m benchmarks.page --docs -->"

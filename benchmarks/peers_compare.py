@@ -28,9 +28,9 @@ from benchmarks.engine import default_variant
 from benchmarks.former import former_tree
 from benchmarks.pictures import pictures
 from benchmarks.processes import Worker, tree
-from benchmarks.results import RESULTS, save
 from benchmarks.rounds import Measured, in_turns
 from benchmarks.rows import record
+from benchmarks.saving import RESULTS, save
 from benchmarks.served import closed_block
 from benchmarks.servers import measure, triton, wait_until_answers, with_gateway
 

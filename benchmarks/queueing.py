@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from benchmarks.results import RESULTS, save, save_table
+from benchmarks.saving import RESULTS, save, save_table
 
 SHARES: Final = (0.5, 0.8, 1.2)
 BUSY: Final = 0.6
@@ -223,6 +223,11 @@ def _preprocess_seconds(names: Sequence[str]) -> float:
     return (time.process_time() - started) / len(pictures)
 
 
+def steady(rate: float) -> Callable[[float], float]:
+    """Returns a rate that is the same at any time."""
+    return lambda _: rate
+
+
 def predict(measured: dict[str, Any]) -> list[dict[str, Any]]:
     """Predicts the measured open loops: without a gateway, Triton's own queue is what bounds them."""
     fleet = Fleet(replicas=1, cores=measured["cores"], places=QUEUE + measured["cores"])
@@ -230,8 +235,7 @@ def predict(measured: dict[str, Any]) -> list[dict[str, Any]]:
     for row in measured["open"]:
         # As long as the measurement, as often as it takes for steady percentiles: past saturation, length decides.
         runs = [
-            simulate(lambda _, rate=row["rate"]: rate, measured["seconds"], measured["service_s"], fleet, seed)
-            for seed in range(50)
+            simulate(steady(row["rate"]), measured["seconds"], measured["service_s"], fleet, seed) for seed in range(50)
         ]
         latencies = np.concatenate([run.latency for run in runs])
         found = {f"predicted_p{level}_ms": float(np.percentile(latencies, level)) * 1000 for level in (50, 95)}

@@ -27,8 +27,8 @@ from typing import Any
 
 from benchmarks.pictures import SIZES, pictures
 from benchmarks.processes import Worker
-from benchmarks.results import save
 from benchmarks.rounds import Block, Measured, in_turns, spread
+from benchmarks.saving import save
 from benchmarks.servers import ROOT, Served, measure, triton
 
 from veriphoto.contract import CLASSIFIER, ENSEMBLE, PREPROCESS, RECORDER

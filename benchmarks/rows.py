@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.results import SUMMARY, machine
 from benchmarks.rounds import spread
+from benchmarks.saving import SUMMARY, machine
 
 ROOT: Final = Path(__file__).parent.parent
 FORMER: Final = "82dcd1f"

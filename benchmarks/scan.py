@@ -20,9 +20,9 @@ from typing import Any, Final
 
 from benchmarks.pictures import SIZES, pictures
 from benchmarks.processes import cpu_seconds
-from benchmarks.results import save
 from benchmarks.rounds import Block, Measured, in_turns
 from benchmarks.rows import record
+from benchmarks.saving import save
 from benchmarks.served import CORES, limit_block, limit_workers
 
 FILES: Final = 10_000

@@ -24,9 +24,9 @@ from typing import Any
 
 from benchmarks.pictures import SIZES, pictures
 from benchmarks.processes import Worker, paused
-from benchmarks.results import save, suffix
 from benchmarks.rounds import Block, Measured, in_turns
 from benchmarks.rows import record
+from benchmarks.saving import save, suffix
 from benchmarks.servers import Served, measure, triton, with_gateway
 
 from veriphoto.variants import Variant

@@ -30,7 +30,7 @@ from typing import Final
 from benchmarks.load import KNOWN
 from benchmarks.mutants import SAMPLES
 from benchmarks.processes import Worker
-from benchmarks.results import save, save_table
+from benchmarks.saving import save, save_table
 from benchmarks.servers import ROOT
 from benchmarks.soak_faults import try_faults
 from benchmarks.soak_parts import Attack, Row, try_bombs, try_mutants, try_overload

@@ -23,8 +23,8 @@ from unittest import mock
 from benchmarks.engine import REPOSITORY
 from benchmarks.pictures import SIZES, pictures
 from benchmarks.processes import Worker
-from benchmarks.results import save, save_table, suffix
 from benchmarks.rounds import Block, Measured, in_turns
+from benchmarks.saving import save, save_table, suffix
 from benchmarks.servers import Served, measure, triton
 
 from veriphoto.sessions import PROCESS_ENVIRONMENT

@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,19 @@ def run_rollback(ground: Ground, url: str, key: str, _: str, step: Callable[[str
     rollback(ground.place(Triton(http_url=url, admin_key=key)), step=step)
 
 
+def ready_to_die() -> None:
+    """Starts the server that ``die_at`` forks from, if it does not run; it imports for seconds, beside its caller."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)  # it finds our modules through it
+        _FORKS.set_forkserver_preload(_PRELOAD)
+        forkserver.ensure_running()
+
+
 def die_at(action: Callable[..., None], step: str, arguments: Sequence[Any]) -> int:
     """Runs an action in a process of its own that gets SIGKILL as a step begins; returns its exit code."""
-    with pytest.MonkeyPatch.context() as patch:
-        # The server that forks is started once, with what it imports; it finds our modules through the environment.
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-        _FORKS.set_forkserver_preload(_PRELOAD)
-        process = _FORKS.Process(target=_act, args=(action, step, tuple(arguments)))
-        process.start()
+    ready_to_die()
+    process = _FORKS.Process(target=_act, args=(action, step, tuple(arguments)))
+    process.start()
     process.join(240)
     code = process.exitcode
     process.kill()  # where it did not come to the step in that time

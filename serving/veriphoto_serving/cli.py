@@ -89,7 +89,7 @@ def serve(triton: TritonOptions, settings: GatewaySettings, options: ServeOption
         database = settings.review_database
         if options.review and not database:
             database = f"sqlite:///{triton.var / 'review.db'}"
-        # A drift monitor named by --sidecar-url runs already.
+        # A drift monitor named by --sidecar-url runs already; the start says which one is asked.
         own = not options.no_monitor and settings.sidecar_url == DEFAULT_MONITOR_URL
         front = Front(
             gateway=replace(settings, shadow_var=settings.shadow_var or triton.var, review_database=database),

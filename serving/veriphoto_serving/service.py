@@ -142,6 +142,8 @@ def _prepare_gateway(
     def ready(address: str) -> None:
         if watch is not None:
             watch[1]()
+        elif front.monitor_port is None:
+            console.print(_monitor_elsewhere(settings.sidecar_url), soft_wrap=True, markup=False)
         console.print(f"[bold green]Veriphoto serves at {address}[/bold green], documented at {address}/docs")
         if front.page_port is not None:
             page = stack.enter_context(serve_page(address, front.page_port, key, server.options.var, desk))
@@ -179,6 +181,11 @@ def _monitor(
             console.print(f"drift is watched: {report}", soft_wrap=True)
 
     return report, start
+
+
+def _monitor_elsewhere(url: str) -> str:
+    asked = f"the gateway asks the one at {url}" if url else "the gateway asks none"
+    return f"no drift monitor is started here: {asked}"
 
 
 def _pictures(console: Console, folder: Path | None, *, needed: bool) -> list[Path]:

@@ -123,22 +123,31 @@ def test_one_photo_gets_a_verdict_and_the_reason_why(page: Any) -> None:
     assert fits(page)
 
 
+def one_damaged() -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.writestr("a.jpg", "damaged")
+    return archive.getvalue().replace(b"damaged", b"DAMAGED")
+
+
 def test_many_photos_get_a_table_and_a_csv(page: Any) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as zipped:
         for path in sorted(SAMPLES.glob("*.jpg")):
             zipped.write(path, path.name)
         zipped.writestr("notes.txt", "no picture")
-    drop(page, {"name": "many.zip", "mimeType": "application/zip", "buffer": archive.getvalue()})
+        zipped.writestr("cut.jpg", "damaged")
+    content = archive.getvalue().replace(b"damaged", b"DAMAGED")
+    drop(page, {"name": "many.zip", "mimeType": "application/zip", "buffer": content})
 
     count = len(list(SAMPLES.glob("*.jpg")))
-    page.get_by_text(f"{count + 1} files").wait_for()
-    page.get_by_text("not judged: 1").wait_for()
+    page.get_by_text(f"{count + 2} files").wait_for()
+    page.get_by_text("not judged: 2").wait_for()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download these answers as CSV").click()
     rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
-    assert len(rows) == count + 1
-    assert {row["error"] for row in rows} == {"", "not_an_image"}
+    assert len(rows) == count + 2
+    assert {row["error"] for row in rows} == {"", "not_an_image", "unreadable"}
     page.get_by_text("Look at one").wait_for()
     # While the page is drawn anew, the old one may still be there.
     page.wait_for_function("document.querySelectorAll('input[type=range]').length === 1")
@@ -255,6 +264,7 @@ def test_each_of_two_photos_of_one_name_can_be_looked_at(page: Any) -> None:
         ("notes.txt", b"hello", "This file could not be judged: the file is not a picture"),
         ("anim.gif", b"GIF89a" + bytes(20), "this is GIF, which is not supported; send JPEG, PNG, WebP, HEIC or AVIF"),
         ("broken.zip", b"PK\x03\x04 and nothing more", "broken.zip cannot be opened"),
+        ("one.zip", one_damaged(), "one.zip/a.jpg could not be judged: its part of the ZIP is damaged."),
     ],
 )
 def test_bad_files_are_explained(page: Any, name: str, content: bytes, words: str) -> None:

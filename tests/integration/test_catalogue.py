@@ -181,8 +181,8 @@ def test_a_node_killed_on_the_way_loses_nothing_and_doubles_nothing(cluster: Any
     rows = rows_of(output)
     assert Counter(row["path"] for row in rows) == Counter(sound | broken)
     assert {row["path"] for row in rows if not row["error"]} == sound
-    assert "1440 scored" in err
-    assert "60 failed" in err
+    assert "  scored:   1440 (" in err
+    assert f"  failed:   60 (reasons under 'error' in {output})\n" in err
 
 
 def _scorers(node: Any) -> list[int]:
@@ -233,19 +233,19 @@ def test_s3_to_s3_killed_and_gone_on_with(bucket: str, cluster: Any, toy: Path, 
     assert len({row["sha256"] for row in rows.values() if row["sha256"]}) == 40
 
     code, err = finish(start(f"{bucket}/list.csv", "-o", output, *options))
-    assert "0 new, 2 again after a failure, 0 changed, 300 unchanged" in err
+    assert "  files:    2 again after a failure, 300 unchanged\n" in err
     assert code == 1
 
 
-def test_a_scan_of_s3_run_again_scores_what_failed_or_changed_where_it_stands(bucket: str, toy: Path):
+def test_a_scan_of_s3_run_again_scores_what_failed_or_changed_where_it_stands(bucket: str, cluster: Any, toy: Path):
     source, output = f"{bucket}/again", f"{bucket}/again out"
     for number in range(12):
         storage.put(place(f"{source}/{number}.jpg"), picture(number) if number % 4 else b"broken")
     storage.put(place(f"{source}/notes.txt"), b"no picture")
-    options = ("--model", toy, "--rows-per-file", 4, "--workers", 1)
+    options = ("--model", toy, "--rows-per-file", 4, "--workers", 1, "--ray-address", cluster.address)
     code, err = finish(start(source, "-o", output, *options))
     assert code == 1, err
-    assert "12 new, 0 again after a failure, 0 changed, 0 unchanged, 1 skipped" in err
+    assert "  files:    12 new, 1 skipped (no pictures)\n" in err
     before = {row["path"]: row for row in rows_of(output)}
     assert all(row["size"] and row["modified"] for row in before.values())
     time.sleep(1.1)  # stores count in seconds
@@ -253,13 +253,13 @@ def test_a_scan_of_s3_run_again_scores_what_failed_or_changed_where_it_stands(bu
         storage.put(place(f"{source}/{number}.jpg"), picture(20 + number))
     code, err = finish(start(source, "-o", output, *options))
     assert code == 0, err
-    assert "0 new, 3 again after a failure, 1 changed, 8 unchanged, 1 skipped" in err
+    assert "  files:    3 again after a failure, 1 changed, 8 unchanged, 1 skipped (no pictures)\n" in err
     after = {row["path"]: row for row in rows_of(output)}
     changed = {f"{source}/{number}.jpg" for number in (0, 4, 8, 1)}
     assert {path for path, row in after.items() if row != before[path]} == changed
     assert len(rows_of(output)) == 12
     code, err = finish(start(source, "-o", output, "--force", *options))
-    assert "12 forced, 0 unchanged" in err
+    assert "  files:    12 forced, 1 skipped (no pictures)\n" in err
     assert code == 0
 
 

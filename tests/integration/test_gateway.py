@@ -46,11 +46,14 @@ class Served:
         self.url = f"http://127.0.0.1:{self.ports[3]}"
         numbers = zip(("http", "grpc", "metrics", "gateway"), self.ports, strict=True)
         arguments = [f"--var={var}", f"--model-repository={repository}", *(f"--{n}-port={port}" for n, port in numbers)]
-        self.process = subprocess.Popen(
-            [COMMAND, "serve", "--no-samples", "--no-monitor", *arguments, *options],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        var.mkdir(exist_ok=True)
+        self.said = var / "said.txt"
+        with self.said.open("w") as said:
+            self.process = subprocess.Popen(
+                [COMMAND, "serve", "--no-samples", "--no-monitor", *arguments, *options],
+                stdout=said,
+                stderr=subprocess.DEVNULL,
+            )
         try:
             wait_for(self.ready, 180)
         except BaseException:
@@ -113,6 +116,14 @@ def served(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     running = Served(repository, tmp_path_factory.mktemp("gateway var"), "--upload-timeout=5")
     yield running
     assert running.stop() == 0
+
+
+def test_a_monitor_that_is_left_out_is_not_started(served: Served) -> None:
+    """``test_monitor_beside.py`` has those that are started, or run elsewhere."""
+    asked = "no drift monitor is started here: the gateway asks the one at http://127.0.0.1:8003/drift\n"
+    assert asked in served.said.read_text()
+    assert "drift is" not in served.said.read_text()
+    assert children(served.process.pid, "\0monitor\0") == []
 
 
 def curl(*arguments: str) -> tuple[int, dict]:

@@ -164,10 +164,17 @@ def test_another_servers_monitor_is_not_asked(repository: Path, tmp_path: Path) 
             assert running.stop() == 0
 
 
-def test_it_can_be_left_out(repository: Path, tmp_path: Path) -> None:
-    running = Served(repository, tmp_path / "var", "--no-monitor")
-    try:
-        assert monitors(running.process.pid) == []
-        assert "drift is" not in running.output
-    finally:
-        assert running.stop() == 0
+def test_one_that_runs_elsewhere_is_asked_and_named_and_none_is_started(repository: Path, tmp_path: Path) -> None:
+    """``test_gateway.py`` leaves it out by ``--no-monitor``."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), OtherMonitor) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{other.server_port}/drift"
+        running = Served(repository, tmp_path / "var", f"--sidecar-url={url}")
+        try:
+            assert f"no drift monitor is started here: the gateway asks the one at {url}\n" in running.output
+            assert "drift is" not in running.output
+            assert monitors(running.process.pid) == []
+            assert running.drift()["state"] == "drift"
+        finally:
+            other.shutdown()
+            assert running.stop() == 0

@@ -14,7 +14,7 @@ from veriphoto_client.catalogue.progress import cost
 from veriphoto_client.catalogue.rows import SCHEMA
 from veriphoto_client.catalogue.standing import Todo
 from veriphoto_client.catalogue.tally import Count
-from veriphoto_client.scan.report import standings_line
+from veriphoto_client.scan.report import failures_line, lines, rate, standings_line, verdicts_line
 from veriphoto_client.scan.resume import Standing
 from veriphoto_client.scan.rows import Row
 from veriphoto_client.sources.places import Place
@@ -54,14 +54,19 @@ class CatalogueReport:
         """Whether every input of the source has a verdict."""
         return self.failed == self.failed_elsewhere
 
-    def summary(self) -> str:
-        """Returns a summary in one line."""
-        kinds = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self.verdicts.items()))
+    def summary(self, output: str | None = None) -> str:
+        """Returns a summary in a few lines.
+
+        Args:
+            output: Where the rows are.
+        """
         mine = self.rows - self.earlier
-        return (
-            f"{self.rows} rows, {mine} of this run in {self.seconds:.1f} s, {mine / self.seconds:.1f} images/s: "
-            f"{self.verdicts.total()} scored ({kinds or 'none'}), {self.failed} failed, "
-            f"{self.duplicates} duplicates; {standings_line(self.standings, self.unchanged, self.skipped)}; {self.cost}"
+        return lines(
+            f"{mine} files in {self.seconds:.1f} s{rate(mine, self.seconds)}; {self.rows} rows in all",
+            scored=verdicts_line(self.verdicts) + (f", {self.duplicates} duplicates" if self.duplicates else ""),
+            failed=failures_line(self.failed, output),
+            files=standings_line(self.standings, self.unchanged, self.skipped),
+            cost=self.cost,
         )
 
 

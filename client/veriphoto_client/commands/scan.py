@@ -6,7 +6,7 @@ import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -19,6 +19,8 @@ from veriphoto_client.commands.engines import Engine, EngineOptions, open_engine
 from veriphoto_client.commands.exits import INTERRUPTED, SOME_FAILED
 from veriphoto_client.scan import ScanOptions, ScanReport
 from veriphoto_client.scan import scan as scan_folders
+
+_HOW_TO_CONTINUE: Final = "run the same command again to go on with"
 
 
 def scan(
@@ -82,9 +84,9 @@ def _scan_by_ray(options: CatalogueOptions) -> None:
     try:
         report = scan_catalogue(options, Console(stderr=True))
     except KeyboardInterrupt:
-        typer.echo(f"stopped{_how_to_continue(options.output)}", err=True)
+        typer.echo(f"stopped; {_HOW_TO_CONTINUE} {options.output}", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    typer.echo(report.summary(), err=True)
+    typer.echo(report.summary(options.output), err=True)
     if not report.complete:
         raise typer.Exit(SOME_FAILED)
 
@@ -104,16 +106,18 @@ def _scan_folders(options: ScanOptions, engine: EngineOptions) -> None:
     try:
         asyncio.run(work())
     except KeyboardInterrupt:
-        typer.echo(f"stopped: {report.summary()}{_how_to_continue(options.output)}", err=True)
+        _tell_stopped(report, options.output)
         raise typer.Exit(INTERRUPTED) from None
     except ServiceError as error:
         if report.seconds:
-            typer.echo(f"stopped: {report.summary()}{_how_to_continue(options.output)}", err=True)
+            _tell_stopped(report, options.output)
         raise error
-    typer.echo(report.summary(), err=True)
+    typer.echo(report.summary(options.output), err=True)
     if not report.complete:
         raise typer.Exit(SOME_FAILED)
 
 
-def _how_to_continue(output: Path | str | None) -> str:
-    return f"; run the same command again to go on with {output}" if output else ""
+def _tell_stopped(report: ScanReport, output: Path | None) -> None:
+    typer.echo(f"stopped: {report.summary(output)}", err=True)
+    if output:
+        typer.echo(f"{_HOW_TO_CONTINUE} {output}", err=True)

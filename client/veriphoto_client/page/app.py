@@ -144,6 +144,8 @@ def _show(files: list[tuple[str, bytes]]) -> None:
     if not photos:
         raise PageError("There is no photo in this upload.")
     if len(photos) == 1:
+        if photos[0].problem:
+            raise PageError(f"{photos[0].name} could not be judged: {photos[0].problem}.")
         _one(photos[0])
     else:
         _many(photos)

@@ -25,6 +25,8 @@ _AGAIN_S: Final = 20.0
 """Seconds for which a service that is busy or away is asked again."""
 _PAUSE_S: Final = 2.0
 _HEALTH: Final[Answer] = {"status": "away", "model_version": None, "feedback": False, "drift": {"state": "away"}}
+UNREADABLE: Final = "unreadable"
+"""Code of the answer about a photo that has a problem."""
 UNANSWERED: Final = frozenset(
     {"overloaded", "rate_limited", "deadline_exceeded", "service_unavailable", "service_error", "veriphoto_error"}
 )
@@ -49,6 +51,8 @@ class Photo:
 
     name: str
     content: bytes
+    problem: str = ""
+    """Why it can be sent to nobody, where its bytes could not be had; ``content`` is empty then."""
 
 
 class Gateway:
@@ -87,11 +91,17 @@ class Gateway:
 
         Yields:
             For each, in order, its answer, or ``filename``, ``error`` and ``detail``; ``error`` is one of
-            ``UNANSWERED`` from where the service has stopped to answer.
+            ``UNANSWERED`` from where the service has stopped to answer, and ``UNREADABLE`` where a photo has a problem.
 
         Raises:
             PageError: If the service answers nothing at all.
         """
+        answers = self._in_portions([photo for photo in photos if not photo.problem])
+        for photo in photos:
+            unreadable = {"filename": photo.name, "error": UNREADABLE, "detail": photo.problem}
+            yield unreadable if photo.problem else next(answers)
+
+    def _in_portions(self, photos: Sequence[Photo]) -> Iterator[Answer]:
         stopped: BusyError | None = None
         for number, part in enumerate(portions(photos)):
             if stopped is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, count
 from pathlib import PurePosixPath
 from typing import Final
@@ -16,6 +17,9 @@ MOST_PHOTOS: Final = 500
 MOST_BYTES: Final = 500_000_000
 _NOT_PHOTOS: Final = ("__MACOSX", ".")
 _ABOVE: Final = ".."
+_ENCRYPTED: Final = 1
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What every program packs photos with. Of the others zipfile unpacks all that it has read, however large that gets."""
 _LONGEST_NAME: Final = 255
 """Letters of a name that the gateway keeps: an archive may hold names of 65,000, and a form's headers may not."""
 
@@ -27,18 +31,19 @@ def photos_of(files: Iterable[tuple[str, bytes]]) -> list[Photo]:
         files: Name and content of each file.
 
     Returns:
-        The photos, ZIP files opened. No two have one name: a list to choose from knows its entries by their names.
+        The photos, ZIP files opened; one that its ZIP file does not give has a problem. No two have one name: a list
+        to choose from knows its entries by their names.
 
     Raises:
-        PageError: If a ZIP file cannot be read, or there is too much of everything.
+        PageError: If a ZIP file cannot be read at all, or there is too much of everything.
     """
     photos: list[Photo] = []
     names: set[str] = set()
     size = 0
-    for photo in _all(files):
+    for photo, unpacked in _all(files):
         names.add(name := _free(photo.name, names))
-        photos.append(Photo(name, photo.content))
-        size += len(photo.content)
+        photos.append(replace(photo, name=name))
+        size += unpacked
         if len(photos) > MOST_PHOTOS or size > MOST_BYTES:
             raise PageError(
                 f"That is too much at once: up to {MOST_PHOTOS} photos and {MOST_BYTES // 1_000_000} MB. For whole "
@@ -47,12 +52,13 @@ def photos_of(files: Iterable[tuple[str, bytes]]) -> list[Photo]:
     return photos
 
 
-def _all(files: Iterable[tuple[str, bytes]]) -> Iterator[Photo]:
+def _all(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[Photo, int]]:
+    """Yields each photo with the bytes that it counts for, which are not nothing where they are lost."""
     for name, content in files:
         if content.startswith(b"PK\x03\x04") or (name.lower().endswith(".zip") and content.startswith(b"PK")):
             yield from _unzip(name, content)
         else:
-            yield Photo(name, content)
+            yield Photo(name, content), len(content)
 
 
 def _free(name: str, names: set[str]) -> str:
@@ -65,16 +71,33 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
 
 
-def _unzip(name: str, content: bytes) -> Iterator[Photo]:
+def _unzip(name: str, content: bytes) -> Iterator[tuple[Photo, int]]:
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for member in archive.infolist():
-                path = PurePosixPath(member.filename)
-                if member.is_dir() or any(part.startswith(_NOT_PHOTOS) for part in path.parts if part != _ABOVE):
-                    continue
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    except Exception as error:  # on hostile bytes zipfile raises a dozen kinds
+        raise PageError(f"{name} cannot be opened: it is damaged.") from error
+    with archive:
+        for member in archive.infolist():
+            path = PurePosixPath(member.filename)
+            if member.is_dir() or any(part.startswith(_NOT_PHOTOS) for part in path.parts if part != _ABOVE):
+                continue
+            inside = f"{name}/{member.filename}"
+            try:
+                if member.compress_type not in _METHODS:
+                    raise NotImplementedError
                 with archive.open(member) as file:
                     # One byte more than allowed tells the gateway that it is too large; the rest is never unpacked,
                     # whatever the archive's own list says.
-                    yield Photo(f"{name}/{member.filename}", file.read(MAX_FILE_BYTES + 1))
-    except Exception as error:  # on hostile bytes zipfile, and the four decoders below it, raise a dozen kinds
-        raise PageError(f"{name} cannot be opened: it is damaged, or locked with a password.") from error
+                    unpacked = file.read(MAX_FILE_BYTES + 1)
+            except Exception as error:  # noqa: BLE001 - zipfile, and the four decoders below it, as above
+                yield Photo(inside, b"", _why(member, error)), min(member.file_size, MAX_FILE_BYTES + 1)
+            else:
+                yield Photo(inside, unpacked), len(unpacked)
+
+
+def _why(member: zipfile.ZipInfo, error: Exception) -> str:
+    if member.flag_bits & _ENCRYPTED:
+        return "in the ZIP it is locked with a password"
+    if isinstance(error, NotImplementedError):
+        return "it is packed in a way that cannot be opened here"
+    return "its part of the ZIP is damaged"

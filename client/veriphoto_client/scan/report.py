@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from veriphoto_client.scan.resume import Standing
 from veriphoto_client.scan.rows import Row
@@ -56,21 +57,23 @@ class ScanReport:
             self.verdicts[str(row.verdict)] += 1
             self.model_version = row.model_version
 
-    def summary(self) -> str:
-        """Returns a summary in one line."""
-        kinds = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self.verdicts.items()))
-        rate = (self.scored + self.failed) / self.seconds if self.seconds else 0.0
-        shown = f" ({kinds})" if kinds else ""
-        by = f"; scored by {self.engine}" if self.engine else ""
-        return (
-            f"{self.scored + self.failed} files in {self.seconds:.1f} s, {rate:.1f} images/s: "
-            f"{self.scored} scored{shown}, {self.failed} failed; "
-            f"{standings_line(self.standings, self.unchanged, self.skipped)}{self._elsewhere()}{by}{self._of_others()}"
-        )
+    def summary(self, output: Path | str | None = None) -> str:
+        """Returns a summary in a few lines.
 
-    def _elsewhere(self) -> str:
+        Args:
+            output: Where the rows are; None for standard output.
+        """
+        files = self.scored + self.failed
+        by = f", scored by {self.engine}" if self.engine else ""
         left = self.failed_before - self.standings[Standing.FAILED]
-        return f"; {left} rows of files that were not found now hold an error" if left > 0 else ""
+        return lines(
+            f"{files} files in {self.seconds:.1f} s{rate(files, self.seconds)}{by}",
+            scored=verdicts_line(self.verdicts),
+            failed=failures_line(self.failed, output),
+            files=standings_line(self.standings, self.unchanged, self.skipped),
+            earlier=f"{left} rows of files that were not found now hold an error" if left > 0 else "",
+            versions=self._of_others(),
+        )
 
     def _of_others(self) -> str:
         mine = self.model_version
@@ -78,18 +81,49 @@ class ScanReport:
         if mine is None or not others:
             return ""
         kept = ", ".join(f"{count} of version {version or 'unknown'}" for version, count in others)
-        return f"; kept rows of other model versions: {kept} (--force scores all photos with version {mine})"
+        return f"kept rows of other model versions: {kept} (--force scores all photos with version {mine})"
+
+
+def lines(first: str, **others: str) -> str:
+    """Sets a summary below its first line.
+
+    Args:
+        first: What was done, and how fast.
+        others: Further lines by their headings; empty ones are left out.
+    """
+    return "\n".join([first, *(f"  {heading + ':':<10}{line}" for heading, line in others.items() if line)])
+
+
+def rate(files: int, seconds: float) -> str:
+    """Words a speed, where there is one, to stand behind a duration."""
+    return f", {files / seconds:.1f} images/s" if files and seconds else ""
+
+
+def verdicts_line(verdicts: Mapping[str, int]) -> str:
+    """Summarises how many photos were scored, and how."""
+    kinds = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
+    return f"{sum(verdicts.values())} ({kinds})" if kinds else "0"
+
+
+def failures_line(failed: int, output: Path | str | None = None) -> str:
+    """Summarises how many files failed, and where the reasons are.
+
+    Args:
+        failed: Their number.
+        output: Where the rows are; None for standard output.
+    """
+    return f"{failed} (reasons under 'error' in {output or 'the output'})" if failed else "0"
 
 
 def standings_line(standings: Mapping[Standing, int], unchanged: int, skipped: int) -> str:
-    """Summarises how many files were new, changed, unchanged and so on.
+    """Summarises how many files were new, changed, unchanged and so on; what there were none of is left out.
 
     Args:
         standings: Number of scored files, by why they were scored.
         unchanged: Number of files not scored because they have not changed.
         skipped: Number of files that are not photos.
     """
-    forced = standings.get(Standing.UNCHANGED, 0)
-    words = [f"{standings.get(each, 0)} {each}" for each in Standing if each is not Standing.UNCHANGED]
-    words += [f"{forced} forced"] if forced else []
-    return ", ".join([*words, f"{unchanged} unchanged", f"{skipped} skipped (no pictures)"])
+    counts: dict[str, int] = {each: standings.get(each, 0) for each in Standing if each is not Standing.UNCHANGED}
+    counts["forced"] = standings.get(Standing.UNCHANGED, 0)
+    counts |= {Standing.UNCHANGED: unchanged, "skipped (no pictures)": skipped}
+    return ", ".join(f"{count} {words}" for words, count in counts.items() if count)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from benchmarks.load import Load, close_connections
 from benchmarks.processes import cpu_seconds, peak_rss_mb, tree
-from benchmarks.results import save_table
 from benchmarks.rounds import Measured, in_turns, percentiles, spread
+from benchmarks.saving import save_table
 
 
 def test_ratios_are_taken_within_rounds() -> None:
@@ -124,6 +124,6 @@ def test_a_process_tree_is_measured_whole() -> None:
 
 
 def test_a_table_has_the_columns_of_all_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("benchmarks.results.RESULTS", tmp_path)
+    monkeypatch.setattr("benchmarks.saving.RESULTS", tmp_path)
     text = save_table("t", "Title", [{"a": 1, "b": 2.345}, {"a": 3, "c": None}]).read_text()
     assert text == "# Title\n\n| a | b | c |\n| --- | --- | --- |\n| 1 | 2.35 |  |\n| 3 |  |  |\n"

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks import load, results, soak, soak_faults, soak_parts
+from benchmarks import load, saving, soak, soak_faults, soak_parts
 from benchmarks.odd_files import BOMBS, COSTLY, encoded
 from benchmarks.processes import Worker, runs
 from benchmarks.soak_faults import _row
@@ -148,7 +148,7 @@ def test_what_does_not_come_back_is_a_missed_goal(attack: Attack, monkeypatch: p
 
 
 def test_the_table_and_the_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(saving, "RESULTS", tmp_path)
     good = soak.Row(tried="this", count=3, result="200: 3", missed="it is slow")
     assert soak.write([("bombs", good)], "not limited", {"seconds": 1.0}) == 0
     table = (tmp_path / "soak.md").read_text()

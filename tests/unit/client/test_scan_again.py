@@ -115,7 +115,7 @@ def test_force_scores_all_again(tmp_path):
     run(FakeTransport(), [photos], output)
     report = run(FakeTransport(), [photos], output, force=True)
     assert report.standings == {Standing.UNCHANGED: 2, Standing.FAILED: 1}
-    assert "2 forced, 0 unchanged" in report.summary()
+    assert "files:    1 again after a failure, 2 forced" in report.summary()
     assert len(by_name(output)) == 3
 
 

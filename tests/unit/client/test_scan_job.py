@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 import threading
 from collections import Counter
 from pathlib import Path
@@ -179,12 +180,22 @@ def test_only_as_many_files_are_open_as_are_in_flight(tmp_path):
 
 def test_the_summary_tells_what_happened(tmp_path):
     write_corpus(tmp_path / "photos", 20, 2)
-    summary = run(FakeTransport(), [tmp_path / "photos"], tmp_path / "out.csv").summary()
-    assert "20 files" in summary
-    assert "18 scored" in summary
-    assert "2 failed" in summary
-    assert "images/s" in summary
-    assert "20 new, 0 again after a failure, 0 changed, 0 unchanged, 0 skipped" in summary
+    output = tmp_path / "out.csv"
+    report = run(FakeTransport(), [tmp_path / "photos"], output)
+    first, *others = report.summary(output).splitlines()
+    assert re.fullmatch(r"20 files in \d+\.\d s, \d+\.\d images/s", first)
+    kinds = ", ".join(f"{count} {verdict}" for verdict, count in sorted(report.verdicts.items()))
+    assert others == [
+        f"  scored:   18 ({kinds})",
+        f"  failed:   2 (reasons under 'error' in {output})",
+        "  files:    20 new",
+    ]
+    again = run(FakeTransport(), [tmp_path / "photos"], output).summary().splitlines()
+    assert again[1:] == [
+        "  scored:   0",
+        "  failed:   2 (reasons under 'error' in the output)",
+        "  files:    2 again after a failure, 18 unchanged",
+    ]
 
 
 def test_the_test_picture_has_no_row(tmp_path):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -263,21 +265,46 @@ def canary(*arguments: str | Path, url: str, var: Path) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def bright_and_dark(root: Path) -> Path:
     """The fake server takes bright pictures for generated ones."""
-    root = tmp_path / "canaries"
     put(root, "ai/flux", [230] * 15)
     put(root, "ai/sdxl", [230] * 14 + [20])
     put(root, "real/shop", [20] * 29 + [230])
     return root
 
 
-def test_a_reference_then_no_alarm_then_one_by_name(server: FakeTriton, folder: Path, tmp_path: Path) -> None:
-    var = tmp_path / "var"
-    code, out, err = canary(folder, "--write-reference", url=server.url, var=var)
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return bright_and_dark(tmp_path / "canaries")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The run that all others are compared with: what it said, what it asked, and the ``var`` that it left."""
+
+    said: tuple[int, str, str]
+    requests: list[tuple[str, dict[str, str], bytes]]
+    var: Path
+
+    def copy(self, target: Path) -> Path:
+        return Path(shutil.copytree(self.var, target))
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    root = tmp_path_factory.mktemp("reference")
+    with fake_triton() as server:
+        said = canary(bright_and_dark(root / "canaries"), "--write-reference", url=server.url, var=root / "var")
+    return Reference(said, server.requests, root / "var")
+
+
+def test_a_reference_then_no_alarm_then_one_by_name(
+    server: FakeTriton, reference: Reference, folder: Path, tmp_path: Path
+) -> None:
+    code, out, err = reference.said
     assert (code, err) == (0, "")
     assert "this run is the reference now" in out
+    var = reference.copy(tmp_path / "var")
     code, out, _ = canary(folder, url=server.url, var=var)
     assert code == 0
     assert "ALARM" not in out
@@ -297,10 +324,10 @@ def test_a_reference_then_no_alarm_then_one_by_name(server: FakeTriton, folder: 
     )
 
 
-def test_its_requests_are_no_traffic(server: FakeTriton, folder: Path, tmp_path: Path) -> None:
-    assert canary(folder, "--write-reference", url=server.url, var=tmp_path)[0] == 0
+def test_its_requests_are_no_traffic(reference: Reference) -> None:
+    assert reference.said[0] == 0
     ids = []
-    for _, headers, body in server.requests:
+    for _, headers, body in reference.requests:
         ids.append(json.loads(body[: int(headers["inference-header-content-length"])])["id"])
     assert len(set(ids)) == 60
     assert all(each.startswith(PROBE_PREFIX) for each in ids)
@@ -310,9 +337,13 @@ def test_a_gateway_is_refused_and_only_triton_s_variable_counts(
     server: FakeTriton, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with gateway(FakeTransport()) as url:
-        for arguments, variable in (((f"--url={url}",), server.url), ((), url)):
-            code, _, err = canary(folder, "--write-reference", *arguments, url=variable, var=tmp_path)
-            assert code == 2
+        refused = [  # at once: each spends its time on its imports
+            start(folder, "--write-reference", *arguments, url=variable, var=tmp_path)
+            for arguments, variable in (((f"--url={url}",), server.url), ((), url))
+        ]
+        for process in refused:
+            _, err = process.communicate(timeout=60)
+            assert process.returncode == 2
             assert f"{url} is the REST gateway: canaries sent through it would count as traffic" in err
         assert not list(tmp_path.glob("*.json"))
         assert not server.requests
@@ -341,10 +372,12 @@ def test_what_does_not_fit_together_is_said(
     assert not server.requests
 
 
-def test_a_schedule_outlives_a_server_that_goes_away(server: FakeTriton, folder: Path, tmp_path: Path) -> None:
-    assert canary(folder, "--write-reference", url=server.url, var=tmp_path)[0] == 0
+def test_a_schedule_outlives_a_server_that_goes_away(
+    server: FakeTriton, reference: Reference, folder: Path, tmp_path: Path
+) -> None:
+    var = reference.copy(tmp_path / "var")
     good, server.answer = server.answer, lambda _: (503, b'{"error": "away"}')
-    process = start(folder, "--every=0.005", url=server.url, var=tmp_path)
+    process = start(folder, "--every=0.005", url=server.url, var=var)
     assert process.stdout is not None
     assert process.stderr is not None
     assert "no run" in process.stdout.readline()

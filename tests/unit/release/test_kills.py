@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from promotion_kit import Ground, content, die_at, register_toy, run_promote, run_register, run_rollback
+from promotion_kit import Ground, content, die_at, ready_to_die, register_toy, run_promote, run_register, run_rollback
 from repository_server import KEY, RepositoryServer
 from toy_model import toy_graph
 
@@ -22,6 +22,12 @@ BEFORE = ("find", "verify", "publish")
 """Nothing is changed yet."""
 UNDONE = ("write", "load", "golden", "alias")
 FINISHED = ("alias: served", "alias: champion", "alias: challenger", "alias: journal", "done")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def beside() -> None:
+    """Before the registry is made, which takes as long."""
+    ready_to_die()
 
 
 @pytest.fixture(scope="module")

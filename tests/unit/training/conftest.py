@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from brightness_model import brightness_findings, brightness_repository
-from training_pictures import encoded, textured
+from training_pictures import encoded, textured, write_files
 
 from veriphoto.manifest import Findings
 from veriphoto_training.data.dataset import Picture
@@ -38,11 +38,7 @@ def write_tree(tmp_path: Path) -> Callable[[dict[str, bytes]], Path]:
     """Writes a data set: name under real/ or ai/ to bytes."""
 
     def write(files: dict[str, bytes], name: str = "data") -> Path:
-        root = tmp_path / name
-        for path, data in files.items():
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_bytes(data)
-        return root
+        return write_files(tmp_path / name, files)
 
     return write
 

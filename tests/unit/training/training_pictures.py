@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -22,3 +23,11 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: int) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def write_files(root: Path, files: dict[str, bytes]) -> Path:
+    """Writes a data set: name under real/ or ai/ to bytes."""
+    for path, data in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+    return root

@@ -11,9 +11,10 @@ from veriphoto_training.audit.result import LooksFound, Shortcut
 from veriphoto_training.data.appearance import LOOKS, Content, Looks, Track, looks
 from veriphoto_training.data.balancing import Chances, chances, effective, look_weights
 from veriphoto_training.data.dataset import LABELS, Picture
-from veriphoto_training.data.separation import Labels, Scores, out_of_fold
+from veriphoto_training.data.separation import Labels, out_of_fold
 from veriphoto_training.evaluation.figure import Indices
 from veriphoto_training.evaluation.intervals import estimate
+from veriphoto_training.scoring.metrics import auroc
 
 _SEED: Final = 1000
 """Other folds than those that the weights were fitted on."""
@@ -41,18 +42,10 @@ def _shortcut(found: Looks, labels: Labels, groups: Sequence[str], drawn: Chance
     scores = out_of_fold(found, labels, groups, _SEED, drawn * len(labels), (len(LOOKS) - 1,))
     columns = {}
     for index, name in enumerate(LOOKS[:-1]):
-        figure = _auroc(labels, found[:, index].astype(np.float64), drawn)
+        figure = auroc(labels, found[:, index].astype(np.float64), drawn)
         columns[name] = max(figure, 1.0 - figure)
 
     def figure_of(chosen: Indices) -> float:
-        return _auroc(labels[chosen], scores[chosen], drawn[chosen])
+        return auroc(labels[chosen], scores[chosen], drawn[chosen])
 
     return Shortcut(auroc=estimate(groups, figure_of), columns=dict(sorted(columns.items(), key=lambda item: -item[1])))
-
-
-def _auroc(labels: Labels, scores: Scores, drawn: Chances) -> float:
-    from sklearn.metrics import roc_auc_score  # noqa: PLC0415 - heavy, and of an extra
-
-    if labels.min() == labels.max():
-        return float("nan")
-    return float(roc_auc_score(labels, scores, sample_weight=drawn))

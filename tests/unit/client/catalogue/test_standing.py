@@ -74,7 +74,7 @@ def test_failed_and_changed_inputs_are_scored_again_and_no_others(photos: Path, 
     (photos / "5.jpg").write_bytes(b"P6")
     second = scan(inputs(str(photos)))
     assert second.standings == {Standing.FAILED: 2, Standing.CHANGED: 1, Standing.NEW: 1}
-    assert "1 new, 2 again after a failure, 1 changed, 2 unchanged" in second.summary()
+    assert "files:    1 new, 2 again after a failure, 1 changed, 2 unchanged\n" in second.summary()
     assert sorted(judge.asked) == [b"P4", b"P55", b"P6", b"also broken"]
     after = rows(output)
     assert {Path(path).name for path, row in after.items() if row["error"]} == {"4.jpg"}

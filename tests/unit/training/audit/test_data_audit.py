@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 from brightness_model import draw
+from training_pictures import write_files
 from typer.testing import CliRunner
 
 from veriphoto.errors import DataError, ModelError, UsageError
@@ -23,7 +24,7 @@ Tree = Callable[..., Path]
 COUNT = 24
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def app() -> typer.Typer:
     app = typer.Typer(pretty_exceptions_enable=False)
     register(app)
@@ -93,17 +94,28 @@ def test_the_limit_can_be_chosen(app: typer.Typer, write_tree: Tree, tmp_path: P
     assert json.loads((tmp_path / "report" / "audit.json").read_text())["limits"][0]["limit"] == 1.0
 
 
-def test_copies_broken_files_and_two_labels_fail_it(app: typer.Typer, write_tree: Tree, tmp_path: Path) -> None:
-    files = leaky()
+@pytest.fixture(scope="module")
+def faulty(app: typer.Typer, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
+    """Exit code and report of a set with copies, a file that is cut off, and one whose name is not harmless."""
+    root, files = tmp_path_factory.mktemp("faulty"), leaky()
     files["ai/gen/same.jpg"] = files["real/shop/3.jpg"]
+    files["real/shop/twin.jpg"] = files["real/shop/1.jpg"]
     files["real/shop/cut.jpg"] = files["real/shop/4.jpg"][:2000]
-    assert run(app, write_tree(files), "--output", tmp_path / "report") == 1
-    body = json.loads((tmp_path / "report" / "audit.json").read_text())
-    (copies,) = body["copies"]
+    files["real/shop/<script>alert(1).jpg"] = b"not a picture"
+    data = write_files(root / "data", files)
+    return run(app, data, "--output", root / "report"), root / "report"
+
+
+def test_copies_broken_files_and_two_labels_fail_it(faulty: tuple[int, Path]) -> None:
+    code, report = faulty
+    assert code == 1
+    body = json.loads((report / "audit.json").read_text())
+    twins, copies = sorted(body["copies"], key=lambda each: "both real and ai" in each["problem"])
+    assert {twins["first"], twins["second"]} == {"real/shop/twin.jpg", "real/shop/1.jpg"}
     assert {copies["first"], copies["second"]} == {"ai/gen/same.jpg", "real/shop/3.jpg"}
     assert copies["exact"]
     assert "both real and ai" in copies["problem"]
-    assert list(body["broken"]) == ["real/shop/cut.jpg"]
+    assert sorted(body["broken"]) == ["real/shop/<script>alert(1).jpg", "real/shop/cut.jpg"]
     assert [limit["state"] for limit in body["limits"]][1:3] == ["exceeded", "exceeded"]
 
 
@@ -132,12 +144,8 @@ def test_copies_joined_by_a_group_are_no_problem(app: typer.Typer, write_tree: T
     assert body["limits"][1]["state"] == "holds"
 
 
-def test_the_page_needs_nothing_else_and_escapes_names(app: typer.Typer, write_tree: Tree, tmp_path: Path) -> None:
-    files = leaky()
-    files["real/shop/<script>alert(1).jpg"] = b"not a picture"
-    files["real/shop/twin.jpg"] = files["real/shop/1.jpg"]
-    run(app, write_tree(files), "--output", tmp_path / "report")
-    page = (tmp_path / "report" / "audit.html").read_text()
+def test_the_page_needs_nothing_else_and_escapes_names(faulty: tuple[int, Path]) -> None:
+    page = (faulty[1] / "audit.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;alert(1).jpg" in page
     assert page.count("data:image/jpeg;base64,") > 12

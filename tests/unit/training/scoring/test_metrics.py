@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from veriphoto_training.scoring import metrics
 
@@ -11,6 +12,15 @@ def test_auroc_on_known_numbers() -> None:
     assert metrics.auroc(labels, np.array([0.1, 0.4, 0.35, 0.8])) == 0.75
     assert metrics.auroc(labels, np.array([0.5, 0.5, 0.5, 0.5])) == 0.5
     assert np.isnan(metrics.auroc(np.array([1, 1]), np.array([0.1, 0.2])))
+
+
+def test_auroc_with_weights_is_that_of_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    labels, scores = random.integers(0, 2, 300), random.integers(0, 40, 300) / 40.0
+    for weights in (None, random.random(300), (random.random(300) > 0.5).astype(np.float64)):
+        expected = roc_auc_score(labels, scores, sample_weight=weights)
+        assert metrics.auroc(labels, scores, weights) == pytest.approx(expected, abs=1e-12)
+    assert np.isnan(metrics.auroc(np.array([0, 1]), np.array([0.1, 0.2]), np.array([1.0, 0.0])))
 
 
 @pytest.mark.parametrize(("rate", "alarms"), [(0.0, 0), (0.02, 2), (0.019, 1), (1.0, 100)])
