@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from veriphoto.errors import StartupError
-from veriphoto.shared_names import REVIEW_FILE
+from veriphoto.shared_names import MONITOR_FOLDER, REVIEW_FILE
 from veriphoto_monitoring.canary.results import RESULTS_FILE, CanaryCollector
 from veriphoto_monitoring.drift.monitor import DriftMonitor
 from veriphoto_monitoring.drift.store import Store
@@ -29,8 +29,6 @@ from veriphoto_monitoring.report.status import describe
 from veriphoto_monitoring.settings import MonitorSettings
 from veriphoto_monitoring.stats.budget import Budget
 
-DIRECTORY: Final = "monitor"
-"""Folder in ``var`` for the monitor's files."""
 DATABASE: Final = "monitor.sqlite"
 _POLL_S: Final = 1.0
 _SCRAPE_S: Final = 15.0
@@ -101,7 +99,7 @@ class Service:
             return render(self._monitor, self.status())
 
     def _open(self) -> DriftMonitor:
-        directory = self._settings.var / DIRECTORY
+        directory = self._settings.var / MONITOR_FOLDER
         sources = Sources(directory / BASELINE, self._settings.model_repository)
         store = Store(directory / DATABASE)
         budget = Budget(per_day=self._settings.false_alarms, images_per_day=self._settings.images_per_day)
