@@ -34,6 +34,7 @@ _POLL_S: Final = 1.0
 _SCRAPE_S: Final = 15.0
 _DESCRIBE_S: Final = 2.0
 _STUCK_S: Final = 60.0
+_STILL: Final = "the monitor stands still; see its log"
 _BACKLOG: Final = 128
 _log = logging.getLogger(__name__)
 
@@ -76,8 +77,9 @@ class Service:
             self._monitor.store.close()
 
     def status(self) -> dict[str, Any]:
-        """Returns the latest status, and what reviewers found."""
-        return {**self._status, "review": review_summary(self.reviews)}
+        """Returns the latest status, and what reviewers found; of a worker that stands still, nothing about drift."""
+        status = {**self._status, "review": review_summary(self.reviews)}
+        return status if self.healthy() else {**status, "status": _STILL, "drift_detected": None}
 
     @property
     def canaries(self) -> Path:
@@ -90,7 +92,7 @@ class Service:
         return self._settings.var / REVIEW_FILE
 
     def healthy(self) -> bool:
-        """Returns whether the worker is running and not stuck."""
+        """Returns whether the worker works: it has not ended, is not stuck, and its store holds what it finds."""
         return self._thread.is_alive() and time.monotonic() - self._alive < _STUCK_S
 
     def report(self) -> str:
@@ -115,7 +117,6 @@ class Service:
     def _run(self) -> None:
         scraped = float("-inf")
         while not self._stop.is_set():
-            self._alive = time.monotonic()
             try:
                 with self._lock:
                     done = self._monitor.work(_POLL_S)
@@ -123,6 +124,7 @@ class Service:
                         scraped = time.monotonic()
                         self._monitor.scrape(time.time())
                     self._describe()
+                self._alive = time.monotonic()
             except (sqlite3.Error, StartupError) as error:
                 # Memory may be ahead of the disk now, so start over from the disk.
                 _log.error("the store failed (%s); starting over from its content", error)
@@ -175,7 +177,7 @@ def build(service: Service) -> FastAPI:
         if service.healthy():
             return {"status": "ok"}
         response.status_code = 503
-        return {"status": "the worker stands still"}
+        return {"status": _STILL}
 
     return app
 
