@@ -25,9 +25,9 @@ from benchmarks.processes import own_cpu_seconds
 
 from veriphoto.contract import CONTRACT
 from veriphoto.prediction_log.record import Record, segment_name
+from veriphoto.shared_names import MONITOR_FOLDER
 from veriphoto_monitoring.reference import baseline
 from veriphoto_monitoring.reference.sources import BASELINE
-from veriphoto_monitoring.service import DIRECTORY
 
 ROOT = Path(__file__).parent.parent
 RATE: Final = 100
@@ -74,7 +74,7 @@ def measure(var: Path, count: int, seconds: float) -> dict[str, Any]:
     for number, start in enumerate(range(0, count, SEGMENT)):
         part = lines(min(SEGMENT, count - start), number, 1.76e9 + start / RATE)
         (log / segment_name("a", number + 1)).write_text("".join(part), encoding="utf-8")
-    path = var / DIRECTORY / BASELINE
+    path = var / MONITOR_FOLDER / BASELINE
     baseline.write(path, baseline.make(log, 20_000, None, None))
     command = [sys.executable, "-m", "veriphoto_client", "monitor", "--var", str(var), "--port", "0"]
     process = subprocess.Popen(

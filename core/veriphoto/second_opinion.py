@@ -83,12 +83,11 @@ class Encoder:
         (directory / ENCODER_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
-def read_encoder(directory: Path, *, whole: bool = True) -> Encoder:
+def read_encoder(directory: Path) -> Encoder:
     """Reads ``encoder.json`` and checks that the graphs beside it are those it describes.
 
     Args:
         directory: ``model_repository/encoder/1``.
-        whole: Compare what the graphs hold, half a second's work; otherwise only that they are there.
 
     Raises:
         ManifestError: If it is missing, broken, or a graph is another.
@@ -102,7 +101,7 @@ def read_encoder(directory: Path, *, whole: bool = True) -> Encoder:
         raise ManifestError(f"{path} cannot be read ({error}); make it again: make encoder") from error
     for name, sha256 in encoder.files.items():
         file = directory / name
-        if not file.is_file() or (whole and sha256_file(file) != sha256):
+        if not file.is_file() or sha256_file(file) != sha256:
             raise ManifestError(f"{file} is not the file that {path.name} describes; make it again: make encoder")
     return encoder
 

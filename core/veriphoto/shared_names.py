@@ -20,6 +20,9 @@ NUMBER_FILE: Final = "model"
 TALLY_FILE: Final = "tally.json"
 """``var/shadow/tally.json``: how the model compares with the served version."""
 
+MONITOR_FOLDER: Final = "monitor"
+"""``var/monitor``: the state of the drift monitor, which takes the folder for itself."""
+
 REVIEW_FILE: Final = "review.prom"
 """``var/review.prom``: what reviewers found, which the drift monitor shows."""
 REVIEW_DATABASE: Final = "sqlite:///var/review.db"

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from veriphoto.errors import MissingExtraError, ServiceUnavailableError, UsageError
 from veriphoto.foreign_json import parse
+from veriphoto.shared_names import MONITOR_FOLDER
 from veriphoto.telemetry import logs
 from veriphoto_client.commandline.parameters import with_options
 from veriphoto_monitoring.canary.command import INTERRUPTED
@@ -107,10 +108,9 @@ def baseline(settings: BaselineSettings) -> None:
     try:
         from veriphoto_monitoring.reference import baseline as making  # noqa: PLC0415 - keeps the command line light
         from veriphoto_monitoring.reference.sources import BASELINE  # noqa: PLC0415 - likewise
-        from veriphoto_monitoring.service import DIRECTORY  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("monitor", error.name) from error
-    path = settings.var / DIRECTORY / BASELINE
+    path = settings.var / MONITOR_FOLDER / BASELINE
     found = making.make(settings.predictions, settings.last, _time(settings.since), _time(settings.until))
     making.write(path, found)
     typer.echo(f"{found.images} pictures of model version {found.model_version} are the reference now: {path}")

@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from veriphoto.errors import StartupError
-from veriphoto.shared_names import REVIEW_FILE
+from veriphoto.shared_names import MONITOR_FOLDER, REVIEW_FILE
 from veriphoto_monitoring.canary.results import RESULTS_FILE, CanaryCollector
 from veriphoto_monitoring.drift.monitor import DriftMonitor
 from veriphoto_monitoring.drift.store import Store
@@ -29,13 +29,12 @@ from veriphoto_monitoring.report.status import describe
 from veriphoto_monitoring.settings import MonitorSettings
 from veriphoto_monitoring.stats.budget import Budget
 
-DIRECTORY: Final = "monitor"
-"""Folder in ``var`` for the monitor's files."""
 DATABASE: Final = "monitor.sqlite"
 _POLL_S: Final = 1.0
 _SCRAPE_S: Final = 15.0
 _DESCRIBE_S: Final = 2.0
 _STUCK_S: Final = 60.0
+_STILL: Final = "the monitor stands still; see its log"
 _BACKLOG: Final = 128
 _log = logging.getLogger(__name__)
 
@@ -78,8 +77,9 @@ class Service:
             self._monitor.store.close()
 
     def status(self) -> dict[str, Any]:
-        """Returns the latest status, and what reviewers found."""
-        return {**self._status, "review": review_summary(self.reviews)}
+        """Returns the latest status, and what reviewers found; of a worker that stands still, nothing about drift."""
+        status = {**self._status, "review": review_summary(self.reviews)}
+        return status if self.healthy() else {**status, "status": _STILL, "drift_detected": None}
 
     @property
     def canaries(self) -> Path:
@@ -92,7 +92,7 @@ class Service:
         return self._settings.var / REVIEW_FILE
 
     def healthy(self) -> bool:
-        """Returns whether the worker is running and not stuck."""
+        """Returns whether the worker works: it has not ended, is not stuck, and its store holds what it finds."""
         return self._thread.is_alive() and time.monotonic() - self._alive < _STUCK_S
 
     def report(self) -> str:
@@ -101,7 +101,7 @@ class Service:
             return render(self._monitor, self.status())
 
     def _open(self) -> DriftMonitor:
-        directory = self._settings.var / DIRECTORY
+        directory = self._settings.var / MONITOR_FOLDER
         sources = Sources(directory / BASELINE, self._settings.model_repository)
         store = Store(directory / DATABASE)
         budget = Budget(per_day=self._settings.false_alarms, images_per_day=self._settings.images_per_day)
@@ -117,7 +117,6 @@ class Service:
     def _run(self) -> None:
         scraped = float("-inf")
         while not self._stop.is_set():
-            self._alive = time.monotonic()
             try:
                 with self._lock:
                     done = self._monitor.work(_POLL_S)
@@ -125,6 +124,7 @@ class Service:
                         scraped = time.monotonic()
                         self._monitor.scrape(time.time())
                     self._describe()
+                self._alive = time.monotonic()
             except (sqlite3.Error, StartupError) as error:
                 # Memory may be ahead of the disk now, so start over from the disk.
                 _log.error("the store failed (%s); starting over from its content", error)
@@ -177,7 +177,7 @@ def build(service: Service) -> FastAPI:
         if service.healthy():
             return {"status": "ok"}
         response.status_code = 503
-        return {"status": "the worker stands still"}
+        return {"status": _STILL}
 
     return app
 

@@ -321,8 +321,7 @@ class _Procedure:
     def _still(self, undone: bool) -> str:
         if not undone:
             return "undoing it failed too, the next command tries again"
-        version = self.serving or latest(self.place.repository)
-        return f"version {version} still serves" if version else "nothing is served yet"
+        return f"version {self.serving} still serves" if self.serving else "nothing has changed"
 
 
 def fit_command(model: int) -> str:

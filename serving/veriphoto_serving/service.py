@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from veriphoto.errors import MissingExtraError, UsageError
+from veriphoto.locks import is_taken
+from veriphoto.shared_names import MONITOR_FOLDER
 from veriphoto_client import Detection
 from veriphoto_serving import samples
 from veriphoto_serving.gateway.server import prepare
@@ -169,6 +171,14 @@ def _monitor(
     chosen = port or free_ports(1, avoid=server.options.ports)[0]
     if obstacle(chosen):
         return None  # the self-check has said so
+    folder = server.options.var / MONITOR_FOLDER
+    if is_taken(folder):  # by the monitor of another server, which sees our records, too, if they are in this --var
+        console.print(
+            f"[yellow]drift is not watched: another drift monitor uses {escape(str(folder))}; name it with "
+            "--sidecar-url, or choose another --var[/yellow]",
+            soft_wrap=True,
+        )
+        return None
 
     report = drift_url(chosen)
 

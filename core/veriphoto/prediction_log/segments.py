@@ -17,6 +17,8 @@ DEFAULT_MEGABYTES: Final = 1000
 
 _MEGA: Final = 1_000_000
 _SEGMENT_BYTES: Final = 16 * _MEGA
+_WRONG_CLOCK_NS: Final = 3600 * 10**9
+"""A segment written to later than so far in the future has its time from a clock that was wrong."""
 _SEGMENTS: Final = 8  # at least, so that rotation takes away an eighth of the log at most
 
 _log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class Segments:
         self._log_bytes = int(megabytes * _MEGA)
         self._segment_bytes = max(1, min(_SEGMENT_BYTES, self._log_bytes // _SEGMENTS))
         self._writer = secrets.token_hex(4)
+        self._began = 0
         self._path: Path | None = None
         self._handle = -1
         self._size = 0
@@ -107,7 +110,8 @@ class Segments:
             return
         self.close()
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._path = self._directory / segment_name(self._writer, time.time_ns())
+        self._began = max(time.time_ns(), self._began + 1)  # in the order of writing, also where the clock was set back
+        self._path = self._directory / segment_name(self._writer, self._began)
         self._handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         self._size = 0
         self._prune()
@@ -115,12 +119,14 @@ class Segments:
     def _prune(self) -> None:
         """Deletes the segments written to longest ago, until there is room for a whole new one."""
         found = []
+        latest = time.time_ns() + _WRONG_CLOCK_NS
         for path in self._directory.glob(SEGMENT_GLOB):
             try:
                 state = path.stat()
             except FileNotFoundError:  # another writer deleted it first
                 continue
-            found.append((state.st_mtime_ns, path, state.st_size))
+            # Or what was written while the clock was ahead would stay for good, and all that is new be deleted.
+            found.append((state.st_mtime_ns if state.st_mtime_ns <= latest else 0, path, state.st_size))
         total = sum(size for _, _, size in found)
         for _, path, size in sorted(found):
             if total <= self._log_bytes - self._segment_bytes:

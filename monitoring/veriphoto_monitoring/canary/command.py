@@ -52,7 +52,7 @@ def canary(
             files.write_textfile(settings.textfile, settings.var / files.RESULTS_FILE)
         show(console, results)
         if settings.write_reference:
-            files.write(known, results)
+            files.write_reference(known, results)
             console.print(f"this run is the reference now: {escape(str(known))}", soft_wrap=True)
         return bool(results.alarms)
 

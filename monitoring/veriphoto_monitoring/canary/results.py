@@ -83,6 +83,18 @@ def write(path: Path, results: Results) -> None:
     replace_text(path, json.dumps(results.to_json(), indent=1) + "\n")
 
 
+def write_reference(path: Path, results: Results) -> None:
+    """Writes what later runs are compared with, as ``write`` does.
+
+    Raises:
+        DataError: If there is a group that nothing could be compared with.
+    """
+    unscored = ", ".join(f"{each.truth}/{each.group}" for each in results.tallies if not each.pictures)
+    if unscored:
+        raise DataError(f"no picture of {unscored} could be scored, so this run is no reference")
+    write(path, results)
+
+
 def read(path: Path) -> Results:
     """Reads results.
 

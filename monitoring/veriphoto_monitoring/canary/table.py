@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from veriphoto_monitoring.canary.results import Results
-from veriphoto_monitoring.canary.verdict import MEASURES
+from veriphoto_monitoring.canary.verdict import MEASURES, GroupTally
 
 
 def show(console: Console, results: Results) -> None:
@@ -21,8 +21,9 @@ def show(console: Console, results: Results) -> None:
     for each in results.alarms:
         tally, before = each.tally, each.reference
         console.print(
-            f"[bold red]ALARM[/bold red] {escape(tally.group)}: {MEASURES[tally.truth]} {tally.rate:.1%} "
-            f"({tally.flagged} of {tally.pictures}), reference {before.rate:.1%} "
+            f"[bold red]ALARM[/bold red] {escape(tally.group)}: {MEASURES[tally.truth]} {_rate(tally)} "
+            f"({tally.flagged} of {tally.pictures}{f', {tally.unreadable} refused' if tally.unreadable else ''}), "
+            f"reference {_rate(before)} "
             f"({'' if each.known else 'all groups together, '}{before.flagged} of {before.pictures}), "
             f"adjusted p = {each.p_value:.2g}",
             soft_wrap=True,
@@ -41,12 +42,16 @@ def _table(results: Results) -> Table:
     for tally in results.tallies:
         found = judged.get((tally.truth, tally.group))
         row = [tally.truth, escape(tally.group), str(tally.pictures), str(tally.unreadable)]
-        row.append(f"{tally.rate:.1%}" if tally.pictures else "-")
+        row.append(_rate(tally))
         if found is None:
             row += ["-", "-", "not compared"]
         else:
             name = "" if found.known else " (all)"
-            row += [f"{found.reference.rate:.1%}{name}", f"{found.p_value:.3g}"]
+            row += [f"{_rate(found.reference)}{name}", f"{found.p_value:.3g}"]
             row.append("ALARM" if found.alarm else "ok" if found.can_alarm else "too few to tell")
         table.add_row(*row)
     return table
+
+
+def _rate(tally: GroupTally) -> str:
+    return f"{tally.rate:.1%}" if tally.pictures else "-"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 Truth = Literal["ai", "real"]
@@ -28,7 +28,7 @@ class GroupTally:
     pictures: int
     """Pictures scored."""
     unreadable: int = 0
-    """Files that the server refused; they are in no rate."""
+    """Files that the server refused; they are in no rate, and wrong answers to the test."""
 
     def __post_init__(self) -> None:
         if self.truth not in MEASURES or not 0 <= self.flagged <= self.pictures or self.unreadable < 0:
@@ -68,17 +68,18 @@ def judge_groups(tallies: Iterable[GroupTally], reference: Sequence[GroupTally],
     """Tests every group against the reference.
 
     Fisher's exact test, one-sided: are fewer AI-generated pictures found, or more photos falsely reported, than in the
-    reference? If both samples are the same pictures, the test is conservative.
+    reference? A picture that the server refuses counts as a wrong answer, or a server that can read none of them would
+    do no worse. If both samples are the same pictures, the test is conservative.
 
     Args:
-        tallies: Tallies of this run; groups without a scored picture are left out.
+        tallies: Tallies of this run.
         reference: Tallies of a run that was good.
         level: Probability of an alarm from any group while nothing has changed.
 
     Returns:
         One entry per group, generators first, then by name. A label that the reference lacks is left out.
     """
-    wanted = sorted((each for each in tallies if each.pictures), key=lambda each: (each.truth, each.group))
+    wanted = sorted(tallies, key=lambda each: (each.truth, each.group))
     pairs = [(each, found) for each in wanted if (found := _counterpart(each, reference)) is not None]
     adjusted = holm([_worse(tally, found) for tally, found in pairs])
     return [
@@ -125,21 +126,24 @@ def _together(truth: Truth, tallies: Sequence[GroupTally]) -> GroupTally:
         group="",
         flagged=sum(each.flagged for each in tallies),
         pictures=sum(each.pictures for each in tallies),
+        unreadable=sum(each.unreadable for each in tallies),
     )
 
 
 def _worst(tally: GroupTally) -> GroupTally:
     flagged = 0 if tally.truth == "ai" else tally.pictures
-    return GroupTally(truth=tally.truth, group=tally.group, flagged=flagged, pictures=tally.pictures)
+    return replace(tally, flagged=flagged)
 
 
 def _worse(tally: GroupTally, reference: GroupTally) -> float:
     """Returns the one-sided p-value of a tally that does worse than the reference."""
-    table = [
-        [tally.flagged, tally.pictures - tally.flagged],
-        [reference.flagged, reference.pictures - reference.flagged],
-    ]
     # The monitor only shows results; importing scipy.stats there would take a third of its memory.
     from scipy.stats import fisher_exact  # noqa: PLC0415
 
-    return float(fisher_exact(table, alternative="less" if tally.truth == "ai" else "greater").pvalue)
+    return float(fisher_exact([_answers(tally), _answers(reference)], alternative="greater").pvalue)
+
+
+def _answers(tally: GroupTally) -> list[int]:
+    """Returns how many answers were wrong and how many right."""
+    right = tally.flagged if tally.truth == "ai" else tally.pictures - tally.flagged
+    return [tally.pictures + tally.unreadable - right, right]

@@ -7,9 +7,10 @@ killed at any moment loses nothing and counts nothing twice.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from veriphoto.errors import StartupError
+from veriphoto.locks import take_folder
 from veriphoto.prediction_log.record import Record
 from veriphoto_monitoring.drift.alarms import Alarm
 from veriphoto_monitoring.drift.history import KEEP, VERSIONS
@@ -57,21 +59,31 @@ class Store:
             path: The file; its directory is created if missing.
 
         Raises:
-            StartupError: If it cannot be opened or was written by another release.
+            StartupError: If it cannot be opened, was written by another release, or is in use: each of two monitors
+                would count what the other has counted.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            found = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if found not in {0, _SCHEMA}:
-                raise StartupError(f"{path} was written by another release (schema {found}); remove it to begin anew")
-            self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;" + _TABLES)
+            with ExitStack() as opened:
+                folder = take_folder(path.parent)
+                if folder is None:
+                    raise StartupError(f"another drift monitor uses {path.parent}; stop it, or choose another --var")
+                opened.callback(os.close, folder)
+                self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+                opened.callback(self._db.close)
+                found = self._db.execute("PRAGMA user_version").fetchone()[0]
+                if found not in {0, _SCHEMA}:
+                    raise StartupError(
+                        f"{path} was written by another release (schema {found}); remove it to begin anew"
+                    )
+                self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;" + _TABLES)
+                self._opened = opened.pop_all()
         except (OSError, sqlite3.Error) as error:
             raise StartupError(f"{path} cannot be used: {error}") from error
 
     def close(self) -> None:
-        """Closes the file."""
-        self._db.close()
+        """Closes the file, and lets another monitor use it."""
+        self._opened.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from typing import Final
 
 from veriphoto.contract import ANONYMOUS, GATEWAY_PORT, SIDECAR_PORT, TRITON_GRPC_PORT
 from veriphoto.errors import UsageError
+from veriphoto_client.addresses import split_address
 from veriphoto_client.commandline.options import option, options_of, port
 from veriphoto_serving.triton.ports import LOOPBACK
 
@@ -109,7 +110,7 @@ class GatewaySettings:
     sidecar_url: str = option(DEFAULT_MONITOR_URL, "Address of the drift monitor.", panel=_OBSERVING)
 
     def __post_init__(self) -> None:
-        """Rejects numbers that are too small or too large.
+        """Rejects numbers that are too small or too large, and a monitor that could never be asked.
 
         Raises:
             UsageError: Naming the setting.
@@ -122,6 +123,8 @@ class GatewaySettings:
                 raise UsageError(f"{name} {value} is too small; use a larger number")
             if bounds.most is not None and value > bounds.most:
                 raise UsageError(f"{name} {value} is too large; use {bounds.most:g} or less")
+        if self.sidecar_url and split_address(self.sidecar_url, "http", "https") is None:
+            raise UsageError(f"--sidecar-url {self.sidecar_url} is not an address of the form http://host:port/drift")
 
     @property
     def places(self) -> int:

@@ -115,15 +115,18 @@ def test_a_generator_that_the_reference_never_saw_is_held_to_all_of_them() -> No
 
 def test_groups_that_nothing_can_be_said_about() -> None:
     reference = [ai("a", 190, 200)]
-    # No photo in the reference at all; no picture that was scored; and two pictures, which can be bad luck.
-    tallies = [
-        real("shop", 3, 3),
-        GroupTally(truth="ai", group="b", flagged=0, pictures=0, unreadable=4),
-        ai("a", 0, 1),
-    ]
-    (judged,) = judge_groups(tallies, reference, LEVEL)
+    # No photo in the reference at all; and one picture, which can be bad luck.
+    (judged,) = judge_groups([real("shop", 3, 3), ai("a", 0, 1)], reference, LEVEL)
     assert (judged.tally.group, judged.alarm, judged.can_alarm) == ("a", False, False)
     assert judge_groups([ai("a", 0, 30)], reference, LEVEL)[0].can_alarm
+
+
+@pytest.mark.parametrize("truth", ["ai", "real"])
+def test_what_the_server_refuses_is_wrong(truth: Truth) -> None:
+    before = GroupTally(truth=truth, group="g", flagged=30 if truth == "ai" else 0, pictures=30, unreadable=1)
+    refused = GroupTally(truth=truth, group="g", flagged=0, pictures=0, unreadable=31)
+    assert [each.alarm for each in judge_groups([refused], [before], LEVEL)] == [True]
+    assert [each.alarm for each in judge_groups([before], [before], LEVEL)] == [False]
 
 
 @pytest.mark.parametrize("numbers", [(3, 2, 0), (-1, 2, 0), (1, 2, -1)])
@@ -322,6 +325,13 @@ def test_a_reference_then_no_alarm_then_one_by_name(
         'veriphoto_canary_alarm{group="sdxl",measure="true positive rate"} 1.0'
         in (tmp_path / "canary.prom").read_text()
     )
+    for photo in (folder / "real" / "shop").iterdir():
+        photo.write_bytes(b"damaged")
+    code, out, _ = canary(folder, url=server.url, var=var)
+    assert code == 1
+    assert "ALARM shop: false-alarm rate - (0 of 0, 31 refused), reference 3.3% (1 of 30)" in out
+    code, _, err = canary(folder, "--write-reference", url=server.url, var=var)
+    assert (code, "no picture of real/shop could be scored" in err) == (2, True)
 
 
 def test_its_requests_are_no_traffic(reference: Reference) -> None:

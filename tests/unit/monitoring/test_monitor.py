@@ -174,12 +174,23 @@ def test_the_report_draws_every_statistic_and_escapes_request_ids(place):
     assert page.count("<svg") == len(MONITORED) - 1 + 2
 
 
+def test_no_second_monitor_counts_what_one_counts(place):
+    write(place.log, draw(300, 21))
+    first = place.open()
+    with pytest.raises(StartupError, match="another drift monitor uses"):
+        place.open()
+    finish(first).store.close()
+    again = place.open()
+    assert describe(again, NOW)["log"]["records"] == 300
+
+
 def test_a_store_of_another_release_is_refused(tmp_path):
     path = tmp_path / "monitor.sqlite"
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
-    with pytest.raises(StartupError, match="another release"):
-        Store(path)
+    for _ in range(2):  # what could not be opened is not in use
+        with pytest.raises(StartupError, match="another release"):
+            Store(path)
     with pytest.raises(StartupError, match="cannot be used"):
         Store(tmp_path)
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from veriphoto.errors import StartupError
-from veriphoto.second_opinion import ENCODER_FILE, OPINION_FILE, Mode
+from veriphoto.second_opinion import ENCODER_FILE, OPINION_FILE, Encoder, Mode
 from veriphoto_serving.triton import selfcheck, shared_memory
 from veriphoto_serving.triton.installation import STUB, Installation, find_installation, python_version
 from veriphoto_serving.triton.options import Flavour, TritonOptions
@@ -245,6 +245,11 @@ def test_a_second_opinion_that_cannot_be_asked_is_told(options: TritonOptions) -
     (repository / "encoder" / "1" / ENCODER_FILE).write_text("{")
     assert "encoder.json cannot be read" in only(run(options), "second opinion", fatal=False)
     assert run(changed(options, second_opinion=Mode.OFF)) == []
+    graph = repository / "encoder" / "1" / "model.onnx"
+    graph.write_bytes(b"half a graph")
+    files = {graph.name: "0" * 64}
+    Encoder(name="", identity="", features=1, square=0, source="", licence="", files=files).write(graph.parent)
+    assert "model.onnx is not the file" in only(run(options), "second opinion", fatal=False)
     (repository / "encoder" / "1" / ENCODER_FILE).unlink()
     (repository / "classifier" / "3" / OPINION_FILE).write_text("{")
     assert "second_opinion.json cannot be read" in only(run(options), "second opinion", fatal=False)

@@ -19,10 +19,10 @@ class DriftMonitorClient:
         """Opens no connection yet.
 
         Args:
-            url: Address of its JSON report; empty where there is no monitor, so that none is asked.
+            url: Its address, with or without the report's path; empty where there is no monitor, so that none is asked.
             transport: Used instead of the network.
         """
-        self._url = url
+        self._url = url and f"{url.rstrip('/').removesuffix('/drift')}/drift"
         self._http = httpx.AsyncClient(transport=transport, trust_env=False)
         self._state = "away"
         self._asked = float("-inf")

@@ -196,6 +196,22 @@ def test_segments_are_rotated_and_the_oldest_deleted(log: Path) -> None:
     assert segments.written == 2000
 
 
+def test_a_clock_that_was_ahead_costs_nothing_new(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segments = Segments(log, 0.04)
+    for number in range(160):
+        segments.append([record(number)])
+    ahead = time.time() + 3e7
+    for path in log.iterdir():
+        os.utime(path, (ahead, ahead))
+    monkeypatch.setattr(time, "time_ns", lambda now=time.time_ns: now() - 3 * 10**16)
+    for number in range(160, 320):
+        segments.append([record(number)])
+        os.utime(max(log.iterdir()), ns=(time.time_ns(), time.time_ns()))  # as the kernel would by that clock
+    segments.close()
+    found = [int(each.request_id, 16) for each in lines(log)]
+    assert found == list(range(found[0], 320)), "the newest, in order, without a hole"
+
+
 def test_a_large_batch_fills_several_segments(log: Path) -> None:
     segments = Segments(log, 0.04)
     assert segments.append([record(number) for number in range(40)]) == 40

@@ -10,9 +10,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from veriphoto.contract import ENSEMBLE
-from veriphoto.errors import DeadlineExceededError, ServiceUnavailableError
+from veriphoto.errors import DeadlineExceededError, ServiceUnavailableError, UsageError
 from veriphoto_serving.gateway.health.drift import DriftMonitorClient
 from veriphoto_serving.gateway.models import HealthAnswer
+from veriphoto_serving.gateway.settings import GatewaySettings
 
 from .conftest import KEYS, Gateway, Open, picture, wait_for
 
@@ -154,12 +155,20 @@ async def test_what_is_refused_before_its_route_counts_there(open_gateway: Open)
     ],
 )
 async def test_drift_is_the_monitors(answer: tuple[int, Any], state: str) -> None:
-    monitor = DriftMonitorClient(
-        "http://monitor/drift", httpx.MockTransport(lambda _: httpx.Response(answer[0], json=answer[1]))
-    )
-    report = await monitor.report()
-    assert (report["state"], await monitor.state()) == (state, state)
-    await monitor.close()
+    def monitors(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(answer[0], json=answer[1]) if request.url.path == "/drift" else httpx.Response(404)
+
+    for address in ("http://monitor/drift", "http://monitor:8003/"):
+        monitor = DriftMonitorClient(address, httpx.MockTransport(monitors))
+        report = await monitor.report()
+        assert (report["state"], await monitor.state()) == (state, state)
+        await monitor.close()
+
+
+def test_a_monitor_that_could_never_be_asked_is_refused() -> None:
+    assert GatewaySettings(sidecar_url="").sidecar_url == ""
+    with pytest.raises(UsageError, match="--sidecar-url monitor:8003 is not an address"):
+        GatewaySettings(sidecar_url="monitor:8003")
 
 
 async def test_what_the_monitor_does_not_know_yet_is_passed_on() -> None:
