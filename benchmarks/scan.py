@@ -29,7 +29,7 @@ FILES: Final = 10_000
 COUNTS: Final = {"0.2": 1200, "1": 800, "12": 320}
 """Photos in a block, by megapixels: seven seconds of two cores."""
 _FEW: Final = 2 * CORES
-_RATE: Final = re.compile(r"(\d+) files in ([\d.]+) s.*: (\d+) scored")
+_RATE: Final = re.compile(r"(\d+) files in ([\d.]+) s.*?scored: +(\d+)", re.DOTALL)
 
 
 def folder_of(files: Sequence[Path], count: int, at: Path) -> Path:

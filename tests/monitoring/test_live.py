@@ -43,10 +43,8 @@ class Seen:
     """What happened to the alert."""
 
     world: World
-    before: list[dict[str, Any]]
-    """Drift alerts after a baseline was taken and more of the same came."""
     after: list[dict[str, Any]]
-    """And after the pictures had changed."""
+    """Drift alerts after the pictures had changed; more of the same had raised none."""
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +64,15 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         wait_for(lambda: not here.firing("VeriphotoDrift"), "the baseline did not silence the alert")
         here.replay(usual, HEALTHY, seed=2)
         wait_for(lambda: here.value("veriphoto_drift_records_total") >= 2 * HEALTHY, "the sidecar stopped reading")
-        wait_for(lambda: here.value("veriphoto_drift_detected") == 0, "there is drift, or no answer, without a change")
-        before = here.firing("VeriphotoDrift")
+        # The alert is evaluated some seconds after the value that it looks at.
+        wait_for(
+            lambda: here.value("veriphoto_drift_detected") == 0 and not here.firing("VeriphotoDrift"),
+            "there is drift, or no answer, without a change",
+        )
         small = here.records([here.post("/predict", recompressed(path)) for path in SAMPLES])
         here.replay(small, DRIFTED, seed=3)
         wait_for(lambda: here.firing("VeriphotoDrift"), "recompressed pictures came, and no alert fired")
-        yield Seen(here, before, here.firing("VeriphotoDrift"))
+        yield Seen(here, here.firing("VeriphotoDrift"))
 
 
 def canaries(here: World, folder: Path) -> None:
@@ -109,8 +110,7 @@ def reviews(here: World, right: int) -> None:
 
 
 def test_drift_fires_and_only_after_the_change(seen: Seen) -> None:
-    assert seen.before == []
-    assert {each["labels"]["window"] for each in seen.after} <= {"1000", "5000"}
+    assert set() < {each["labels"]["window"] for each in seen.after} <= {"1000", "5000"}
 
 
 def test_the_alert_names_what_moved(seen: Seen) -> None:
