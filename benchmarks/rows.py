@@ -72,7 +72,7 @@ ROWS: Final = (
     ),
     Row("memory", f"memory of a server without the second opinion, over that {_PHOTO}", 0.8, "memory", True, "MB"),
     Row("opinion_amx", f"second opinion on AMX (bf16), over a 1-megapixel photo {_PHOTO}", 1.5, "cost", True),
-    Row("opinion_vnni", "the same on VNNI (INT8)", 2.5, "cost", True),
+    Row("opinion_vnni", "the same on VNNI (INT8; the rest in bf16 where the CPU multiplies it)", 2.5, "cost", True),
     Row("opinion_plain", "the same on AVX2 (float32)", 8.0, "cost", True),
     Row("traffic_fast", f"a shop's photo, 3 % AI, `auto`, AMX or VNNI, over one {_PHOTO}", 2.0, "cost", True),
     Row("traffic_plain", "the same on AVX2", 4.0, "cost", True),
