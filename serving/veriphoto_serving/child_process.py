@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import signal
 import subprocess
 import threading
@@ -19,6 +20,7 @@ _PAUSES_S: Final = (0.5, 1.0, 5.0, 30.0)
 _LONG_S: Final = 60.0
 _LOOK_S: Final = 0.5
 
+_LOG: Final = logging.getLogger(__name__)
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -39,11 +41,13 @@ class ChildProcess:
         self._keeper = threading.Thread(target=self._keep, name=log.stem, daemon=True)
 
     def start(self) -> None:
-        """Starts the program.
+        """Starts the program; the log of the last time is kept as ``.1``.
 
         Raises:
             OSError: If the log cannot be written.
         """
+        if self._log.exists():
+            self._log.replace(f"{self._log}.1")
         self._log.open("wb").close()
         self._keeper.start()
 
@@ -61,7 +65,10 @@ class ChildProcess:
                 self._run()
             if time.monotonic() - started > _LONG_S:
                 pauses = iter(_PAUSES_S)
-            self._over.wait(next(pauses, _PAUSES_S[-1]))
+            pause = next(pauses, _PAUSES_S[-1])
+            if not self._over.is_set():
+                _LOG.warning("the %s ended and starts again in %g s; %s says why", self._log.stem, pause, self._log)
+            self._over.wait(pause)
 
     def _run(self) -> None:
         with self._log.open("ab") as output:

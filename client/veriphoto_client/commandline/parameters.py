@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection
 from dataclasses import is_dataclass
 from functools import wraps
@@ -58,14 +59,14 @@ def _parameters(settings: type, leave_out: Collection[str]) -> list[inspect.Para
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=field.default,
-            annotation=Annotated[hints[field.name], _typer_option(field.name, option)],
+            annotation=Annotated[hints[field.name], _typer_option(field.name, option, hints[field.name])],
         )
         for field, option in options_of(settings)
         if field.name not in leave_out
     ]
 
 
-def _typer_option(name: str, option: Option) -> Any:
+def _typer_option(name: str, option: Option, kind: Any) -> Any:
     return typer.Option(
         *([f"--{name.replace('_', '-')}"] if option.flag else []),
         envvar=environment_variable(name, option),
@@ -73,5 +74,13 @@ def _typer_option(name: str, option: Option) -> Any:
         help=option.help,
         min=option.least,
         max=option.most,
+        callback=_finite if kind is float else None,
         rich_help_panel=option.panel,
     )
+
+
+def _finite(value: float) -> float:
+    """Refuses ``inf`` and ``nan``, which Python reads as numbers and no bound but a largest one keeps out."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value

@@ -50,7 +50,7 @@ def canary(
         files.write(settings.var / files.RESULTS_FILE, results)
         if settings.textfile is not None:
             files.write_textfile(settings.textfile, settings.var / files.RESULTS_FILE)
-        show(console, results)
+        show(console, results, before or ())
         if settings.write_reference:
             files.write_reference(known, results)
             console.print(f"this run is the reference now: {escape(str(known))}", soft_wrap=True)

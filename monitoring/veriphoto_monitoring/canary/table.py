@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -10,12 +12,13 @@ from veriphoto_monitoring.canary.results import Results
 from veriphoto_monitoring.canary.verdict import MEASURES, GroupTally
 
 
-def show(console: Console, results: Results) -> None:
-    """Prints a run: a table of all groups, and a sentence about each alarm.
+def show(console: Console, results: Results, reference: Sequence[GroupTally] = ()) -> None:
+    """Prints a run: a table of all groups, a sentence about each alarm, and the groups that are not looked at any more.
 
     Args:
         console: Where to print.
         results: Results of the run.
+        reference: Tallies that it was compared with.
     """
     console.print(_table(results))
     for each in results.alarms:
@@ -28,6 +31,14 @@ def show(console: Console, results: Results) -> None:
             f"adjusted p = {each.p_value:.2g}",
             soft_wrap=True,
         )
+    here = {(tally.truth, tally.group) for tally in results.tallies}
+    for tally in reference:
+        if (tally.truth, tally.group) not in here:
+            console.print(
+                f"[yellow]not looked at[/yellow]: {tally.truth}/{escape(tally.group)} is in the reference, but the "
+                "folder has no picture of it",
+                soft_wrap=True,
+            )
 
 
 def _table(results: Results) -> Table:

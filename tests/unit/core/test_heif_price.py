@@ -8,6 +8,7 @@ import time
 import pytest
 from benchmarks.odd_files import encoded
 from heif_tiles import box, grid, heic_tile
+from pace import slowness
 from PIL import Image
 
 from veriphoto import errors
@@ -37,13 +38,13 @@ def test_more_samples_and_more_bits_cost_more() -> None:
 
 @pytest.mark.parametrize("tile", [PLAIN["420"], PLAIN["444"], DEEP], ids=["420", "444", "422 of 10 bits"])
 def test_what_is_accepted_takes_no_longer_than_it_was_priced(tile: bytes) -> None:
-    """The processor may be shared, and slower than the one that the prices were fitted on: a half more is let pass."""
+    """The processor may be shared, and a price is one of the machine it was fitted on: twice as much is let pass."""
     data, took = grid(tile, 4, 4), []
     for _ in range(3):  # the first loads the decoder
         began = time.process_time()
         assert decode(data).size == (1024, 1024)
         took.append(time.process_time() - began)
-    assert min(took) < 1.5 * read(data).seconds
+    assert min(took) < 2.0 * read(data).seconds * slowness()
 
 
 @pytest.mark.parametrize(("columns", "rows", "accepted"), [(23, 16, True), (24, 24, False)])
@@ -82,4 +83,4 @@ def test_an_item_of_many_properties_named_very_often_is_refused_at_once() -> Non
     began = time.process_time()
     with pytest.raises(errors.TooCostlyError):
         decode(b"\0\0\0\x14ftypheic\0\0\0\0mif1" + meta)
-    assert time.process_time() - began < 0.25
+    assert time.process_time() - began < 0.25 * slowness()

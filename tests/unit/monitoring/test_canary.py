@@ -215,6 +215,7 @@ def test_a_reference_then_no_alarm_then_one_by_name(
     code, out, _ = canary(folder, url=server.url, var=var)
     assert code == 0
     assert "ALARM" not in out
+    assert "not looked at" not in out
     put(folder, "ai/sdxl", [20] * 15)
     write_broken(folder / "real" / "shop" / "broken.jpg", 1)
     code, out, _ = canary(folder, f"--textfile={tmp_path / 'canary.prom'}", url=server.url, var=var)
@@ -231,8 +232,10 @@ def test_a_reference_then_no_alarm_then_one_by_name(
     )
     for photo in (folder / "real" / "shop").iterdir():
         photo.write_bytes(b"damaged")
+    shutil.rmtree(folder / "ai" / "flux")
     code, out, _ = canary(folder, url=server.url, var=var)
     assert code == 1
+    assert "not looked at: ai/flux is in the reference, but the folder has no picture of it" in out
     assert "ALARM shop: false-alarm rate - (0 of 0, 31 refused), reference 3.3% (1 of 30)" in out
     code, _, err = canary(folder, "--write-reference", url=server.url, var=var)
     assert (code, "no picture of real/shop could be scored" in err) == (2, True)

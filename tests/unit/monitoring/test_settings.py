@@ -45,6 +45,15 @@ def test_defaults_are_the_settings(kind: type, monkeypatch: pytest.MonkeyPatch) 
     assert parsed(kind) == kind()
 
 
+@pytest.mark.parametrize("value", ["inf", "nan", "-inf"])
+def test_a_number_is_finite(value: str) -> None:
+    app = typer.Typer()
+    cli.register(app)
+    result = CliRunner().invoke(app, ["monitor", f"--images-per-day={value}"])
+    assert result.exit_code == 2
+    assert "images-per-day" in result.output
+
+
 def test_variables_have_the_names_that_deployments_use() -> None:
     environment = {
         "VERIPHOTO_PREDICTION_LOG": "log",

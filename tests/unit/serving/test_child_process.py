@@ -48,13 +48,26 @@ def test_what_is_killed_is_started_again_and_ends_with_the_block(tmp_path: Path)
     assert not runs(started(log)[-1])
 
 
-def test_what_ends_at_once_is_not_started_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_ends_at_once_is_not_started_all_the_time_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(module, "_PAUSES_S", (0.1, 60.0))
     log = tmp_path / "program.log"
     with child_process([sys.executable, "-c", "print(1)"], {}, log):
         wait_for(lambda: len(started(log)) == 2)
         time.sleep(0.5)
         assert started(log) == [1, 1]
+    assert [each.getMessage() for each in caplog.records] == [
+        f"the program ended and starts again in {pause} s; {log} says why" for pause in ("0.1", "60")
+    ]
+
+
+def test_the_log_of_the_last_time_is_kept(tmp_path: Path) -> None:
+    log = tmp_path / "program.log"
+    log.write_text("0\n")
+    with child_process(SLEEPER, {}, log):
+        wait_for(lambda: len(started(log)) == 1)
+    assert (tmp_path / "program.log.1").read_text() == "0\n"
 
 
 def test_it_does_not_outlive_who_started_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import time
 import zlib
 
 import pytest
+from pace import slowness
 from PIL import Image
 
 from veriphoto_client.metadata.containers import may_claim
@@ -39,7 +40,7 @@ from .writers_kit import (
 )
 
 MUTANTS = 2000
-PATIENCE_S = 0.1
+PATIENCE_S = 0.2
 """Of processor time, for any one file."""
 EXPOSURE: list[Tag] = [
     (0x829A, 5, struct.pack("<II", 1, 125)),
@@ -198,6 +199,18 @@ def _behind_header(*chunks: bytes) -> bytes:
     return data[:33] + b"".join(chunks) + data[33:]
 
 
+def quickest(data: bytes) -> float:
+    """Seconds of CPU for both looks at a file, the best of three: a busy machine's caches are others'."""
+
+    def took() -> float:
+        before = time.thread_time()
+        may_claim(data)
+        inspect(data)
+        return time.thread_time() - before
+
+    return min(took() for _ in range(3))
+
+
 HOSTILE = {
     "one bomb": _behind_header(_ztxt(b"Comment", 50_000_000)),
     "200 bombs": _behind_header(*[_ztxt(b"Comment", 2_000_000)] * 200),
@@ -217,10 +230,9 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_bounds_hold_and_are_told(name: str) -> None:
     data = HOSTILE[name]
-    before = time.thread_time()
     assert may_claim(data)
     assert inspect(data).complete is False
-    assert time.thread_time() - before < PATIENCE_S
+    assert quickest(data) < PATIENCE_S * slowness()
 
 
 LABORIOUS = {
@@ -234,13 +246,7 @@ LABORIOUS = {
 
 @pytest.mark.parametrize("name", LABORIOUS)
 def test_what_is_read_to_its_end_costs_little(name: str) -> None:
-    def took() -> float:
-        before = time.thread_time()
-        may_claim(LABORIOUS[name])
-        inspect(LABORIOUS[name])
-        return time.thread_time() - before
-
-    assert min(took() for _ in range(3)) < PATIENCE_S, "the best of three: a busy machine's caches are others'"
+    assert quickest(LABORIOUS[name]) < PATIENCE_S * slowness()
 
 
 def test_boxes_of_avif_that_make_no_sense_are_told() -> None:

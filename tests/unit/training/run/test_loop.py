@@ -33,7 +33,7 @@ def run(tree: Path, output: Path, changes: Sequence[str] = (), **options: Any) -
 
 
 def test_a_killed_run_ends_as_one_that_was_not(tree: Path, tmp_path: Path) -> None:
-    long = ["epochs=8", "learning_rate=3e-3"]  # long enough to learn something, which calibration asks for
+    long = ["epochs=8", "learning_rate=1e-2"]  # long enough to learn something, which calibration asks for
     whole = run(tree, tmp_path / "whole", long, stop_after=1000)  # further than it goes: all but the calibration
     run(tree, tmp_path / "killed", long, stop_after=4)  # one step after the first epoch's save: that step is done again
     resumed = run(tree, tmp_path / "killed", long, resume=True)
