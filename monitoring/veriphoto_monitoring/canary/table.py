@@ -12,13 +12,13 @@ from veriphoto_monitoring.canary.results import Results
 from veriphoto_monitoring.canary.verdict import MEASURES, GroupTally
 
 
-def show(console: Console, results: Results, reference: Sequence[GroupTally] = ()) -> None:
+def show(console: Console, results: Results, reference: Sequence[GroupTally]) -> None:
     """Prints a run: a table of all groups, a sentence about each alarm, and the groups that are not looked at any more.
 
     Args:
         console: Where to print.
         results: Results of the run.
-        reference: Tallies that it was compared with.
+        reference: Tallies that it was compared with; empty where there are none.
     """
     console.print(_table(results))
     for each in results.alarms:

@@ -8,7 +8,7 @@ import time
 import pytest
 from benchmarks.odd_files import encoded
 from heif_tiles import box, grid, heic_tile
-from pace import slowness
+from pace import quickest, slowness
 from PIL import Image
 
 from veriphoto import errors
@@ -38,13 +38,10 @@ def test_more_samples_and_more_bits_cost_more() -> None:
 
 @pytest.mark.parametrize("tile", [PLAIN["420"], PLAIN["444"], DEEP], ids=["420", "444", "422 of 10 bits"])
 def test_what_is_accepted_takes_no_longer_than_it_was_priced(tile: bytes) -> None:
-    """The processor may be shared, and a price is one of the machine it was fitted on: twice as much is let pass."""
-    data, took = grid(tile, 4, 4), []
-    for _ in range(3):  # the first loads the decoder
-        began = time.process_time()
-        assert decode(data).size == (1024, 1024)
-        took.append(time.process_time() - began)
-    assert min(took) < 2.0 * read(data).seconds * slowness()
+    """The processor may be shared, and a price is one of the machine it was fitted on: a half more is let pass."""
+    data = grid(tile, 4, 4)
+    assert decode(data).size == (1024, 1024)
+    assert quickest(lambda: decode(data), time.process_time) < 1.5 * read(data).seconds * slowness()
 
 
 @pytest.mark.parametrize(("columns", "rows", "accepted"), [(23, 16, True), (24, 24, False)])

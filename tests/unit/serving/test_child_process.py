@@ -57,6 +57,7 @@ def test_what_ends_at_once_is_not_started_all_the_time_and_is_told(
         wait_for(lambda: len(started(log)) == 2)
         time.sleep(0.5)
         assert started(log) == [1, 1]
+        wait_for(lambda: len(caplog.records) == 2)  # the end is looked for twice a second
     assert [each.getMessage() for each in caplog.records] == [
         f"the program ended and starts again in {pause} s; {log} says why" for pause in ("0.1", "60")
     ]
