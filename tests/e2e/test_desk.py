@@ -95,6 +95,8 @@ def ready(page: Any) -> None:
     """Keys mean something only once the buttons are there and the page is drawn to its end."""
     page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
     page.locator("button:not([disabled])", has_text="Real photo").wait_for()
+    # A button listens to its key shortly after it is drawn, before the browser is idle.
+    page.evaluate("() => new Promise((done) => requestIdleCallback(() => done()))")
 
 
 def until(condition: Any, seconds: float = 60.0) -> None:
