@@ -87,9 +87,12 @@ types: $(VENV)/dev.stamp ## mypy, strict
 imports: $(VENV)/dev.stamp ## which part may import which
 	$(BIN)/lint-imports
 
+# Threads of tests side by side would wait for each other most of the time.
+unit: export OMP_NUM_THREADS := 1
+unit: export OPENBLAS_NUM_THREADS := 1
 unit: $(VENV)/dev.stamp ## all tests, the real Triton included
-	$(BIN)/pytest -m "not triton" --numprocesses $(WORKERS) --dist loadfile
-	$(BIN)/pytest -m triton
+	$(BIN)/pytest -m "not triton" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m triton --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 coverage: $(VENV)/dev.stamp ## all tests with coverage, written to var/coverage.xml
 	$(BIN)/pytest --cov --cov-report=xml:var/coverage.xml --cov-report=term

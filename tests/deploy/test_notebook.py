@@ -29,7 +29,6 @@ def test_it_runs_through(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "--nbmake", "--nbmake-timeout=900", "-q", "-p", "no:cacheprovider"]
     command += ["-o", "filterwarnings=default", "-o", "timeout=1100", str(NOTEBOOK)]
     environment = {**os.environ, "NOTEBOOK_OUTPUT": str(tmp_path / "out"), "NOTEBOOK_DATA": ""}
-    environment |= {"OMP_NUM_THREADS": "1"}  # beside other work, torch's threads wait for each other for minutes
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:]

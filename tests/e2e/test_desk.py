@@ -19,6 +19,7 @@ from veriphoto_client import FakeTransport
 from veriphoto_review.cases.case import State, Truth
 from veriphoto_review.cases.store import CaseStore, Filter
 from veriphoto_review.database.connection import Database
+from veriphoto_review.database.schema import metadata
 from veriphoto_review.intake.files import Batch
 from veriphoto_review.intake.importing import ImportOptions, import_batches
 
@@ -45,10 +46,24 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [*made, hostile]
 
 
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
+    return Database(f"sqlite:///{tmp_path_factory.mktemp('desk') / 'review.db'}")
+
+
+@pytest.fixture(scope="module")
+def address(gateway: str, database: Database) -> Iterator[str]:
+    """The page, shared by all tests: it takes long to start."""
+    with serving(gateway, database.url) as running:
+        yield running
+
+
 @pytest.fixture
-def store(tmp_path: Path, photos: list[Path]) -> CaseStore:
-    """One case for each sample, the hostile one with the highest score, and one whose file is gone."""
-    database = Database(f"sqlite:///{tmp_path / 'review.db'}")
+def store(database: Database, photos: list[Path]) -> CaseStore:
+    """One case for each sample, the hostile one with the highest score, and one whose file is gone; no other."""
+    with database.writing() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
     rows = [
         {
             "path": str(path),
@@ -108,103 +123,100 @@ def until(condition: Any, seconds: float = 60.0) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_case_is_looked_at_and_decided_by_keys(
-    chromium: Any, gateway: str, store: CaseStore, width: str, photos: list[Path]
+    chromium: Any, address: str, store: CaseStore, width: str, photos: list[Path]
 ) -> None:
-    with serving(gateway, store.database.url) as address:
-        page = opened(chromium, address, width)
-        total = len(photos) + 1
-        page.get_by_text(f"1 of {total}").first.wait_for()
-        page.locator("[data-testid=stImage] img").wait_for()
-        assert page.title() == "Veriphoto", "a hostile name ran"
-        expect(page.get_by_text("onerror=").first, "it is shown as text").to_be_visible()
-        inside = page.locator("[data-testid=stMain] button *")
-        cut = inside.evaluate_all("all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)")
-        assert cut == [], "labels of buttons are shown whole"
-        before = page.locator("[data-testid=stImage] img").get_attribute("src")
-        slider = page.locator("[data-testid=stMain]").get_by_role("slider")
-        slider.focus()
-        slider.press("End")
-        page.get_by_text("The map shows where, not why").wait_for()
-        expect(page.locator("[data-testid=stImage] img")).not_to_have_attribute("src", before)
-        look(page, "desk")
-        note = page.get_by_label("Internal note", exact=True)
-        note.fill("1 2 3 <b>looked</b>")
-        note.press("Control+Enter")
-        assert store.count(Filter(state=State.OPEN)) == total, "keys typed into the note decide nothing"
-        page.locator("h1, [data-testid=stCaptionContainer]").first.click()
-        for decided, key in enumerate("123", start=1):
-            page.keyboard.press(key)
-            until(lambda left=total - decided: store.count(Filter(state=State.OPEN)) == left)
-            page.get_by_text(f"1 of {total - decided}").first.wait_for()
-            page.get_by_text(f"{decided} of them by you").wait_for()
-            ready(page)
-        assert store.count(Filter(state=State.UNDECIDED)) == 1
-        page.keyboard.press("u")
-        until(lambda: store.count(Filter(state=State.OPEN)) == total - 2)
-        assert store.count(Filter(state=State.UNDECIDED)) == 0
-        decided = store.page(Filter(state=State.OVERTURNED))[0]
-        assert (decided.reviewer, decided.note) == ("ann", "1 2 3 <b>looked</b>")
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        page.close()
+    page = opened(chromium, address, width)
+    total = len(photos) + 1
+    page.get_by_text(f"1 of {total}").first.wait_for()
+    page.locator("[data-testid=stImage] img").wait_for()
+    assert page.title() == "Veriphoto", "a hostile name ran"
+    expect(page.get_by_text("onerror=").first, "it is shown as text").to_be_visible()
+    inside = page.locator("[data-testid=stMain] button *")
+    cut = inside.evaluate_all("all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)")
+    assert cut == [], "labels of buttons are shown whole"
+    before = page.locator("[data-testid=stImage] img").get_attribute("src")
+    slider = page.locator("[data-testid=stMain]").get_by_role("slider")
+    slider.focus()
+    slider.press("End")
+    page.get_by_text("The map shows where, not why").wait_for()
+    expect(page.locator("[data-testid=stImage] img")).not_to_have_attribute("src", before)
+    look(page, "desk")
+    note = page.get_by_label("Internal note", exact=True)
+    note.fill("1 2 3 <b>looked</b>")
+    note.press("Control+Enter")
+    assert store.count(Filter(state=State.OPEN)) == total, "keys typed into the note decide nothing"
+    page.locator("h1, [data-testid=stCaptionContainer]").first.click()
+    for decided, key in enumerate("123", start=1):
+        page.keyboard.press(key)
+        until(lambda left=total - decided: store.count(Filter(state=State.OPEN)) == left)
+        page.get_by_text(f"1 of {total - decided}").first.wait_for()
+        page.get_by_text(f"{decided} of them by you").wait_for()
+        ready(page)
+    assert store.count(Filter(state=State.UNDECIDED)) == 1
+    page.keyboard.press("u")
+    until(lambda: store.count(Filter(state=State.OPEN)) == total - 2)
+    assert store.count(Filter(state=State.UNDECIDED)) == 0
+    decided = store.page(Filter(state=State.OVERTURNED))[0]
+    assert (decided.reviewer, decided.note) == ("ann", "1 2 3 <b>looked</b>")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.close()
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_selection_is_decided_together_and_taken_back(
-    chromium: Any, gateway: str, store: CaseStore, width: str, photos: list[Path]
+    chromium: Any, address: str, store: CaseStore, width: str, photos: list[Path]
 ) -> None:
-    with serving(gateway, store.database.url) as address:
-        page = opened(chromium, address, width)
-        page.get_by_text("Queue").click()
-        page.get_by_text("0 selected").wait_for()
-        table = page.get_by_test_id("stDataFrame")
-        box = table.bounding_box()
-        for line in (0, 1, 2):
-            page.mouse.move(box["x"] + 20, box["y"] + 36 + 72 * line + 36)
-            page.mouse.click(box["x"] + 20, box["y"] + 36 + 72 * line + 36)
-            page.get_by_text(f"{line + 1} selected").wait_for()
-        look(page, "desk-queue")
-        page.get_by_role("button", name="Cannot tell").click()
-        until(lambda: store.count(Filter(state=State.UNDECIDED)) == 3)
-        page.get_by_text("3 decided as “cannot tell”.").wait_for()
-        page.get_by_role("button", name="Undo").click()
-        until(lambda: store.count(Filter(state=State.OPEN)) == len(photos) + 1)
-        page.close()
+    page = opened(chromium, address, width)
+    page.get_by_text("Queue").click()
+    page.get_by_text("0 selected").wait_for()
+    table = page.get_by_test_id("stDataFrame")
+    box = table.bounding_box()
+    for line in (0, 1, 2):
+        page.mouse.move(box["x"] + 20, box["y"] + 36 + 72 * line + 36)
+        page.mouse.click(box["x"] + 20, box["y"] + 36 + 72 * line + 36)
+        page.get_by_text(f"{line + 1} selected").wait_for()
+    look(page, "desk-queue")
+    page.get_by_role("button", name="Cannot tell").click()
+    until(lambda: store.count(Filter(state=State.UNDECIDED)) == 3)
+    page.get_by_text("3 decided as “cannot tell”.").wait_for()
+    page.get_by_role("button", name="Undo").click()
+    until(lambda: store.count(Filter(state=State.OPEN)) == len(photos) + 1)
+    page.close()
 
 
 @pytest.mark.parametrize("width", ["desktop", "phone"])
 def test_a_key_right_after_the_name_decides_and_a_reload_changes_nothing(
-    chromium: Any, gateway: str, store: CaseStore, width: str
+    chromium: Any, address: str, store: CaseStore, width: str
 ) -> None:
-    with serving(gateway, store.database.url) as address:
-        page = chromium.new_context(viewport=WIDTHS[width]).new_page()
-        page.set_default_timeout(60_000)
-        page.goto(f"{address}/review")
-        page.get_by_label("Your name").press_sequentially("anna")
-        page.keyboard.press("Enter")
-        page.get_by_role("button", name="You are anna").wait_for()
-        ready(page)
-        page.keyboard.press("1")
-        until(lambda: store.decided_since(0.0) == {"anna": 1})
-        page.get_by_text("1 of 16").first.wait_for()
-        choose(page, "Decision", "Real photo")
-        page.get_by_text("anna: Real photo; the model was unsure", exact=True).wait_for()
-        choose(page, "Shop", "south")
-        page.get_by_text("No cases match").wait_for()
-        choose(page, "Decision", "all")
-        page.get_by_text("1 of 8").wait_for()
-        page.get_by_role("button", name="Skip").click()
-        page.get_by_text("2 of 8").wait_for()
-        page.get_by_role("link", name="Photos").click()
-        page.get_by_text("Drop photos").wait_for()
-        page.get_by_role("link", name="Review").click()
-        page.get_by_text("2 of 8").wait_for()
-        page.reload()
-        page.get_by_text("2 of 8").wait_for()
-        page.get_by_role("button", name="You are anna").wait_for()
-        choose(page, "Order", "Oldest")
-        page.get_by_text("1 of 8").wait_for()
-        look(page, "desk-chosen")
-        page.context.close()
+    page = chromium.new_context(viewport=WIDTHS[width]).new_page()
+    page.set_default_timeout(60_000)
+    page.goto(f"{address}/review")
+    page.get_by_label("Your name").press_sequentially("anna")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="You are anna").wait_for()
+    ready(page)
+    page.keyboard.press("1")
+    until(lambda: store.decided_since(0.0) == {"anna": 1})
+    page.get_by_text("1 of 16").first.wait_for()
+    choose(page, "Decision", "Real photo")
+    page.get_by_text("anna: Real photo; the model was unsure", exact=True).wait_for()
+    choose(page, "Shop", "south")
+    page.get_by_text("No cases match").wait_for()
+    choose(page, "Decision", "all")
+    page.get_by_text("1 of 8").wait_for()
+    page.get_by_role("button", name="Skip").click()
+    page.get_by_text("2 of 8").wait_for()
+    page.get_by_role("link", name="Photos").click()
+    page.get_by_text("Drop photos").wait_for()
+    page.get_by_role("link", name="Review").click()
+    page.get_by_text("2 of 8").wait_for()
+    page.reload()
+    page.get_by_text("2 of 8").wait_for()
+    page.get_by_role("button", name="You are anna").wait_for()
+    choose(page, "Order", "Oldest")
+    page.get_by_text("1 of 8").wait_for()
+    look(page, "desk-chosen")
+    page.context.close()
 
 
 def choose(page: Any, label: str, option: str) -> None:
@@ -222,32 +234,32 @@ def choose(page: Any, label: str, option: str) -> None:
     raise AssertionError(f"{label} offers no {option}")
 
 
-def test_a_case_is_found_by_its_number_and_opened_from_the_queue(chromium: Any, gateway: str, store: CaseStore) -> None:
-    with serving(gateway, store.database.url) as address:
-        page = opened(chromium, address)
-        page.get_by_label("Search").fill("3")
-        page.keyboard.press("Enter")
-        page.get_by_text("Case 3 · 1 of 1").wait_for()
-        page.get_by_role("button", name="Show all again").click()
-        page.get_by_text("1 of 17").first.wait_for()
-        page.get_by_text("Queue").click()
-        page.get_by_text("0 selected").wait_for()
-        box = page.get_by_test_id("stDataFrame").bounding_box()
-        page.mouse.move(box["x"] + 20, box["y"] + 36 + 72 + 36)
-        page.mouse.click(box["x"] + 20, box["y"] + 36 + 72 + 36)
-        second = store.page(Filter(state=State.OPEN))[1]
-        page.get_by_role("button", name=f"Open case {second.id}").click()
-        page.get_by_text(f"Case {second.id} · 1 of 1").wait_for()
-        store.decide([second.id], Truth.AI, reviewer="b*b")
-        page.keyboard.press("1")
-        page.get_by_text("b*b has just decided this case: AI-generated.").wait_for()
-        page.get_by_text("b*b: AI-generated; the model was right", exact=True).wait_for()
-        look(page, "desk-conflict")
-        page.close()
+def test_a_case_is_found_by_its_number_and_opened_from_the_queue(chromium: Any, address: str, store: CaseStore) -> None:
+    page = opened(chromium, address)
+    third = store.page(Filter())[2].id
+    page.get_by_label("Search").fill(f"{third}")
+    page.keyboard.press("Enter")
+    page.get_by_text(f"Case {third} · 1 of 1").wait_for()
+    page.get_by_role("button", name="Show all again").click()
+    page.get_by_text("1 of 17").first.wait_for()
+    page.get_by_text("Queue").click()
+    page.get_by_text("0 selected").wait_for()
+    box = page.get_by_test_id("stDataFrame").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 36 + 72 + 36)
+    page.mouse.click(box["x"] + 20, box["y"] + 36 + 72 + 36)
+    second = store.page(Filter(state=State.OPEN))[1]
+    page.get_by_role("button", name=f"Open case {second.id}").click()
+    page.get_by_text(f"Case {second.id} · 1 of 1").wait_for()
+    store.decide([second.id], Truth.AI, reviewer="b*b")
+    page.keyboard.press("1")
+    page.get_by_text("b*b has just decided this case: AI-generated.").wait_for()
+    page.get_by_text("b*b: AI-generated; the model was right", exact=True).wait_for()
+    look(page, "desk-conflict")
+    page.close()
 
 
 def test_metadata_of_a_scans_case_are_read_from_its_photo(
-    chromium: Any, gateway: str, store: CaseStore, photos: list[Path], tmp_path: Path
+    chromium: Any, address: str, store: CaseStore, photos: list[Path], tmp_path: Path
 ) -> None:
     exif = Image.Exif()
     exif[0x010F], exif[0x0110] = "Apple", "iPhone 15"
@@ -257,21 +269,20 @@ def test_metadata_of_a_scans_case_are_read_from_its_photo(
         for name in ("camera.jpg", "missing.jpg")
     ]
     import_batches(store.database, [Batch("rows", 1, rows, None)], ImportOptions())
-    with serving(gateway, store.database.url) as address:
-        page = opened(chromium, address)
-        for name, words in (
-            ("camera.jpg", "The file names a camera: Apple iPhone 15."),
-            ("missing.jpg", "Not known: the photo is not at hand."),
-        ):
-            page.get_by_label("Search").fill(name)
-            page.keyboard.press("Enter")
-            page.get_by_text(words).wait_for()
-            look(page, f"desk-metadata-{name}")
-        page.close()
+    page = opened(chromium, address)
+    for name, words in (
+        ("camera.jpg", "The file names a camera: Apple iPhone 15."),
+        ("missing.jpg", "Not known: the photo is not at hand."),
+    ):
+        page.get_by_label("Search").fill(name)
+        page.keyboard.press("Enter")
+        page.get_by_text(words).wait_for()
+        look(page, f"desk-metadata-{name}")
+    page.close()
 
 
 def test_ten_thousand_open_cases_stay_quick(
-    chromium: Any, gateway: str, store: CaseStore, photos: list[Path], tmp_path: Path
+    chromium: Any, address: str, store: CaseStore, photos: list[Path], tmp_path: Path
 ) -> None:
     links = [tmp_path / f"{number:05}.jpg" for number in range(MANY)]
     for number, link in enumerate(links):
@@ -291,72 +302,68 @@ def test_ten_thousand_open_cases_stay_quick(
     chosen = Filter(state=State.OPEN, shop="shop 7")
     store.count(chosen), store.page(chosen, "random", limit=50, offset=100), store.values("shop")
     assert time.monotonic() - started < 1.0
-    with serving(gateway, store.database.url) as address:
-        page = opened(chromium, address)
-        times = []
-        for _ in range(5):
-            left = store.count(Filter(state=State.OPEN))
-            page.get_by_text(f"1 of {left}").first.wait_for()
-            started = time.monotonic()
-            page.keyboard.press("2")
-            page.get_by_text(f"1 of {left - 1}").first.wait_for()
-            times.append(time.monotonic() - started)
-        assert sorted(times)[2] < 4.0, times
-        print("a decision among 10,000 takes", sorted(times)[2])  # noqa: T201
-        page.close()
+    page = opened(chromium, address)
+    times = []
+    for _ in range(5):
+        left = store.count(Filter(state=State.OPEN))
+        page.get_by_text(f"1 of {left}").first.wait_for()
+        started = time.monotonic()
+        page.keyboard.press("2")
+        page.get_by_text(f"1 of {left - 1}").first.wait_for()
+        times.append(time.monotonic() - started)
+    assert sorted(times)[2] < 4.0, times
+    print("a decision among 10,000 takes", sorted(times)[2])  # noqa: T201
+    page.close()
 
 
 def test_two_who_look_at_one_decided_case_do_not_overwrite_each_other(
-    chromium: Any, gateway: str, store: CaseStore
+    chromium: Any, address: str, store: CaseStore
 ) -> None:
     (case, *_) = store.page(Filter())
     store.decide([case.id], Truth.AI, reviewer="dan")
-    with serving(gateway, store.database.url) as address:
-        pages = [opened(chromium, f"{address}", name=name) for name in ("ann", "bob")]
-        for page in pages:
-            page.get_by_label("Search").fill(f"{case.id}")
-            page.keyboard.press("Enter")
-            page.get_by_text("dan: AI-generated").first.wait_for()
-            ready(page)
-        pages[0].get_by_role("button", name="Real photo").click()
-        until(lambda: store.get(case.id).reviewer == "ann")
-        pages[1].get_by_role("button", name="Cannot tell").click()
-        pages[1].get_by_text("ann has just decided this case: Real photo.").wait_for()
-        assert store.get(case.id).truth == Truth.REAL
-        for page in pages:
-            page.close()
+    pages = [opened(chromium, f"{address}", name=name) for name in ("ann", "bob")]
+    for page in pages:
+        page.get_by_label("Search").fill(f"{case.id}")
+        page.keyboard.press("Enter")
+        page.get_by_text("dan: AI-generated").first.wait_for()
+        ready(page)
+    pages[0].get_by_role("button", name="Real photo").click()
+    until(lambda: store.get(case.id).reviewer == "ann")
+    pages[1].get_by_role("button", name="Cannot tell").click()
+    pages[1].get_by_text("ann has just decided this case: Real photo.").wait_for()
+    assert store.get(case.id).truth == Truth.REAL
+    for page in pages:
+        page.close()
 
 
 def test_a_browser_that_closes_in_the_middle_leaves_all_or_nothing(
-    chromium: Any, gateway: str, store: CaseStore, photos: list[Path]
+    chromium: Any, address: str, store: CaseStore, photos: list[Path]
 ) -> None:
-    with serving(gateway, store.database.url) as address:
-        page = opened(chromium, address)
-        page.get_by_text("Queue").click()
-        page.get_by_text("0 selected").wait_for()
-        box = page.get_by_test_id("stDataFrame").bounding_box()
-        page.mouse.move(box["x"] + 20, box["y"] + 18)
-        page.mouse.click(box["x"] + 20, box["y"] + 18)  # all
-        page.get_by_text(f"{len(photos) + 1} selected").wait_for()
-        page.get_by_role("button", name="Real photo").click(no_wait_after=True)
-        page.close()
-        time.sleep(5)
-        assert store.count(Filter(state=State.OPEN)) in (0, len(photos) + 1)
-        assert {len(store.history(case.id)) for case in store.page(Filter())} in ({1}, {2})
+    page = opened(chromium, address)
+    page.get_by_text("Queue").click()
+    page.get_by_text("0 selected").wait_for()
+    box = page.get_by_test_id("stDataFrame").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 18)
+    page.mouse.click(box["x"] + 20, box["y"] + 18)  # all
+    page.get_by_text(f"{len(photos) + 1} selected").wait_for()
+    page.get_by_role("button", name="Real photo").click(no_wait_after=True)
+    page.close()
+    time.sleep(5)
+    assert store.count(Filter(state=State.OPEN)) in (0, len(photos) + 1)
+    assert {len(store.history(case.id)) for case in store.page(Filter())} in ({1}, {2})
 
 
 def test_a_locked_database_is_said_and_the_decision_can_be_repeated(
-    chromium: Any, gateway: str, store: CaseStore, photos: list[Path]
+    chromium: Any, address: str, store: CaseStore, photos: list[Path]
 ) -> None:
-    with serving(gateway, store.database.url) as address:
-        page = opened(chromium, address)
-        page.get_by_text(f"1 of {len(photos) + 1}").first.wait_for()
-        with store.database.writing():
-            page.keyboard.press("1")
-            page.get_by_text("is held by another process; nothing was changed").wait_for()
+    page = opened(chromium, address)
+    page.get_by_text(f"1 of {len(photos) + 1}").first.wait_for()
+    with store.database.writing():
         page.keyboard.press("1")
-        until(lambda: store.count(Filter(state=State.OPEN)) == len(photos))
-        page.close()
+        page.get_by_text("is held by another process; nothing was changed").wait_for()
+    page.keyboard.press("1")
+    until(lambda: store.count(Filter(state=State.OPEN)) == len(photos))
+    page.close()
 
 
 def test_the_proxy_says_who_is_there_and_the_page_alone_has_no_desk(

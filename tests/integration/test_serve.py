@@ -130,7 +130,7 @@ def test_taken_ports_are_told_together_before_triton_starts(tmp_path: Path) -> N
     assert done.returncode == 2
     said = " ".join((done.stdout + done.stderr).split())
     for name, port in taken.items():
-        assert re.search(rf"port {port} is taken by process {os.getpid()} \([^;]*; stop that or choose.*{name}", said)
+        assert re.search(rf"port {port} is taken by process {os.getpid()} \(.*?; stop that or choose.*{name}", said)
     assert "Triton is ready" not in said
 
 

@@ -133,6 +133,7 @@ class _Worker:
     def __init__(self, model: LocalModel) -> None:
         self._model = model
         self._process: asyncio.subprocess.Process | None = None
+        self._ended: asyncio.Task[int] | None = None
 
     async def ask(self, photo: bytes, timeout: float, *, is_path: bool) -> dict[str, Any] | None:
         """Returns the answer about a photo, given by its path or its bytes, or None if the process died of it."""
@@ -160,11 +161,14 @@ class _Worker:
 
     async def kill(self) -> None:
         """Kills the process; the next photo starts a new one."""
-        process, self._process = self._process, None
-        if process is not None:
+        if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+                self._process.kill()
+            self._ended, self._process = asyncio.create_task(self._process.wait()), None
+        # Whoever is cancelled twice waits no longer, and close() does instead: an event loop that ends before the
+        # process and its pipes prints a stack trace.
+        if self._ended is not None:
+            await asyncio.shield(self._ended)
 
     async def _start(self) -> asyncio.subprocess.Process:
         command = (sys.executable, "-P", "-m", "veriphoto_client.local.worker")

@@ -87,7 +87,7 @@ def test_a_decoder_that_runs_away_costs_its_picture_only(monkeypatch, fault, err
     began = time.monotonic()
     with pytest.raises(error):
         isolation.preprocess(HEIC)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60, "hours, were it let be"
     monkeypatch.undo()
     assert isolation.preprocess(HEIC).statistics[0] == PICTURE.width
 

@@ -4,14 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from brightness_model import brightness_findings, brightness_repository
 from training_pictures import encoded, textured, write_files
 
 from veriphoto.manifest import Findings
 from veriphoto_training.data.dataset import Picture
-
-torch.set_num_threads(1)  # beside the other workers' tests, several threads wait for each other most of the time
 
 
 @pytest.fixture
