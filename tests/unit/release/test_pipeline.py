@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,16 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of a few photos to compare with."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for sample in SAMPLES[::5]:
+        shutil.copy(sample, folder)
+    return folder
+
+
+@pytest.fixture
 def app() -> typer.Typer:
     app = typer.Typer()
     app.callback()(lambda: None)
@@ -43,11 +54,11 @@ def app() -> typer.Typer:
 
 
 def test_the_first_serves_and_the_second_waits(
-    run: Path, repository: Path, app: typer.Typer, monkeypatch: pytest.MonkeyPatch, network, findings
+    run: Path, repository: Path, app: typer.Typer, monkeypatch: pytest.MonkeyPatch, network, findings, photos: Path
 ) -> None:
     """Where something is served already, an export is a challenger; only promotion gets it past that."""
     monkeypatch.setattr(pipeline, "load_checkpoint", lambda _: (network, {}))
-    options = ["--model-repository", str(repository), "--photos", str(SAMPLES[0].parent), "--var", str(run.parent)]
+    options = ["--model-repository", str(repository), "--photos", str(photos), "--var", str(run.parent)]
     told = [CliRunner().invoke(app, ["export", str(run), *options]).stdout.split(",")[0] for _ in range(2)]
     assert told == ["version 1", "model 2"]
     assert sorted(path.name for path in (repository / "classifier").iterdir()) == ["1", "config.pbtxt", "configs"]
@@ -68,8 +79,8 @@ def test_where_mlflow_is_away_nothing_is_published(
     assert latest(repository) is None
 
 
-def test_the_command_publishes_the_real_network(run: Path, repository: Path, app: typer.Typer) -> None:
-    options = ["--model-repository", str(repository), "--photos", str(SAMPLES[0].parent), "--no-registry"]
+def test_the_command_publishes_the_real_network(run: Path, repository: Path, app: typer.Typer, photos: Path) -> None:
+    options = ["--model-repository", str(repository), "--photos", str(photos), "--no-registry"]
     result = CliRunner().invoke(app, ["export", str(run), *options])
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("version 1, ")
