@@ -62,7 +62,7 @@ def address(gateway: str, database: Database) -> Iterator[str]:
 def store(database: Database, photos: list[Path]) -> CaseStore:
     """One case for each sample, the hostile one with the highest score, and one whose file is gone; no other."""
     with database.writing() as connection:
-        for table in reversed(metadata.sorted_tables):
+        for table in metadata.sorted_tables:  # cases first: the history of one that is there cannot be deleted
             connection.execute(table.delete())
     rows = [
         {
