@@ -282,7 +282,7 @@ def test_slow_callers_do_not_hold_up_others(served: Served) -> None:
 
 
 def test_sigterm_drains(repository: Path, tmp_path: Path) -> None:
-    running = Served(repository, tmp_path, "--drain=1")
+    running = Served(repository, tmp_path, "--drain=5")
     region_files = running.regions
     with Traffic(running.url) as traffic:
         asked = time.monotonic()
