@@ -87,12 +87,15 @@ types: $(VENV)/dev.stamp ## mypy, strict
 imports: $(VENV)/dev.stamp ## which part may import which
 	$(BIN)/lint-imports
 
-# Threads of tests side by side would wait for each other most of the time.
+# In the order of their names: by default the files with most tests come first, and long ones of few tests run alone at
+# the end.
+SIDE_BY_SIDE := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# Threads of tests side by side (torch's, OpenBLAS's) would wait for each other most of the time.
 unit: export OMP_NUM_THREADS := 1
-unit: export OPENBLAS_NUM_THREADS := 1
 unit: $(VENV)/dev.stamp ## all tests, the real Triton included
-	$(BIN)/pytest -m "not triton" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
-	$(BIN)/pytest -m triton --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m "not triton" $(SIDE_BY_SIDE)
+	$(BIN)/pytest -m triton $(SIDE_BY_SIDE)
 
 coverage: $(VENV)/dev.stamp ## all tests with coverage, written to var/coverage.xml
 	$(BIN)/pytest --cov --cov-report=xml:var/coverage.xml --cov-report=term

@@ -15,8 +15,8 @@ from veriphoto_serving.triton.launcher import TritonServer
 from veriphoto_serving.triton.options import TritonOptions
 
 ROOT = Path(__file__).parent.parent
-FREE_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
-PATIENCE_S = 180.0  # two servers may start at once
+BESIDE_OTHERS: dict[str, Any] = {"http_port": 0, "grpc_port": 0, "metrics_port": 0, "start_timeout_s": 180.0}
+"""Free ports, and time to start while another does."""
 TRITON_FIXTURES = {"triton", "start_triton"}
 
 # A background job of a shell without job control ignores Ctrl-C, and so would every program that the tests start and
@@ -63,10 +63,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """A server with the shipped models, shared by all tests: leave it as it is."""
     var = tmp_path_factory.mktemp("triton")
-    models = ROOT / "model_repository"
-    with TritonServer(
-        TritonOptions(model_repository=models, var=var, start_timeout_s=PATIENCE_S, **FREE_PORTS)
-    ) as server:
+    with TritonServer(TritonOptions(model_repository=ROOT / "model_repository", var=var, **BESIDE_OTHERS)) as server:
         yield server
 
 
@@ -76,7 +73,7 @@ def start_triton(tmp_path: Path, toy_repository: Path) -> Iterator[StartTriton]:
     servers: list[TritonServer] = []
 
     def start(repository: Path = toy_repository, **options: Any) -> TritonServer:
-        chosen = {"var": tmp_path / f"var {len(servers)}", **FREE_PORTS, "start_timeout_s": PATIENCE_S, **options}
+        chosen = {"var": tmp_path / f"var {len(servers)}", **BESIDE_OTHERS, **options}
         servers.append(TritonServer(TritonOptions(model_repository=repository, **chosen)))
         return servers[-1].__enter__()
 

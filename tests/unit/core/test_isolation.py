@@ -12,6 +12,7 @@ import numpy as np
 import pillow_heif
 import pytest
 from benchmarks.odd_files import COSTLY, encoded
+from pace import slowness
 from PIL import Image
 
 from veriphoto import errors, isolation
@@ -87,7 +88,7 @@ def test_a_decoder_that_runs_away_costs_its_picture_only(monkeypatch, fault, err
     began = time.monotonic()
     with pytest.raises(error):
         isolation.preprocess(HEIC)
-    assert time.monotonic() - began < 60, "hours, were it let be"
+    assert time.monotonic() - began < 10 * slowness()
     monkeypatch.undo()
     assert isolation.preprocess(HEIC).statistics[0] == PICTURE.width
 
