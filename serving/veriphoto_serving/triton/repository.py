@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from veriphoto.contract import CLASSIFIER, ENCODER, ENSEMBLE, PREPROCESS, RECORDER, SECOND_OPINION
 from veriphoto.errors import ModelError
 from veriphoto.manifest import latest_version, read_manifest, verify_onnx
-from veriphoto.second_opinion import ENCODER_FILE, OPINION_FILE, Mode, read_encoder, read_opinion
+from veriphoto.second_opinion import ENCODER_FILE, OPINION_FILE, Mode, described, read_encoder, read_opinion
 from veriphoto_serving.triton.installation import CONFIG
 from veriphoto_serving.triton.options import Flavour
 
@@ -61,7 +62,7 @@ def encoder_problem(repository: Path, mode: Mode) -> str:
 
 
 def opinion_problems(repository: Path) -> Iterator[str]:
-    """Finds versions whose second opinion cannot be read.
+    """Finds versions whose second opinion cannot be read, and a newest version that is fitted for another encoder.
 
     Args:
         repository: The directory that holds the models.
@@ -74,6 +75,15 @@ def opinion_problems(repository: Path) -> Iterator[str]:
             read_opinion(file.parent)
         except ModelError as error:
             yield error.message
+    # What is missing or broken has been told, and older versions need not fit.
+    with suppress(ModelError):
+        newest = latest_version(repository / CLASSIFIER)
+        opinion = read_opinion(newest)
+        if opinion is not None and not opinion.fits(described(repository / ENCODER / "1")):
+            yield (
+                f"that of {newest} was fitted for another encoder; bring that one with make encoder, or fit one for "
+                "this with veriphoto second-opinion"
+            )
 
 
 def _code(model: Path) -> Iterator[str]:

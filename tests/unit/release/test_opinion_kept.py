@@ -69,6 +69,17 @@ def test_a_promotion_takes_it_from_the_registry(ground: Ground, server: Reposito
     assert not change.opinion_lost
 
 
+def test_one_for_another_encoder_is_lost_too(ground: Ground, server: RepositoryServer, opinion: SecondOpinion) -> None:
+    server.load()
+    write_toy_encoder(ground.repository)
+    bundle = replace(toy_bundle(6), opinion=replace(opinion, encoder="another"))
+    number = str(register(bundle, registry=ground.registry, example=example(SAMPLES[:1])).number)
+    place = ground.place(server.triton)
+    with pytest.raises(ModelError, match=f"model {number} has none for the encoder"):
+        promote(number, place, judge=content)
+    assert promote(number, place, judge=content, without_opinion=True).opinion_lost
+
+
 def test_the_registry_makes_good_a_damaged_copy(
     ground: Ground, server: RepositoryServer, opinion: SecondOpinion
 ) -> None:

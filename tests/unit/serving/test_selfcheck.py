@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_encoder import toy_opinion, write_toy_encoder
 
 from veriphoto.errors import StartupError
 from veriphoto.second_opinion import ENCODER_FILE, OPINION_FILE, Encoder, Mode
@@ -253,3 +254,18 @@ def test_a_second_opinion_that_cannot_be_asked_is_told(options: TritonOptions) -
     (repository / "encoder" / "1" / ENCODER_FILE).unlink()
     (repository / "classifier" / "3" / OPINION_FILE).write_text("{")
     assert "second_opinion.json cannot be read" in only(run(options), "second opinion", fatal=False)
+
+
+def test_a_newest_version_that_was_fitted_for_another_encoder_is_told(options: TritonOptions) -> None:
+    repository = Path(options.model_repository)
+    encoder = write_toy_encoder(repository)
+    toy_opinion().write(repository / "classifier" / "3")
+    assert run(options) == []
+    replace(encoder, identity="another").write(repository / "encoder" / "1")
+    told = only(run(options), "second opinion", fatal=False)
+    assert "classifier/3 was fitted for another encoder" in told
+    assert "make encoder" in told
+    # A version that serves no longer need not fit.
+    (repository / "classifier" / "2").mkdir()
+    (repository / "classifier" / "3" / OPINION_FILE).rename(repository / "classifier" / "2" / OPINION_FILE)
+    assert run(options) == []
