@@ -25,6 +25,8 @@ PRIOR: Final = 0.5
 FINDINGS_FILE: Final = "findings.json"
 MANIFEST_FILE: Final = "manifest.json"
 ONNX_FILE: Final = "model.onnx"
+PLAN_FILE: Final = "model.plan"
+"""What TensorRT makes of it."""
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from veriphoto.contract import CONTRACT, CROPS, FEATURES
 from veriphoto.errors import ChecksumError, DataError, ManifestError
-from veriphoto.manifest import sha256_file
+from veriphoto.manifest import PLAN_FILE, sha256_file
 from veriphoto.second_opinion import ENCODER_FILE, ENCODER_FP32, ENCODER_INT8, ENCODER_VNNI, Encoder, described
 from veriphoto_export.reach import read_reach
 
@@ -406,6 +406,7 @@ def write_encoder(tower: Tower, weights: str, source: str, directory: Path) -> E
         The encoder's description.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    (directory / PLAN_FILE).unlink(missing_ok=True)  # of the former graph
     files = {}
     graphs = (
         (ENCODER_FP32, tower, False),

@@ -27,12 +27,11 @@ import onnx
 from veriphoto.contract import CONTRACT, CROPS, OPERATING_POINT
 from veriphoto.errors import MissingExtraError, ModelError, UsageError
 from veriphoto.files import replace_bytes
-from veriphoto.manifest import ONNX_FILE, read_manifest, verify_onnx
+from veriphoto.manifest import ONNX_FILE, PLAN_FILE, read_manifest, verify_onnx
 from veriphoto.preprocessing import preprocess
 from veriphoto_export.pictures import find_pictures
 from veriphoto_export.quantize import quantize_int8
 
-PLAN_FILE: Final = "model.plan"
 PACKAGES: Final = ("tensorrt", "tensorrt_bindings", "tensorrt_rtx")
 """The second is the first without its libraries, for a container that has its own."""
 PRECISIONS: Final = ("fp32", "fp16")

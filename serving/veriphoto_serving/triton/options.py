@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from veriphoto.contract import ENCODER, ENSEMBLE, TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
+from veriphoto.manifest import PLAN_FILE
 from veriphoto.prediction_log.recorder import LOG_VARIABLE, SIZE_VARIABLE
 from veriphoto.prediction_log.segments import DEFAULT_MEGABYTES
 from veriphoto.second_opinion import ENCODER_FILE, MODE_VARIABLE, Mode
@@ -126,7 +127,7 @@ class TritonOptions:
         """
         if self.model_repository.is_dir() and not (self.model_repository / ENSEMBLE).is_dir():
             return ("*",)
-        needed = "model.plan" if self.flavour is Flavour.TENSORRT else ENCODER_FILE
+        needed = PLAN_FILE if self.flavour is Flavour.TENSORRT else ENCODER_FILE
         place = self.model_repository / ENCODER / "1" / needed
         served = self.flavour is not Flavour.EMBEDDED and self.asks and place.is_file()
         return (ENSEMBLE, ENCODER) if served else (ENSEMBLE,)

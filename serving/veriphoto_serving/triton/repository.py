@@ -9,13 +9,13 @@ from typing import Final
 
 from veriphoto.contract import CLASSIFIER, ENCODER, ENSEMBLE, PREPROCESS, RECORDER, SECOND_OPINION
 from veriphoto.errors import ModelError
-from veriphoto.manifest import latest_version, read_manifest, verify_onnx
+from veriphoto.manifest import PLAN_FILE, latest_version, read_manifest, verify_onnx
 from veriphoto.second_opinion import ENCODER_FILE, OPINION_FILE, Mode, described, read_encoder, read_opinion
 from veriphoto_serving.triton.installation import CONFIG
 from veriphoto_serving.triton.options import Flavour
 
 _CODE: Final = "model.py"
-_NEEDS: Final = {Flavour.EMBEDDED: _CODE, Flavour.TENSORRT: "model.plan"}
+_NEEDS: Final = {Flavour.EMBEDDED: _CODE, Flavour.TENSORRT: PLAN_FILE}
 """File that a flavour needs besides ``model.onnx``, which every version has."""
 
 

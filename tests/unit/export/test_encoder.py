@@ -16,6 +16,7 @@ from toy_encoder import write_toy_encoder
 from typer.testing import CliRunner
 
 from veriphoto.errors import ChecksumError, ManifestError
+from veriphoto.manifest import PLAN_FILE
 from veriphoto.opinions import EncoderPackage
 from veriphoto.second_opinion import Mode
 from veriphoto.variants import CpuKind
@@ -104,7 +105,9 @@ def test_the_graph_computes_what_timm_does(network: torch.nn.Module, tower: Towe
 
 
 def test_every_kind_of_cpu_sees_the_same(tower: Tower, tmp_path: Path) -> None:
+    (tmp_path / PLAN_FILE).touch()
     write_encoder(tower, "toy", "drawn", tmp_path)
+    assert not (tmp_path / PLAN_FILE).exists()  # a plan of the former graph
     package = EncoderPackage.read(tmp_path, Mode.ALWAYS)
     assert package is not None
     assert package.encoder.features == 768 * len(TAPS)
