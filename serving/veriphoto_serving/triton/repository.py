@@ -70,18 +70,20 @@ def opinion_problems(repository: Path) -> Iterator[str]:
     Yields:
         A sentence for each that says how to fix it.
     """
+    encoder = None
+    with suppress(ModelError):  # A missing or broken one is not for here to tell.
+        encoder = described(repository / ENCODER / "1")
     for file in sorted((repository / CLASSIFIER).glob(f"*/{OPINION_FILE}")):
+        version = file.parent
         try:
-            read_opinion(file.parent)
+            opinion = read_opinion(version)
         except ModelError as error:
             yield error.message
-    # What is missing or broken has been told, and older versions need not fit.
-    with suppress(ModelError):
-        newest = latest_version(repository / CLASSIFIER)
-        opinion = read_opinion(newest)
-        if opinion is not None and not opinion.fits(described(repository / ENCODER / "1")):
+            continue
+        newest = version == latest_version(repository / CLASSIFIER)
+        if newest and opinion and encoder and not opinion.fits(encoder):
             yield (
-                f"that of {newest} was fitted for another encoder; bring that one with make encoder, or fit one for "
+                f"that of {version} was fitted for another encoder; bring that one with make encoder, or fit one for "
                 "this with veriphoto second-opinion"
             )
 

